@@ -1,0 +1,1 @@
+"""Token verification in pure Python: no Django, no I/O, no clock."""

@@ -1,0 +1,212 @@
+"""What a verified session token says, in one shape for both versions of Clerk's claims.
+
+Version 1 carries flat ``org_*`` claims, version 2 (``"v": 2``) a compact ``o`` object with ``fea``
+and ``pla`` (Clerk, "Session tokens"). Optional claims that are malformed grant nothing and raise
+nothing.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, TypeGuard
+
+_MAX_IDENTIFIER_LENGTH = 255
+# Control, format (bidi overrides among them), surrogate and the three blank categories.
+_UNSAFE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zs", "Zl", "Zp"})
+_ORGANIZATION_SCOPES = frozenset({"o", "ou", "uo"})
+_SCOPES = _ORGANIZATION_SCOPES | {"u"}
+_ROLE_PREFIX = "org:"
+
+
+def is_identifier(value: object) -> TypeGuard[str]:
+    """Tell whether ``value`` can be an id: 1 to 255 characters, none of them blank or invisible."""
+    if not isinstance(value, str) or not 0 < len(value) <= _MAX_IDENTIFIER_LENGTH:
+        return False
+    if value.isascii():
+        return value.isprintable() and " " not in value
+    return all(unicodedata.category(character) not in _UNSAFE_CATEGORIES for character in value)
+
+
+def is_number(value: object) -> TypeGuard[int | float]:
+    """Tell whether ``value`` is a JSON number; ``True`` is not (RFC 7519 section 2)."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+@dataclass(frozen=True, slots=True)
+class Organization:
+    """The active organization.
+
+    ``role`` has its ``org:`` prefix in both versions; ``permissions`` are names such as
+    ``org:reports:read``, in the token's order. Clerk's system permissions are never in a token.
+    """
+
+    id: str
+    slug: str | None = None
+    role: str | None = None
+    permissions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Claims:
+    """Claims of a verified token; nothing in it can be changed.
+
+    Times are Unix seconds. ``payload`` and :meth:`get` show the claims as the token carries them;
+    they are read-only all the way down, and not part of ``repr``, since they may hold personal
+    data.
+    """
+
+    user_id: str
+    session_id: str
+    issuer: str
+    expires_at: float
+    issued_at: float | None
+    authorized_party: str | None
+    status: str
+    _payload: dict[str, Any] = field(repr=False)
+
+    @property
+    def payload(self) -> Mapping[str, Any]:
+        """Every claim of the token."""
+        return MappingProxyType({name: _freeze(value) for name, value in self._payload.items()})
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return the claim ``name`` as the token carries it, for customised session tokens."""
+        return _freeze(self._payload[name]) if name in self._payload else default
+
+    @property
+    def version(self) -> int:
+        """Version of Clerk's claims: 2 when ``v`` is 2, otherwise 1."""
+        version = self._payload.get("v")
+        return 2 if is_number(version) and version == 2 else 1
+
+    @property
+    def organization(self) -> Organization | None:
+        """The active organization; ``None`` outside one."""
+        return _organization_v2(self._payload) if self.version == 2 else _organization_v1(self)
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Features with their scope, ``o:reports`` or ``u:beta``; version 2 only."""
+        return _scoped_names(self._payload.get("fea")) if self.version == 2 else ()
+
+    @property
+    def plans(self) -> tuple[str, ...]:
+        """Plans with their scope, ``o:pro`` or ``u:free``; version 2 only."""
+        return _scoped_names(self._payload.get("pla")) if self.version == 2 else ()
+
+    @property
+    def factor_ages(self) -> tuple[float, float] | None:
+        """Minutes since the first and second factor when the token was made; -1: not enrolled."""
+        ages = self._payload.get("fva")
+        if not isinstance(ages, list) or len(ages) != 2:
+            return None
+        first, second = ages
+        if not (_is_factor_age(first) and _is_factor_age(second)):
+            return None
+        return first, second
+
+    @property
+    def actor(self) -> Mapping[str, Any] | None:
+        """Who impersonates the user; ``None`` only when nobody does.
+
+        A malformed ``act`` claim is an empty mapping: somebody acts, and it is not known who.
+        """
+        actor = self._payload.get("act")
+        if actor is None:
+            return None
+        return _freeze(actor) if isinstance(actor, dict) else MappingProxyType({})
+
+
+def _freeze(value: Any) -> Any:
+    if isinstance(value, dict):
+        return MappingProxyType({name: _freeze(inner) for name, inner in value.items()})
+    if isinstance(value, list):
+        return tuple(_freeze(inner) for inner in value)
+    return value
+
+
+def _is_factor_age(value: object) -> TypeGuard[int | float]:
+    return is_number(value) and (value == -1 or value >= 0)
+
+
+def _identifier_or_none(value: object) -> str | None:
+    return value if is_identifier(value) else None
+
+
+def _prefixed_role(value: object) -> str | None:
+    if not is_identifier(value):
+        return None
+    return value if value.startswith(_ROLE_PREFIX) else _ROLE_PREFIX + value
+
+
+def _organization_v1(claims: Claims) -> Organization | None:
+    organization_id = claims.get("org_id")
+    if not is_identifier(organization_id):
+        return None
+    permissions = claims.get("org_permissions")
+    return Organization(
+        id=organization_id,
+        slug=_identifier_or_none(claims.get("org_slug")),
+        role=_prefixed_role(claims.get("org_role")),
+        permissions=tuple(filter(is_identifier, permissions))
+        if isinstance(permissions, tuple)
+        else (),
+    )
+
+
+def _organization_v2(payload: dict[str, Any]) -> Organization | None:
+    organization = payload.get("o")
+    if not isinstance(organization, dict) or not is_identifier(organization.get("id")):
+        return None
+    return Organization(
+        id=organization["id"],
+        slug=_identifier_or_none(organization.get("slg")),
+        role=_prefixed_role(organization.get("rol")),
+        permissions=_permissions(
+            payload.get("fea"), organization.get("per"), organization.get("fpm")
+        ),
+    )
+
+
+def _permissions(features: object, names: object, masks: object) -> tuple[str, ...]:
+    """Expand the feature-permission map: the i-th mask belongs to the i-th of all features."""
+    if not (isinstance(features, str) and isinstance(names, str) and isinstance(masks, str)):
+        return ()
+    permission_names = names.split(",")
+    granted: list[str] = []
+    for entry, mask in zip(features.split(","), masks.split(","), strict=False):
+        scope, _, feature = entry.strip().partition(":")
+        if scope in _ORGANIZATION_SCOPES and is_identifier(feature):
+            bits = _parse_mask(mask)
+            granted.extend(
+                f"org:{feature}:{name.strip()}"
+                for position, name in enumerate(permission_names)
+                if bits >> position & 1 and is_identifier(name.strip())
+            )
+    return tuple(granted)
+
+
+def _parse_mask(text: str) -> int:
+    """Read a decimal bit mask of any size; 0, which grants nothing, unless it is digits only."""
+    text = text.strip()
+    if not (text.isascii() and text.isdigit()):
+        return 0
+    try:
+        return int(text)
+    except ValueError:  # more digits than the interpreter converts
+        return 0
+
+
+def _scoped_names(value: object) -> tuple[str, ...]:
+    if not isinstance(value, str):
+        return ()
+    entries = (entry.strip() for entry in value.split(","))
+    return tuple(entry for entry in entries if _is_scoped_name(entry))
+
+
+def _is_scoped_name(entry: str) -> bool:
+    scope, _, name = entry.partition(":")
+    return scope in _SCOPES and is_identifier(name)

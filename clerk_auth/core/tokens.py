@@ -1,0 +1,250 @@
+"""Session tokens: compact JWS (RFC 7515) that carry Clerk's claims.
+
+``read_token`` checks what can be checked without a key, ``verify_token`` checks the signature and
+only then parses the payload. The numbers in the comments are the rules of ``docs/security.md``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from clerk_auth.core.claims import Claims, is_identifier, is_number
+from clerk_auth.core.encoding import decode_base64url, is_base64url, parse_json_object
+from clerk_auth.core.errors import (
+    AlgorithmNotAllowed,
+    AudienceNotAllowed,
+    ClaimInvalid,
+    IssuerNotAllowed,
+    PartyNotAllowed,
+    SessionPending,
+    SignatureInvalid,
+    TokenClassNotAccepted,
+    TokenExpired,
+    TokenMalformed,
+    TokenNotYetValid,
+)
+from clerk_auth.core.keys import MAX_KID_LENGTH, VerifyingKey
+
+ALGORITHM = "RS256"
+# Clerk signs every class of token with one key; only the category in the header tells them apart.
+SESSION_CATEGORY = "cl_B7d4PD111AAA"
+IGNORED_CATEGORY = "cl_I7d4PD111III"
+_ACCEPTED_CATEGORIES = (SESSION_CATEGORY, IGNORED_CATEGORY)
+_MACHINE_SUBJECT_PREFIX = "mch_"
+_ABSENT = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What a token must satisfy beside its signature.
+
+    An empty ``authorized_parties`` or ``audiences`` leaves ``azp`` or ``aud`` unchecked;
+    ``party_required`` refuses a token without ``azp`` when parties are set. ``kid_required`` is
+    off only where one configured key verifies everything.
+    """
+
+    issuers: frozenset[str]
+    authorized_parties: frozenset[str] = frozenset()
+    party_required: bool = True
+    audiences: frozenset[str] = frozenset()
+    leeway_seconds: float = 5.0
+    accept_pending: bool = False
+    max_token_bytes: int = 16384
+    kid_required: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class UnverifiedToken:
+    """A token whose text and header are in order, and whose signature nobody has checked.
+
+    ``kid`` is empty where the policy requires none. ``payload`` is still encoded.
+    """
+
+    kid: str
+    signing_input: bytes
+    payload: bytes
+    signature: bytes
+
+
+def read_token(text: str, policy: Policy) -> UnverifiedToken:
+    """Check text, header and class of a token, and split it.
+
+    Raises:
+        TokenMalformed: not a compact JWS in strict base64url, or a header that is not allowed.
+        AlgorithmNotAllowed: ``alg`` is not ``RS256``.
+        TokenClassNotAccepted: a JWT template, machine or OAuth token.
+    """
+    # 2: text
+    if len(text) > policy.max_token_bytes:
+        raise TokenMalformed("longer than MAX_TOKEN_BYTES")
+    if not text.isascii():
+        raise TokenMalformed("not ASCII")
+    data = text.encode("ascii")
+    parts = data.split(b".")
+    if len(parts) != 3 or not all(map(is_base64url, parts)):
+        raise TokenMalformed("not three parts of base64url")
+    header, payload, signature = parts
+    return UnverifiedToken(
+        kid=_read_kid(header, required=policy.kid_required),
+        signing_input=data[: len(header) + 1 + len(payload)],
+        payload=payload,
+        signature=decode_base64url(signature),
+    )
+
+
+def verify_token(
+    token: UnverifiedToken, keys: Iterable[VerifyingKey], policy: Policy, *, now: float
+) -> Claims:
+    """Check signature and claims.
+
+    ``now`` is Unix time in seconds. Expiry is inclusive: a token whose ``exp`` equals ``now`` has
+    expired (RFC 7519 section 4.1.4), leeway aside.
+
+    Raises:
+        SignatureInvalid: no key of ``keys`` made the signature.
+        TokenMalformed: the payload is not a JSON object without duplicate members.
+        TokenExpired, TokenNotYetValid: outside the validity window.
+        TokenClassNotAccepted: the subject is a machine.
+        IssuerNotAllowed, PartyNotAllowed, AudienceNotAllowed, SessionPending, ClaimInvalid: a claim
+            is missing, malformed or not allowed; ``claim`` names it.
+    """
+    # 6: signature
+    if not any(key.verifies(token.signing_input, token.signature) for key in keys):
+        raise SignatureInvalid("no key of this key id made the signature")
+    # 7: payload
+    try:
+        payload = parse_json_object(decode_base64url(token.payload))
+    except ValueError as error:
+        raise TokenMalformed(f"payload: {_parse_problem(error)}") from None
+    return check_claims(payload, policy, now=now)
+
+
+def check_claims(payload: dict[str, Any], policy: Policy, *, now: float) -> Claims:
+    """Check the claims of a payload whose signature holds; raises as :func:`verify_token`."""
+    # 7: time
+    expires_at = _read_time(payload, "exp")
+    not_before = _read_time(payload, "nbf") if "nbf" in payload else None
+    issued_at = _read_time(payload, "iat") if "iat" in payload else None
+    if expires_at <= now - policy.leeway_seconds:
+        raise TokenExpired("exp is past", claim="exp")
+    for claim, instant in (("nbf", not_before), ("iat", issued_at)):
+        if instant is not None and instant > now + policy.leeway_seconds:
+            raise TokenNotYetValid(f"{claim} is in the future", claim=claim)
+    # 8: issuer
+    issuer = payload.get("iss")
+    if not isinstance(issuer, str) or issuer not in policy.issuers:
+        raise IssuerNotAllowed("iss is missing or not a configured issuer", claim="iss")
+    # 9: identity
+    user_id = _read_identifier(payload, "sub")
+    if user_id.startswith(_MACHINE_SUBJECT_PREFIX):
+        raise TokenClassNotAccepted("sub is a machine", claim="sub")
+    session_id = _read_identifier(payload, "sid")
+    # 10: for whom
+    authorized_party = _check_party(payload, policy)
+    _check_audience(payload, policy)
+    # 11: session
+    status = payload.get("sts", "active")
+    if status == "pending" and not policy.accept_pending:
+        raise SessionPending("sts is pending", claim="sts")
+    if status not in ("active", "pending"):
+        raise ClaimInvalid("sts is neither active nor pending", claim="sts")
+    return Claims(
+        user_id=user_id,
+        session_id=session_id,
+        issuer=issuer,
+        expires_at=expires_at,
+        issued_at=issued_at,
+        authorized_party=authorized_party,
+        status=status,
+        _payload=payload,
+    )
+
+
+def may_be_ours(token: UnverifiedToken, policy: Policy, *, now: float) -> bool:
+    """Tell whether an unverified token could pass at all, if only its key were known.
+
+    It can only turn a token away, before it costs a look at the shared keys: one that has expired,
+    or that another issuer made. Nothing else of the payload is looked at.
+    """
+    try:
+        payload = parse_json_object(decode_base64url(token.payload))
+    except ValueError:
+        return False
+    issuer, expires_at = payload.get("iss"), payload.get("exp")
+    return (
+        isinstance(issuer, str)
+        and issuer in policy.issuers
+        and is_number(expires_at)
+        and expires_at > now - policy.leeway_seconds
+    )
+
+
+def _read_kid(segment: bytes, *, required: bool) -> str:
+    # 3: header
+    try:
+        header = parse_json_object(decode_base64url(segment))
+    except ValueError as error:
+        raise TokenMalformed(f"header: {_parse_problem(error)}") from None
+    if header.get("alg") != ALGORITHM:
+        raise AlgorithmNotAllowed("alg is not RS256")
+    if "crit" in header or header.get("b64", True) is not True:
+        raise TokenMalformed("header: crit or b64")
+    # 4: class
+    token_type = header.get("typ", "JWT")
+    if token_type != "JWT":
+        if isinstance(token_type, str) and token_type.lower().endswith("+jwt"):
+            raise TokenClassNotAccepted("typ is of another token class")
+        raise TokenMalformed("header: typ is not JWT")
+    if header.get("cat", SESSION_CATEGORY) not in _ACCEPTED_CATEGORIES:
+        raise TokenClassNotAccepted("cat is of another token class")
+    if not required:
+        return ""
+    kid = header.get("kid")
+    if not isinstance(kid, str) or not 0 < len(kid) <= MAX_KID_LENGTH:
+        raise TokenMalformed("header: kid is missing or malformed")
+    return kid
+
+
+def _parse_problem(error: ValueError) -> str:
+    """Name what is wrong without the parser's message, which may quote the token."""
+    return "not UTF-8" if isinstance(error, UnicodeDecodeError) else "not a strict JSON object"
+
+
+def _read_time(payload: dict[str, Any], claim: str) -> float:
+    value = payload.get(claim)
+    if not is_number(value):
+        raise ClaimInvalid(f"{claim} is missing or not a number", claim=claim)
+    return value
+
+
+def _read_identifier(payload: dict[str, Any], claim: str) -> str:
+    value = payload.get(claim)
+    if not is_identifier(value):
+        raise ClaimInvalid(f"{claim} is missing or malformed", claim=claim)
+    return value
+
+
+def _check_party(payload: dict[str, Any], policy: Policy) -> str | None:
+    party = payload.get("azp", _ABSENT)
+    if not policy.authorized_parties:
+        return party if isinstance(party, str) else None
+    if party is _ABSENT:
+        if policy.party_required:
+            raise PartyNotAllowed("azp is missing", claim="azp")
+        return None
+    if not isinstance(party, str) or party not in policy.authorized_parties:
+        raise PartyNotAllowed("azp is not an authorized party", claim="azp")
+    return party
+
+
+def _check_audience(payload: dict[str, Any], policy: Policy) -> None:
+    if not policy.audiences:
+        return
+    audience = payload.get("aud")
+    audiences = audience if isinstance(audience, list) else [audience]
+    if not all(isinstance(entry, str) for entry in audiences):
+        raise AudienceNotAllowed("aud is missing or malformed", claim="aud")
+    if policy.audiences.isdisjoint(audiences):
+        raise AudienceNotAllowed("aud holds no accepted audience", claim="aud")

@@ -1,0 +1,143 @@
+"""A local issuer: it signs tokens with a key of its own, and nothing else is different.
+
+Development mode swaps the key source for it; every rule still runs. ``clerk_token``, the self-test
+and the demo sign with it too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from jwt.algorithms import RSAAlgorithm
+
+from clerk_auth.core.encoding import encode_base64url
+from clerk_auth.core.keys import VerifyingKey
+from clerk_auth.core.tokens import ALGORITHM, SESSION_CATEGORY
+
+DEV_DIRECTORY = Path(".clerk-dev")
+DEV_KID = "ins_local"
+TOKEN_SECONDS = 60
+
+# A claim or header member with this value is left out.
+ABSENT = object()
+
+_RS256 = RSAAlgorithm(RSAAlgorithm.SHA256)
+
+
+class LocalIssuer:
+    """Signs session tokens as Clerk does, for one issuer."""
+
+    def __init__(self, private_key: rsa.RSAPrivateKey, issuer: str, *, kid: str = DEV_KID) -> None:
+        self._private_key = private_key
+        self.issuer = issuer
+        self.kid = kid
+        numbers = private_key.public_key().public_numbers()
+        self.verifying_key = VerifyingKey.from_numbers(kid, numbers.n, numbers.e)
+
+    @classmethod
+    def generate(cls, issuer: str, *, kid: str = DEV_KID, bits: int = 2048) -> LocalIssuer:
+        """Make an issuer with a new key, which is nowhere stored."""
+        return cls(rsa.generate_private_key(65537, bits), issuer, kid=kid)
+
+    @property
+    def jwk(self) -> dict[str, str]:
+        """The public key as a JWK (RFC 7517)."""
+        return self.verifying_key.to_jwk()
+
+    @property
+    def jwks(self) -> dict[str, list[dict[str, str]]]:
+        """The key set document that Clerk would serve."""
+        return {"keys": [self.jwk]}
+
+    @property
+    def public_pem(self) -> str:
+        """The public key as PEM, as ``JWT_KEY`` takes it."""
+        return self.verifying_key.to_pem().decode("ascii")
+
+    def session_payload(
+        self,
+        user_id: str = "user_dev",
+        *,
+        now: float | None = None,
+        expires_in: float = TOKEN_SECONDS,
+        **claims: Any,
+    ) -> dict[str, Any]:
+        """Return the claims of a session token, version 2, with ``claims`` over the defaults."""
+        issued_at = int(time.time() if now is None else now)
+        payload = {
+            "iss": self.issuer,
+            "sub": user_id,
+            "sid": "sess_local",
+            "iat": issued_at,
+            "nbf": issued_at - 10,
+            "exp": issued_at + expires_in,
+            "sts": "active",
+            "v": 2,
+        }
+        return _merge(payload, claims)
+
+    def sign(self, payload: Mapping[str, Any], header: Mapping[str, Any] | None = None) -> str:
+        """Sign ``payload`` as it is; ``header`` goes over the defaults."""
+        defaults = {"alg": ALGORITHM, "cat": SESSION_CATEGORY, "kid": self.kid, "typ": "JWT"}
+        return self.sign_text(json.dumps(payload).encode("utf-8"), _merge(defaults, header or {}))
+
+    def sign_text(self, payload: bytes, header: Mapping[str, Any]) -> str:
+        """Sign bytes that need not be claims, under exactly this header."""
+        signing_input = f"{encode_segment(header)}.{encode_base64url(payload)}"
+        signature = _RS256.sign(signing_input.encode("ascii"), self._private_key)
+        return f"{signing_input}.{encode_base64url(signature)}"
+
+    def token(self, user_id: str = "user_dev", **claims: Any) -> str:
+        """Sign :meth:`session_payload`."""
+        return self.sign(self.session_payload(user_id, **claims))
+
+
+def encode_segment(value: Mapping[str, Any]) -> str:
+    """Encode a header or payload as a segment of a compact JWS."""
+    return encode_base64url(json.dumps(value).encode("utf-8"))
+
+
+def load_local_issuer(issuer: str) -> LocalIssuer:
+    """Return the development issuer; its key is made on first use.
+
+    The key lies in ``.clerk-dev/`` of the working directory, readable by its owner alone, and the
+    directory keeps itself out of git.
+    """
+    path = DEV_DIRECTORY / "signing-key.pem"
+    if not path.exists():
+        _write_new_key(path)
+    private_key = serialization.load_pem_private_key(path.read_bytes(), password=None)
+    if not isinstance(private_key, rsa.RSAPrivateKey):
+        raise ValueError(f"{path} does not hold an RSA key; remove it to get a new one")
+    return LocalIssuer(private_key, issuer)
+
+
+def _write_new_key(path: Path) -> None:
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    (path.parent / ".gitignore").write_text("*\n")
+    pem = rsa.generate_private_key(65537, 2048).private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    # Whole or not at all, and the first one wins: the autoreloader starts two processes.
+    draft = path.with_suffix(f".{os.getpid()}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(pem)
+    with contextlib.suppress(FileExistsError):
+        os.link(draft, path)
+    draft.unlink()
+
+
+def _merge(defaults: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    merged = {**defaults, **changes}
+    return {name: value for name, value in merged.items() if value is not ABSENT}

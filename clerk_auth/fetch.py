@@ -1,0 +1,199 @@
+"""Fetching the key document from Clerk: the only place that opens a socket.
+
+The deadline is total, from connecting to the last byte. The HTTP library's own time-outs bound
+each read and not the whole, so a watchdog shuts the connection down when the time is up, whatever
+state it is in; the thread that fetches never outlives it. An answer that comes after it is a
+failure: a connection that was cut can look like an empty 200.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+
+from clerk_auth import __version__
+
+MAX_BODY_BYTES = 256 * 1024
+_CHUNK_BYTES = 8192
+# Every address of a host is tried in turn, each with this share of the time.
+_CONNECT_SHARE = 1 / 3
+
+FAILURE_REASONS = (
+    "timeout",
+    "connection",
+    "tls",
+    "redirect",
+    "status",
+    "body",
+    "too_large",
+    "not_json",
+    "not_a_key_set",
+    "too_many_keys",
+    "no_usable_key",
+)
+
+
+class FetchFailed(Exception):
+    """No document was had; ``reason`` is one of :data:`FAILURE_REASONS`."""
+
+    def __init__(self, reason: str, *, status: int | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedDocument:
+    """A document of status 200; ``date`` is the server's ``Date`` header as sent."""
+
+    body: bytes
+    date: str | None
+    elapsed_seconds: float
+
+
+def fetch_document(url: str, timeout_seconds: float) -> FetchedDocument:
+    """Fetch ``url``, at most 256 KiB of decoded body, in ``timeout_seconds`` altogether.
+
+    TLS is verified; the environment's proxies and CA bundle are honoured, netrc never is, and
+    redirects are not followed.
+
+    Raises:
+        FetchFailed: anything but a complete answer of status 200 in time.
+    """
+    started_at = time.monotonic()
+    with _Watchdog(timeout_seconds) as watchdog:
+        try:
+            with _open(url, timeout_seconds, watchdog) as response:
+                _check_status(response.status_code)
+                body = _read_body(response)
+                date = response.headers.get("Date")
+        except FetchFailed:
+            if watchdog.barked:
+                raise FetchFailed("timeout") from None
+            raise
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+            raise FetchFailed("timeout" if watchdog.barked else _classify(error)) from error
+    elapsed_seconds = time.monotonic() - started_at
+    if watchdog.barked or elapsed_seconds > timeout_seconds:
+        raise FetchFailed("timeout")
+    return FetchedDocument(body, date, elapsed_seconds)
+
+
+class _Watchdog:
+    """Shuts down every watched connection when the time is up."""
+
+    def __init__(self, timeout_seconds: float) -> None:
+        self.barked = False
+        self._sockets: list[socket.socket] = []
+        self._timer = threading.Timer(timeout_seconds, self._bark)
+        self._timer.daemon = True
+
+    def __enter__(self) -> _Watchdog:
+        self._timer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+        for watched in self._sockets:
+            watched.close()
+
+    def watch(self, connection: socket.socket) -> None:
+        # A duplicate: wrapping a connection in TLS takes the original away from us.
+        self._sockets.append(connection.dup())
+        if self.barked:
+            self._bark()
+
+    def _bark(self) -> None:
+        self.barked = True
+        for watched in self._sockets:
+            with contextlib.suppress(OSError):
+                watched.shutdown(socket.SHUT_RDWR)
+
+
+class _WatchedAdapter(HTTPAdapter):
+    """Connects as ``requests`` does, and shows every new connection to the watchdog."""
+
+    def __init__(self, watchdog: _Watchdog) -> None:
+        super().__init__()
+        self._watchdog = watchdog
+
+    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
+        pool: Any = super().get_connection_with_tls_context(*args, **kwargs)
+        watch = self._watchdog.watch
+
+        class Watched(pool.ConnectionCls):  # type: ignore[misc]
+            def _new_conn(self) -> socket.socket:
+                connection: socket.socket = super()._new_conn()
+                watch(connection)
+                return connection
+
+        pool.ConnectionCls = Watched
+        return pool
+
+
+def _no_credentials(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Stand in for credentials, so that none are looked up in netrc."""
+    return request
+
+
+@contextlib.contextmanager
+def _open(url: str, timeout_seconds: float, watchdog: _Watchdog) -> Iterator[requests.Response]:
+    with requests.Session() as session, contextlib.closing(_WatchedAdapter(watchdog)) as adapter:
+        request = session.prepare_request(
+            requests.Request(
+                "GET",
+                url,
+                headers={
+                    "Accept": "application/jwk-set+json, application/json",
+                    "Accept-Encoding": "identity",
+                    "Cache-Control": "no-cache",
+                    "User-Agent": f"django-clerk-auth/{__version__}",
+                },
+                auth=_no_credentials,
+            )
+        )
+        environment: Any = session.merge_environment_settings(url, {}, True, None, None)
+        # Not session.send: it reads the body of a redirect to the end before we see it.
+        response = adapter.send(
+            request, timeout=(timeout_seconds * _CONNECT_SHARE, timeout_seconds), **environment
+        )
+        with contextlib.closing(response):
+            yield response
+
+
+def _check_status(status: int) -> None:
+    if 300 <= status < 400:
+        raise FetchFailed("redirect", status=status)
+    if status != 200:
+        raise FetchFailed("status", status=status)
+
+
+def _read_body(response: requests.Response) -> bytes:
+    body = bytearray()
+    for chunk in response.iter_content(_CHUNK_BYTES):
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            raise FetchFailed("too_large")
+    return bytes(body)
+
+
+def _classify(error: Exception) -> str:
+    if isinstance(error, requests.exceptions.SSLError):
+        return "tls"
+    if isinstance(error, requests.exceptions.Timeout):
+        return "timeout"
+    if isinstance(
+        error,
+        requests.exceptions.ChunkedEncodingError | requests.exceptions.ContentDecodingError,
+    ):
+        return "body"
+    return "connection"

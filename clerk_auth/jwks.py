@@ -1,0 +1,425 @@
+"""The key source: which keys may have signed a token.
+
+A process holds one immutable snapshot (L1), the fleet shares one document in the Django cache
+(L2), and Clerk has the truth (L3). One rule: a request that knows its key does no I/O and takes no
+lock. Cache and network are the work of one short flight per process, in a thread of its own.
+
+=======================  =========================  ===========================================
+snapshot                 known key id               unknown key id (``search``)
+=======================  =========================  ===========================================
+fresh                    use it                     forced flight, then ``KeyNotFound``
+older than refresh       use it; look in background as above; a routine fetch needs no cooldown
+refresh failing          use it until max age       ``KeysUnavailable``: not knowing is not denying
+none, or past max age    wait for the flight, 3 s   same
+=======================  =========================  ===========================================
+
+A flight reads the shared document first, and fetches only where that does not help:
+
+- ``look``: each ``JWKS_LOCAL_SECONDS``, and when there is nothing to use. Fetches when the set is
+  older than ``JWKS_REFRESH_SECONDS``.
+- ``key_id``, ``signature``: forced by a token. Fetch once per cooldown and fleet.
+- ``operator``: fetches past cooldown and backoff.
+
+To fetch is to hold the fleet's lock, to have read the document again under it and, if forced, to
+have claimed the cooldown. Claims are made under the lock alone, so whoever holds the lock and is
+refused the claim knows that no fetch still serves it. A failure replaces nothing and backs the
+fleet off, 1 second doubling to 60. Without a cache a process does all of this for itself.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import random
+import threading
+import weakref
+from collections.abc import Callable
+
+from clerk_auth import metrics, signals
+from clerk_auth.conf import Config
+from clerk_auth.core.errors import KeyNotFound, KeysBusy, KeySetInvalid, KeysUnavailable
+from clerk_auth.core.keys import hash_kid, parse_jwks
+from clerk_auth.fetch import FetchFailed
+from clerk_auth.logs import log
+from clerk_auth.shared import (
+    MAX_BACKOFF_SECONDS,
+    MAX_CLOCK_SKEW_SECONDS,
+    Clock,
+    SharedKeys,
+    Snapshot,
+)
+from clerk_auth.sources import Failure, Keys, SourceStatus
+
+LOOK, KEY_ID, SIGNATURE, OPERATOR = "look", "key_id", "signature", "operator"
+# How many requests of a process may wait for a flight of this purpose, and how long.
+WAITERS = {KEY_ID: 2, SIGNATURE: 1}
+WAIT_SECONDS = {LOOK: 3.0, KEY_ID: 1.5, SIGNATURE: 1.5}
+# How long a process answers from memory after a look that found nothing.
+QUIET_SECONDS = 1.0
+# The lease outlives the fetch by this much; a fetch that ends within the last second of it
+# publishes nothing, since the lock may be somebody else's by then.
+LEASE_MARGIN_SECONDS, FENCE_SECONDS = 2, 1
+# A flight that takes longer hangs in a call without a time-out; the process goes on without it.
+HUNG_SECONDS = 15
+POLL_SECONDS, MAX_POLL_SECONDS = 0.025, 0.2
+
+
+class _Flight:
+    """One trip to cache and issuer; ``is_final`` when it went as far as its purpose may go."""
+
+    def __init__(self, purpose: str, is_satisfied: Callable[[], bool], started_at: float) -> None:
+        self.purpose = purpose
+        self.is_satisfied = is_satisfied
+        self.started_at = started_at
+        self.is_final = False
+        self.done = threading.Event()
+
+
+def _jitter(low: float, high: float) -> float:
+    return random.uniform(low, high)  # noqa: S311 - spreads load, hides nothing
+
+
+def _spawn(work: Callable[[], None]) -> None:
+    threading.Thread(target=work, name="clerk_auth-keys", daemon=True).start()
+
+
+class CachedKeySource:
+    """Keys fetched from Clerk, shared through the cache, held in the process.
+
+    ``fetch`` returns the key document or raises ``FetchFailed``; ``spawn`` runs a flight beside
+    the caller.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        fetch: Callable[[], bytes],
+        shared: SharedKeys,
+        *,
+        clock: Clock,
+        spawn: Callable[[Callable[[], None]], None] = _spawn,
+    ) -> None:
+        self._refresh_seconds = config.jwks_refresh_seconds
+        self._max_age_seconds = config.jwks_max_age_seconds
+        self._local_seconds = config.jwks_local_seconds
+        self._cooldown_seconds = config.jwks_cooldown_seconds
+        self._lease_seconds = math.ceil(config.jwks_timeout_seconds) + LEASE_MARGIN_SECONDS
+        self._fetch = fetch
+        self._shared = shared
+        self._clock = clock
+        self._spawn = spawn
+        self._snapshot: Snapshot | None = None
+        self._failure: Failure | None = None
+        # Until when, by the clock that only advances: no look is due; a look of that purpose is
+        # pointless; a fetch that it forces is not ours to make.
+        self._look_at = -math.inf
+        self._quiet_until = dict.fromkeys(WAIT_SECONDS, -math.inf)
+        self._cooling_until = dict.fromkeys(WAITERS, -math.inf)
+        self._start_without_threads()
+        _sources.add(self)
+
+    def _start_without_threads(self) -> None:
+        """Begin with new locks and no flight, as a forked child must; the snapshot is kept."""
+        self._lock = threading.Lock()
+        self._flight: _Flight | None = None
+        self._waiters = {purpose: threading.Semaphore(n) for purpose, n in WAITERS.items()}
+        self._shared.avoid_until(None)
+
+    # What requests ask
+
+    def keys_for(self, kid: str) -> Keys:
+        """Return the keys under ``kid``, empty when the set does not have it.
+
+        Raises:
+            KeysUnavailable: there is no set that may be used, after 3 seconds at most.
+        """
+        snapshot = self._snapshot
+        age_seconds = math.inf if snapshot is None else self._clock.now() - snapshot.fetched_at
+        if snapshot is None or age_seconds >= self._max_age_seconds:
+            metrics.increment(metrics.MISSES)
+            return self._wait_for_snapshot().key_set.keys_for(kid)
+        if self._clock.monotonic() >= self._look_at:
+            self._look_in_background()
+        if age_seconds >= self._refresh_seconds:
+            metrics.increment(metrics.STALE_USES)
+        keys = snapshot.key_set.keys_for(kid)
+        metrics.increment(metrics.HITS if keys else metrics.MISSES)
+        return keys
+
+    def search(self, kid: str) -> Keys:
+        """Look further for a ``kid`` that the set does not have, 1.5 seconds at most.
+
+        Raises:
+            KeyNotFound: a set fetched since, or within a cooldown, does not have it.
+            KeysBusy: two requests wait already, or the answer takes too long.
+            KeysUnavailable: fetching fails, so that nobody knows.
+        """
+        in_time = self._force(KEY_ID, lambda: bool(self._held_keys(kid)))
+        if keys := self._held_keys(kid):
+            return keys
+        if self._failure is not None:
+            raise self._unavailable()
+        if not in_time:
+            raise KeysBusy("the look for an unknown key id takes too long, or others wait for it")
+        raise KeyNotFound(f"kid (SHA-256 {hash_kid(kid)}) is not in the key set")
+
+    def keys_after(self, kid: str, tried: Keys) -> Keys:
+        """Return other keys under ``kid`` than ``tried``, empty when there are none.
+
+        Clerk may replace a key under its id. One request of a process looks, and waits for a fetch
+        if it claims the cooldown, 1.5 seconds at most; all others are answered at once.
+        """
+        self._force(SIGNATURE, lambda: self._held_keys(kid) != tried)
+        keys = self._held_keys(kid)
+        return keys if keys != tried else ()
+
+    def status(self) -> SourceStatus:
+        """Describe what this process holds; no I/O."""
+        snapshot, failure = self._snapshot, self._failure
+        if not self._is_usable():
+            state = "cold"
+        elif failure is not None:
+            state = "degraded"
+        else:
+            state = "fresh" if self._is_fresh() else "stale"
+        return SourceStatus(
+            state=state,
+            keys=snapshot.key_set.keys if snapshot else (),
+            generation=snapshot.generation if snapshot else None,
+            fetched_at=snapshot.fetched_at if snapshot else None,
+            expires_at=snapshot.fetched_at + self._max_age_seconds if snapshot else None,
+            failure=failure,
+            is_cache_avoided=self._shared.is_avoided,
+        )
+
+    def refresh(self) -> SourceStatus:
+        """Fetch now, in this thread: past cooldown and backoff, but not past the lock."""
+        self._adopt_shared()
+        before = self._generation()
+        self._run(_Flight(OPERATOR, lambda: self._generation() > before, self._clock.monotonic()))
+        return self.status()
+
+    def load_shared(self) -> Snapshot | None:
+        """Return what the fleet shares, from the cache."""
+        return self._shared.load()
+
+    # Waiting
+
+    def _look_in_background(self) -> None:
+        # Not blocking: whoever holds the lock is starting a flight this very moment.
+        if self._lock.acquire(blocking=False):
+            try:
+                self._join(LOOK, self._is_fresh)
+            finally:
+                self._lock.release()
+
+    def _wait_for_snapshot(self) -> Snapshot:
+        if self._clock.monotonic() >= self._quiet_until[LOOK]:
+            self._wait(LOOK, self._is_usable)
+        snapshot = self._snapshot
+        if snapshot is None or not self._is_usable():
+            raise self._unavailable()
+        return snapshot
+
+    def _force(self, purpose: str, is_satisfied: Callable[[], bool]) -> bool:
+        """Wait for a forced flight; ``False`` when there is no place to wait, or no time left."""
+        if is_satisfied() or self._clock.monotonic() < self._quiet_until[purpose]:
+            return True
+        waiter = self._waiters[purpose]
+        if not waiter.acquire(blocking=False):
+            return False
+        try:
+            return self._wait(purpose, is_satisfied)
+        finally:
+            waiter.release()
+
+    def _wait(self, purpose: str, is_satisfied: Callable[[], bool]) -> bool:
+        """Wait until satisfied, or a flight of ``purpose`` is final; ``False``: no time left."""
+        deadline = self._clock.monotonic() + WAIT_SECONDS[purpose]
+        while not is_satisfied():
+            with self._lock:
+                flight = self._join(purpose, is_satisfied)
+            if not flight.done.wait(max(0.0, deadline - self._clock.monotonic())):
+                return False
+            if flight.is_final and flight.purpose == purpose:
+                return True
+        return True
+
+    def _join(self, purpose: str, is_satisfied: Callable[[], bool]) -> _Flight:
+        """Return the flight under way, or start one; the caller holds the lock."""
+        flight = self._flight
+        now = self._clock.monotonic()
+        if flight is not None and not flight.done.is_set():
+            if now - flight.started_at < HUNG_SECONDS:
+                return flight
+            log(logging.ERROR, "keys_flight_hangs", purpose=flight.purpose)
+            self._shared.avoid_until(flight.done)
+        flight = self._flight = _Flight(purpose, is_satisfied, now)
+        self._look_at = now + self._local_seconds
+        try:
+            self._spawn(lambda: self._run(flight))
+        except RuntimeError:  # no thread can be had: out of resources, or shutting down
+            flight.is_final = True
+            flight.done.set()
+        return flight
+
+    # Flying
+
+    def _run(self, flight: _Flight) -> None:
+        try:
+            self._fly(flight)
+        except Exception as error:
+            log(logging.ERROR, "keys_flight_failed", error=type(error).__name__)
+            flight.is_final = True
+        finally:
+            now = self._clock.monotonic()
+            is_satisfied = flight.is_satisfied()
+            # A document that helped, but is old, is refreshed by the next look: at once.
+            is_late = is_satisfied and not self._is_fresh()
+            self._look_at = now + self._local_seconds * (0 if is_late else _jitter(0.8, 1))
+            if flight.is_final and not is_satisfied:
+                self._quiet_until[flight.purpose] = now + QUIET_SECONDS
+            flight.done.set()
+
+    def _fly(self, flight: _Flight) -> None:
+        deadline = self._clock.monotonic() + WAIT_SECONDS.get(flight.purpose, self._lease_seconds)
+        poll_seconds = POLL_SECONDS
+        self._adopt_shared()
+        while not flight.is_satisfied():
+            if self._is_cooling(flight.purpose):
+                flight.is_final = True
+                return
+            lock = self._shared.acquire(lease_seconds=self._lease_seconds)
+            if lock is not None:
+                self._lead(flight, lock)
+                return
+            # Somebody else fetches: wait only where there is nothing to answer with.
+            if flight.purpose == SIGNATURE or (flight.purpose == LOOK and self._is_usable()):
+                flight.is_final = True
+                return
+            if self._clock.monotonic() + poll_seconds > deadline:
+                return
+            self._clock.sleep(poll_seconds * _jitter(0.5, 1.0))
+            poll_seconds = min(2 * poll_seconds, MAX_POLL_SECONDS)
+            self._adopt_shared()
+
+    def _lead(self, flight: _Flight, lock: str) -> None:
+        """Fetch, unless the document under the lock, the backoff or the cooldown say no."""
+        locked_at = self._clock.monotonic()
+        try:
+            self._adopt_shared()
+            if flight.is_satisfied():
+                return
+            if self._may_fetch(flight.purpose):
+                self._fetch_and_publish(lock, locked_at)
+            flight.is_final = True
+        finally:
+            self._shared.release(lock)
+
+    def _may_fetch(self, purpose: str) -> bool:
+        failure = self._failure = self._shared.load_failure() or self._failure
+        if purpose == OPERATOR:
+            return True
+        if failure is not None and self._clock.now() < failure.until:
+            return False
+        if purpose == LOOK or not self._is_fresh():
+            return True
+        seconds = self._shared.claim(purpose, cooldown_seconds=self._cooldown_seconds)
+        cooling_seconds = seconds or self._cooldown_seconds
+        self._cooling_until[purpose] = self._clock.monotonic() + cooling_seconds
+        return not seconds
+
+    def _fetch_and_publish(self, lock: str, locked_at: float) -> None:
+        fetched_at = self._clock.now()
+        generation = max(int(fetched_at * 1000), self._generation() + 1)
+        snapshot = failure = None
+        try:
+            snapshot = Snapshot(parse_jwks(self._fetch()), generation, fetched_at)
+        except (FetchFailed, KeySetInvalid) as error:
+            failure = self._note_failure(error.reason)
+        else:
+            self._note_success(snapshot)
+        is_fenced = self._clock.monotonic() > locked_at + self._lease_seconds - FENCE_SECONDS
+        if lock and not is_fenced:
+            if snapshot is not None:
+                self._shared.store(snapshot)
+            self._shared.store_failure(failure)
+
+    def _note_success(self, snapshot: Snapshot) -> None:
+        key_set = snapshot.key_set
+        for reason, count in key_set.skipped.items():
+            metrics.increment(metrics.KEYS_SKIPPED, reason, count)
+            log(logging.WARNING, "keys_skipped", reason=reason, count=count)
+        self._install(snapshot)
+        signals.send(
+            signals.keys_refreshed, type(self), key_set=key_set, generation=snapshot.generation
+        )
+
+    def _note_failure(self, reason: str) -> Failure:
+        count = self._failure.count + 1 if self._failure else 1
+        seconds = min(2 ** (count - 1), MAX_BACKOFF_SECONDS) * _jitter(0.8, 1.2)
+        failure = self._failure = Failure(reason, min(count, 16), self._clock.now() + seconds)
+        metrics.increment(metrics.FETCH_ERRORS, reason)
+        log(logging.WARNING, "keys_fetch_failed", reason=reason, count=count)
+        signals.send(signals.keys_refresh_failed, type(self), reason=reason)
+        return failure
+
+    # The snapshot
+
+    def _adopt_shared(self) -> None:
+        snapshot = self._shared.load()
+        if snapshot is not None:
+            self._install(snapshot)
+
+    def _install(self, snapshot: Snapshot) -> None:
+        before = self._snapshot
+        if before is not None and snapshot.generation <= before.generation:
+            return
+        self._snapshot = snapshot
+        metrics.set_gauge(metrics.FETCHED_AT, snapshot.fetched_at)
+        metrics.set_gauge(metrics.EXPIRES_AT, snapshot.fetched_at + self._max_age_seconds)
+        thumbprints = snapshot.key_set.thumbprints
+        if before is None or before.key_set.thumbprints != thumbprints:
+            log(logging.INFO, "keys_changed", thumbprints=",".join(sorted(thumbprints)))
+        if self._failure is not None:
+            self._failure = None
+            log(logging.WARNING, "keys_recovered")
+
+    def _generation(self) -> int:
+        return self._snapshot.generation if self._snapshot else 0
+
+    def _held_keys(self, kid: str) -> Keys:
+        return self._snapshot.key_set.keys_for(kid) if self._snapshot else ()
+
+    def _age_seconds(self) -> float:
+        return self._clock.now() - self._snapshot.fetched_at if self._snapshot else math.inf
+
+    def _is_usable(self) -> bool:
+        return self._age_seconds() < self._max_age_seconds
+
+    def _is_fresh(self) -> bool:
+        """Tell whether no refresh is due; it is, when the clock was set back behind the fetch."""
+        return -MAX_CLOCK_SKEW_SECONDS <= self._age_seconds() < self._refresh_seconds
+
+    def _is_cooling(self, purpose: str) -> bool:
+        until = self._cooling_until.get(purpose, -math.inf)
+        return self._clock.monotonic() < until and self._is_fresh()
+
+    def _unavailable(self) -> KeysUnavailable:
+        failure = self._failure
+        seconds = failure.until - self._clock.now() if failure else 1.0
+        reason = f"the last fetch failed: {failure.reason}" if failure else "no key set yet"
+        return KeysUnavailable(reason, retry_after=min(max(seconds, 1.0), 30.0))
+
+
+_sources: weakref.WeakSet[CachedKeySource] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for source in list(_sources):
+        source._start_without_threads()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

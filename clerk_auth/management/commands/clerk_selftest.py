@@ -1,0 +1,124 @@
+"""Prove that good tokens are let in and bad ones kept out, before and after a deploy."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management.base import BaseCommand, CommandParser
+
+from clerk_auth import selftest
+from clerk_auth.conf import get_config
+from clerk_auth.selftest import FAILED, PASSED, SKIPPED, WARNED, Report
+
+_RETRY_SECONDS = 1.0
+_MARKS = {PASSED: "✓", WARNED: "!", FAILED: "✗", SKIPPED: "-"}
+_ASCII_MARKS = {PASSED: "ok", WARNED: "!!", FAILED: "XX", SKIPPED: "--"}
+
+
+class Command(BaseCommand):
+    help = (
+        "Check settings, cache, Clerk's key set and clock, and that every kind of bad token is "
+        "refused. Warms the shared cache. Exit status: 0 passed, 1 a probe failed, 2 it could "
+        "not run."
+    )
+    # Problems in the settings are ours to report, with exit status 2.
+    requires_system_checks = ()
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--json", action="store_true", help="Print one JSON document.")
+        parser.add_argument(
+            "--wait",
+            type=float,
+            default=0.0,
+            metavar="SECONDS",
+            help="Repeat until everything passes, for so long: for the start of a container.",
+        )
+        parser.add_argument(
+            "--offline", action="store_true", help="Use no network but the cache's."
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            config = get_config()
+        except ImproperlyConfigured as error:
+            self._stop(options, str(error))
+        deadline = time.monotonic() + options["wait"]
+        while True:
+            try:
+                report = selftest.run(config, offline=options["offline"])
+            except Exception as error:
+                self._stop(options, f"{type(error).__name__}: {error}")
+            if report.passed or time.monotonic() + _RETRY_SECONDS > deadline:
+                break
+            time.sleep(_RETRY_SECONDS)
+        if options["json"]:
+            self.stdout.write(json.dumps(report.as_dict(), indent=2))
+        else:
+            self._print(report)
+        if not report.passed:
+            sys.exit(1)
+
+    def _stop(self, options: dict[str, Any], problem: str) -> None:
+        if options["json"]:
+            self.stdout.write(json.dumps(selftest.could_not_run(problem), indent=2))
+        self.stderr.write(self.style.ERROR(f"The self-test could not run.\n{problem}"))
+        sys.exit(2)
+
+    def _print(self, report: Report) -> None:
+        marks = self._marks()
+        styles: dict[str, Callable[[str], str]] = {
+            PASSED: self.style.SUCCESS,
+            WARNED: self.style.WARNING,
+            FAILED: self.style.ERROR,
+            SKIPPED: str,
+        }
+        group = ""
+        width = max(len(result.name) for result in report.results)
+        for result in report.results:
+            if result.group != group:
+                group = result.group
+                self.stdout.write(self.style.MIGRATE_HEADING(group))
+            mark = styles[result.status](marks[result.status])
+            self.stdout.write(f"  {mark} {result.name:<{width}}  {result.detail}")
+            if result.remedy:
+                self.stdout.write(f"      {result.remedy}")
+        self._print_keys(report)
+        self._print_summary(report)
+
+    def _print_keys(self, report: Report) -> None:
+        if report.keys:
+            self.stdout.write(self.style.MIGRATE_HEADING("keys in use"))
+        for key in report.as_dict()["keys"]:
+            kid = f"kid {key['kid']}" if key["kid"] else "no kid (JWT_KEY)"
+            self.stdout.write(
+                f"  {kid}  {key['kty']} {key['bits']}  {key['use']} {key['alg']}"
+                f"  thumbprint {key['thumbprint']}"
+            )
+
+    def _print_summary(self, report: Report) -> None:
+        counts = {
+            status: sum(result.status == status for result in report.results)
+            for status in (PASSED, WARNED, FAILED, SKIPPED)
+        }
+        tally = (
+            f"{counts[PASSED]} passed, {counts[WARNED]} warnings, {counts[FAILED]} failed, "
+            f"{counts[SKIPPED]} skipped"
+        )
+        self.stdout.write("")
+        if report.passed:
+            self.stdout.write(self.style.SUCCESS(f"The lock is locked: {tally}."))
+        else:
+            self.stdout.write(self.style.ERROR(f"NOT READY: {tally}."))
+
+    def _marks(self) -> dict[str, str]:
+        encoding = getattr(self.stdout, "encoding", None) or "ascii"
+        try:
+            "".join(_MARKS.values()).encode(encoding)
+        except (LookupError, UnicodeEncodeError):
+            return _ASCII_MARKS
+        return _MARKS

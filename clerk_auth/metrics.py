@@ -1,0 +1,129 @@
+"""Counters and gauges under fixed names, with labels from closed lists.
+
+Totals of the process are always kept. ``METRICS`` names sinks that are told of every change: a
+sink is a class without arguments whose instances have the methods of :class:`Sink`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+from django.utils.module_loading import import_string
+
+from clerk_auth.core.errors import CODES
+from clerk_auth.core.keys import SKIP_REASONS
+from clerk_auth.fetch import FAILURE_REASONS
+from clerk_auth.logs import log
+
+VERIFIED = "jwt_verifications_success"
+REFUSED = "jwt_verifications_failure"
+HITS = "jwks_cache_hits"
+MISSES = "jwks_cache_misses"
+FETCH_ERRORS = "jwks_fetch_errors"
+STALE_USES = "jwks_stale_uses"
+KEYS_SKIPPED = "jwks_keys_skipped"
+DOCUMENTS_REFUSED = "jwks_documents_refused"
+FETCHED_AT = "jwks_fetched_timestamp_seconds"
+EXPIRES_AT = "jwks_expiry_timestamp_seconds"
+
+# Why a shared document is not used.
+DOCUMENT_REFUSALS = ("unreadable", "malformed", "signature", "dated_ahead", "too_old")
+
+# Counter: its label and every value the label may have.
+COUNTERS: Mapping[str, tuple[str, tuple[str, ...]] | None] = {
+    VERIFIED: None,
+    REFUSED: ("code", CODES),
+    HITS: None,
+    MISSES: None,
+    FETCH_ERRORS: ("reason", FAILURE_REASONS),
+    STALE_USES: None,
+    KEYS_SKIPPED: ("reason", SKIP_REASONS),
+    DOCUMENTS_REFUSED: ("reason", DOCUMENT_REFUSALS),
+}
+GAUGES = (FETCHED_AT, EXPIRES_AT)
+
+
+class Sink(Protocol):
+    """Where numbers go; an error in a sink is logged once and never reaches a request."""
+
+    def increment(self, name: str, by: int, labels: Mapping[str, str]) -> None:
+        """Add ``by`` to the counter ``name``; labels are empty or one of :data:`COUNTERS`."""
+
+    def set(self, name: str, value: float) -> None:
+        """Set the gauge ``name``, Unix seconds."""
+
+
+_totals: dict[tuple[str, str], float] = {}
+_lock = threading.Lock()
+_sinks: tuple[Sink, ...] = ()
+_failed_sinks: set[int] = set()
+
+
+def _reset_lock() -> None:
+    global _lock
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_reset_lock)
+
+
+def increment(name: str, label: str = "", by: int = 1) -> None:
+    """Count events; ``label`` is the value of the counter's label, where it has one."""
+    with _lock:
+        _totals[name, label] += by
+    if _sinks:
+        series = COUNTERS[name]
+        labels = {series[0]: label} if series else {}
+        for sink in _sinks:
+            try:
+                sink.increment(name, by, labels)
+            except Exception:
+                _report(sink)
+
+
+def set_gauge(name: str, value: float) -> None:
+    """Set a gauge, Unix seconds."""
+    with _lock:
+        _totals[name, ""] = value
+    for sink in _sinks:
+        try:
+            sink.set(name, value)
+        except Exception:
+            _report(sink)
+
+
+def totals() -> dict[tuple[str, str], float]:
+    """Return the totals of this process by name and label value; every series is present."""
+    with _lock:
+        return dict(_totals)
+
+
+def reset() -> None:
+    """Set every series to 0, as at start-up."""
+    with _lock:
+        for name, series in COUNTERS.items():
+            for label in series[1] if series else ("",):
+                _totals[name, label] = 0
+        for name in GAUGES:
+            _totals[name, ""] = 0
+
+
+def connect(paths: Iterable[str]) -> None:
+    """Make the sinks that ``paths`` name the ones that are told."""
+    global _sinks
+    _sinks = tuple(import_string(path)() for path in paths)
+    _failed_sinks.clear()
+
+
+def _report(sink: Sink) -> None:
+    if id(sink) not in _failed_sinks:
+        _failed_sinks.add(id(sink))
+        log(logging.ERROR, "metrics_sink_failed", sink=type(sink).__qualname__)
+
+
+reset()

@@ -1,0 +1,85 @@
+"""What a verifier asks for keys, and the source whose keys never change."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from clerk_auth.core.errors import KeyNotFound
+from clerk_auth.core.keys import KeySet, VerifyingKey
+
+Keys = tuple[VerifyingKey, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The last fetch failed, ``count`` times in a row; the next may start at ``until``."""
+
+    reason: str
+    count: int
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class SourceStatus:
+    """What a source holds, from memory; instants are Unix seconds.
+
+    ``state`` is ``static``, ``fresh``, ``stale`` (a refresh is due), ``degraded`` (the refresh
+    fails) or ``cold`` (nothing that may be used).
+    """
+
+    state: str
+    keys: Keys = ()
+    generation: int | None = None
+    fetched_at: float | None = None
+    expires_at: float | None = None
+    failure: Failure | None = None
+    is_cache_avoided: bool = False
+
+
+class KeySource(Protocol):
+    """Where a verifier gets its keys."""
+
+    def keys_for(self, kid: str) -> Keys:
+        """Return the keys under ``kid``, empty when the set does not have it.
+
+        Raises:
+            KeysUnavailable: there is no set that may be used.
+        """
+
+    def search(self, kid: str) -> Keys:
+        """Look further for a ``kid`` that the set does not have; never returns empty.
+
+        Raises:
+            KeyNotFound: it is in no set.
+            KeysBusy, KeysUnavailable: nobody knows now.
+        """
+
+    def keys_after(self, kid: str, tried: Keys) -> Keys:
+        """Return other keys under ``kid`` than ``tried``, empty when there are none."""
+
+    def status(self) -> SourceStatus:
+        """Describe what is held; no I/O."""
+
+
+class StaticKeySource:
+    """Keys of ``JWT_KEY``, of the development issuer, or under test.
+
+    With ``ignore_kid`` every key is tried, whatever key id a token names.
+    """
+
+    def __init__(self, keys: Keys, *, ignore_kid: bool = False) -> None:
+        self._key_set = KeySet(keys)
+        self._ignore_kid = ignore_kid
+
+    def keys_for(self, kid: str) -> Keys:
+        return self._key_set.keys if self._ignore_kid else self._key_set.keys_for(kid)
+
+    def search(self, kid: str) -> Keys:
+        raise KeyNotFound("kid is not one of the configured keys")
+
+    def keys_after(self, kid: str, tried: Keys) -> Keys:
+        return ()
+
+    def status(self) -> SourceStatus:
+        return SourceStatus("static", self._key_set.keys)

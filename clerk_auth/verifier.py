@@ -1,0 +1,110 @@
+"""The verifier: a key source, a policy and a clock, wired up from the settings.
+
+It serves whoever has a token: a view, a worker, a consumer.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from django.conf import settings
+from django.core.cache import caches
+
+from clerk_auth import metrics, signals
+from clerk_auth.conf import Config, derived, get_config
+from clerk_auth.core.claims import Claims
+from clerk_auth.core.errors import ClerkAuthError, KeyNotFound, SignatureInvalid, TokenRejected
+from clerk_auth.core.tokens import Policy, may_be_ours, read_token, verify_token
+from clerk_auth.dev import load_local_issuer
+from clerk_auth.fetch import fetch_document
+from clerk_auth.jwks import CachedKeySource
+from clerk_auth.logs import log, logger
+from clerk_auth.shared import Clock, SharedKeys
+from clerk_auth.sources import KeySource, StaticKeySource
+
+
+class Verifier:
+    """Turns a token into claims, or refuses it."""
+
+    def __init__(
+        self, source: KeySource, policy: Policy, *, now: Callable[[], float] = time.time
+    ) -> None:
+        self.source = source
+        self.policy = policy
+        self._now = now
+
+    def verify(self, token: str) -> Claims:
+        """Return the claims of a session token.
+
+        Raises:
+            TokenRejected: the caller's fault, one subclass per code.
+            KeysUnavailable: ours; ``retry_after`` says in how many seconds to come again.
+        """
+        try:
+            claims = self.check(token)
+        except ClerkAuthError as error:
+            self._note_refusal(error)
+            raise
+        metrics.increment(metrics.VERIFIED)
+        if logger.isEnabledFor(logging.INFO):
+            logger.info("JWT signature verified for user %s", claims.user_id)
+        signals.send(signals.token_verified, Verifier, claims=claims)
+        return claims
+
+    def check(self, text: str) -> Claims:
+        """Verify as :meth:`verify` does, but count, log and signal nothing."""
+        token = read_token(text, self.policy)
+        keys = self.source.keys_for(token.kid)
+        if not keys:
+            if not may_be_ours(token, self.policy, now=self._now()):
+                raise KeyNotFound("kid is unknown, and the token is expired or of another issuer")
+            keys = self.source.search(token.kid)
+        try:
+            return verify_token(token, keys, self.policy, now=self._now())
+        except SignatureInvalid:
+            if not may_be_ours(token, self.policy, now=self._now()):
+                raise
+            keys = self.source.keys_after(token.kid, keys)
+            if not keys:
+                raise
+        return verify_token(token, keys, self.policy, now=self._now())
+
+    def _note_refusal(self, error: ClerkAuthError) -> None:
+        metrics.increment(metrics.REFUSED, error.code)
+        claim = error.claim if isinstance(error, TokenRejected) else None
+        log(logging.INFO, "token_rejected", code=error.code, claim=claim, reason=error.reason)
+        signals.send(signals.token_rejected, Verifier, error=error)
+
+
+@derived
+def get_verifier() -> Verifier:
+    """Return the process's verifier; ``ImproperlyConfigured`` while the settings are wrong."""
+    config = get_config()
+    metrics.connect(config.metrics)
+    return Verifier(make_source(config), config.policy)
+
+
+def make_source(config: Config) -> KeySource:
+    """Make the source that the settings ask for."""
+    if config.dev_mode:
+        return StaticKeySource((load_local_issuer(config.issuers[0]).verifying_key,))
+    if config.jwks_url is None:
+        return StaticKeySource(config.jwt_keys, ignore_kid=True)
+    url, timeout_seconds = config.jwks_url, config.jwks_timeout_seconds
+    return make_cached_source(config, url, lambda: fetch_document(url, timeout_seconds).body)
+
+
+def make_cached_source(config: Config, url: str, fetch: Callable[[], bytes]) -> CachedKeySource:
+    """Make the source that shares what ``fetch`` returns for ``url`` through the cache."""
+    clock = Clock()
+    shared = SharedKeys(
+        lambda: caches[config.cache_alias],
+        issuers=config.issuers,
+        jwks_url=url,
+        secret_key=settings.SECRET_KEY,
+        max_age_seconds=config.jwks_max_age_seconds,
+        clock=clock,
+    )
+    return CachedKeySource(config, fetch, shared, clock=clock)
