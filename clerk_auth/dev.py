@@ -47,6 +47,10 @@ class LocalIssuer:
         """Make an issuer with a new key, which is nowhere stored."""
         return cls(rsa.generate_private_key(65537, bits), issuer, kid=kid)
 
+    def acting_as(self, issuer: str, *, kid: str | None = None) -> LocalIssuer:
+        """Return an issuer of another name that signs with the same key."""
+        return LocalIssuer(self._private_key, issuer, kid=kid or self.kid)
+
     @property
     def jwk(self) -> dict[str, str]:
         """The public key as a JWK (RFC 7517)."""

@@ -66,13 +66,18 @@ POLL_SECONDS, MAX_POLL_SECONDS = 0.025, 0.2
 
 
 class _Flight:
-    """One trip to cache and issuer; ``is_final`` when it went as far as its purpose may go."""
+    """One trip to cache and issuer.
+
+    ``is_final``: it went as far as its purpose may go. ``is_late``: it waited in vain for a fetch
+    of somebody else.
+    """
 
     def __init__(self, purpose: str, is_satisfied: Callable[[], bool], started_at: float) -> None:
         self.purpose = purpose
         self.is_satisfied = is_satisfied
         self.started_at = started_at
         self.is_final = False
+        self.is_late = False
         self.done = threading.Event()
 
 
@@ -242,8 +247,8 @@ class CachedKeySource:
                 flight = self._join(purpose, is_satisfied)
             if not flight.done.wait(max(0.0, deadline - self._clock.monotonic())):
                 return False
-            if flight.is_final and flight.purpose == purpose:
-                return True
+            if flight.purpose == purpose and (flight.is_final or flight.is_late):
+                return flight.is_final
         return True
 
     def _join(self, purpose: str, is_satisfied: Callable[[], bool]) -> _Flight:
@@ -299,6 +304,7 @@ class CachedKeySource:
                 flight.is_final = True
                 return
             if self._clock.monotonic() + poll_seconds > deadline:
+                flight.is_late = True
                 return
             self._clock.sleep(poll_seconds * _jitter(0.5, 1.0))
             poll_seconds = min(2 * poll_seconds, MAX_POLL_SECONDS)

@@ -99,7 +99,7 @@ def _check_url(text: str) -> None:
 
 
 def read_jwt_keys(value: object) -> tuple[VerifyingKey, ...]:
-    texts = read_texts(value, one_is_enough=True)
+    texts = read_texts(value, one_is_enough=True, read=_read_pem)
     if len(texts) > MAX_KEYS_PER_KID:
         raise Refused("holds too many keys.", f"At most {MAX_KEYS_PER_KID} are tried.")
     try:
@@ -109,6 +109,11 @@ def read_jwt_keys(value: object) -> tuple[VerifyingKey, ...]:
             f"holds something that cannot verify a token: {error}.",
             "Copy the PEM public key (RSA, 2048 bits or more) from Clerk's dashboard, API keys.",
         ) from None
+
+
+def _read_pem(value: object) -> str:
+    # Files of this form end in a line break.
+    return read_text(value.strip() if isinstance(value, str) else value)
 
 
 def read_parties(value: object) -> tuple[str, ...]:
@@ -137,7 +142,11 @@ def read_text(value: object) -> str:
 
 
 def read_texts(
-    value: object, *, one_is_enough: bool = False, may_be_empty: bool = False
+    value: object,
+    *,
+    one_is_enough: bool = False,
+    may_be_empty: bool = False,
+    read: Callable[[object], str] = read_text,
 ) -> tuple[str, ...]:
     if isinstance(value, str) and one_is_enough:
         value = [value]
@@ -145,7 +154,7 @@ def read_texts(
         raise Refused("must be a list of texts.", "Write it in brackets.")
     if not value and not may_be_empty:
         raise Refused("must not be empty.", "Add an entry, or leave the key out.")
-    return tuple(dict.fromkeys(map(read_text, value)))
+    return tuple(dict.fromkeys(map(read, value)))
 
 
 def read_audience(value: object) -> tuple[str, ...]:

@@ -193,7 +193,8 @@ def _probe_claims(config: Config) -> Iterator[Result]:
     """Run the policy over a throw-away key: first a good token, then each bad one."""
     issuer = LocalIssuer.generate(config.issuers[0], kid="ins_selftest")
     policy = config.policy
-    verifier = Verifier(StaticKeySource((issuer.verifying_key,)), policy)
+    source = StaticKeySource((issuer.verifying_key,), ignore_kid=not policy.kid_required)
+    verifier = Verifier(source, policy)
     payload = _good_payload(config, issuer)
     try:
         verifier.check(issuer.sign(payload))

@@ -67,14 +67,17 @@ SKIP_REASONS = (
 )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class VerifyingKey:
-    """A public RSA key that may verify RS256 signatures; ``kid`` is empty for a key from PEM."""
+    """A public RSA key that may verify RS256 signatures; ``kid`` is empty for a key from PEM.
+
+    Two are equal when key id and thumbprint are.
+    """
 
     kid: str
     thumbprint: str
     bits: int
-    _public_key: RSAPublicKey = field(repr=False)
+    _public_key: RSAPublicKey = field(repr=False, compare=False)
 
     @classmethod
     def from_numbers(cls, kid: str, modulus: int, exponent: int) -> VerifyingKey:
