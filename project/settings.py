@@ -1,0 +1,87 @@
+"""Settings of the demo project, read from the environment; the defaults are those of production."""
+
+import os
+import warnings
+from pathlib import Path
+
+from django.core.management.utils import get_random_secret_key
+
+from project.environment import read_caches, read_clerk_auth, read_flag, read_list, read_text
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+# A random key serves one process. Workers must share one: it signs what they share in the cache.
+SECRET_KEY = read_text(os.environ, "DJANGO_SECRET_KEY") or get_random_secret_key()
+DEBUG = read_flag(os.environ, "DJANGO_DEBUG") or False
+ALLOWED_HOSTS = read_list(os.environ, "DJANGO_ALLOWED_HOSTS") or ["localhost", "127.0.0.1", "[::1]"]
+
+INSTALLED_APPS = [
+    "django.contrib.contenttypes",
+    "django.contrib.auth",
+    "rest_framework",
+    "clerk_auth",
+    "project",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+TEMPLATES = [{"BACKEND": "django.template.backends.django.DjangoTemplates", "APP_DIRS": True}]
+ROOT_URLCONF = "project.urls"
+WSGI_APPLICATION = "project.wsgi.application"
+TIME_ZONE = "UTC"
+USE_TZ = True
+
+DATABASES = {
+    "default": {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": read_text(os.environ, "DJANGO_DB_PATH") or BASE_DIR / "db.sqlite3",
+    }
+}
+CACHES = read_caches(os.environ)
+CLERK_AUTH = read_clerk_auth(os.environ)
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["clerk_auth.authentication.ClerkAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PAGINATION_CLASS": "rest_framework.pagination.PageNumberPagination",
+    "PAGE_SIZE": 20,
+}
+if DEBUG:
+    REST_FRAMEWORK["DEFAULT_RENDERER_CLASSES"] += ["rest_framework.renderers.BrowsableAPIRenderer"]
+    INSTALLED_APPS += ["django.contrib.staticfiles"]
+    STATIC_URL = "static/"
+# Keeps one upload in memory, and never more of it than is taken.
+FILE_UPLOAD_HANDLERS = ["project.upload_body.BoundedUploadHandler"]
+
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEBUG
+# DJANGO_HTTPS=0 is for runs on loopback, where nothing terminates TLS.
+_https = read_flag(os.environ, "DJANGO_HTTPS")
+SECURE_SSL_REDIRECT = not DEBUG if _https is None else _https
+# Probes speak plain HTTP to the process itself.
+SECURE_REDIRECT_EXEMPT = [r"^health/"]
+SECURE_HSTS_SECONDS = 31_536_000 if SECURE_SSL_REDIRECT else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = SECURE_SSL_REDIRECT
+if read_flag(os.environ, "DJANGO_PROXY_SSL_HEADER"):
+    # Only behind a proxy that removes this header from what clients send.
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["console"], "level": "WARNING"},
+    # Django's logger loses its own handlers here: root has one.
+    "loggers": {"clerk_auth": {"level": "INFO"}, "django": {"level": "INFO"}},
+}
+
+if read_flag(os.environ, "JWT_SIGNATURE_VERIFICATION_ENABLED") is False:
+    warnings.warn(
+        "JWT_SIGNATURE_VERIFICATION_ENABLED is ignored: signatures are always verified. "
+        "Remove the variable.",
+        stacklevel=1,
+    )

@@ -1,0 +1,95 @@
+"""A stand-in for Clerk on loopback: it serves a key set over HTTP and signs tokens with its key."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Self
+
+from clerk_auth.dev import LocalIssuer
+
+JWKS_PATH = "/.well-known/jwks.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One HTTP response."""
+
+    body: bytes = b""
+    content_type: str = "text/plain"
+    status: int = 200
+
+
+class StandInClerk:
+    """Clerk's Frontend API, as far as a backend sees it.
+
+    ``issuer`` is the base URL and the issuer of its tokens; ``signer`` makes them, and may be
+    replaced to rotate the key. ``fetches`` counts requests for the key set, answered or not.
+    ``respond`` takes a request's path with its query and returns the answer; replace it, or
+    extend it in a subclass, to script outages.
+    """
+
+    def __init__(self) -> None:
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
+        self._counting = threading.Lock()
+        self.fetches = 0
+        self.issuer = f"http://127.0.0.1:{self._server.server_port}"
+        self.jwks_url = self.issuer + JWKS_PATH
+        self.signer = LocalIssuer.generate(self.issuer, kid="ins_standin")
+        self.respond: Callable[[str], Answer] = self.answer
+
+    def answer(self, path: str) -> Answer:
+        """Answer as Clerk does when all is well."""
+        if path == JWKS_PATH:
+            return Answer(json.dumps(self.signer.jwks).encode(), "application/json")
+        return Answer(b"There is nothing here.", status=404)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Close the port; requests under way are not waited for."""
+        if self._thread.is_alive():
+            self._server.shutdown()
+            self._thread.join()
+        self._server.server_close()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def _count(self, path: str) -> None:
+        if path == JWKS_PATH:
+            with self._counting:
+                self.fetches += 1
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        clerk = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                clerk._count(self.path)
+                answer = clerk.respond(self.path)
+                self.send_response(answer.status)
+                self.send_header("Content-Type", answer.content_type)
+                self.send_header("Content-Length", str(len(answer.body)))
+                self.end_headers()
+                self.wfile.write(answer.body)
+
+            def log_message(self, format: str, *args: object) -> None:
+                """Say nothing: requests are counted, not logged."""
+
+        return Handler

@@ -1,0 +1,90 @@
+"""What tests share: real keys, a real HTTP server, a real Redis and a clock that they set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+from django.core.cache import cache
+
+from clerk_auth import metrics
+from clerk_auth.core.tokens import Policy
+from clerk_auth.dev import LocalIssuer
+from project.redis_server import RedisServer, redis_server
+from tests.issuer_server import IssuerServer
+
+NOW = 1_800_000_000
+ISSUER = "https://clerk.example.com"
+PARTY = "https://app.example.com"
+
+
+@dataclass
+class ManualClock:
+    """A clock that stands still until a test moves it; wall and advancing time move together."""
+
+    time: float = NOW
+
+    def now(self) -> float:
+        return self.time
+
+    monotonic = now
+
+    def sleep(self, seconds: float) -> None:
+        self.time += seconds
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture(scope="session")
+def local_issuer() -> LocalIssuer:
+    """Signs as ``ISSUER``; its key is made once."""
+    return LocalIssuer.generate(ISSUER)
+
+
+@pytest.fixture(scope="session")
+def other_issuer() -> LocalIssuer:
+    """Signs as ``ISSUER`` and under the same key id, with another key."""
+    return LocalIssuer.generate(ISSUER)
+
+
+@pytest.fixture
+def policy() -> Policy:
+    return Policy(issuers=frozenset({ISSUER}), authorized_parties=frozenset({PARTY}))
+
+
+@pytest.fixture
+def issuer_server(local_issuer: LocalIssuer) -> Iterator[IssuerServer]:
+    server = IssuerServer(local_issuer)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def configured(settings, issuer_server: IssuerServer) -> IssuerServer:
+    """Settings that fetch from ``issuer_server``, on the production path."""
+    settings.CLERK_AUTH = {
+        "ISSUER": issuer_server.issuer,
+        "JWKS_URL": issuer_server.jwks_url,
+        "AUTHORIZED_PARTIES": [PARTY],
+    }
+    settings.SECURE_SSL_REDIRECT = False
+    return issuer_server
+
+
+@pytest.fixture(scope="session")
+def redis() -> Iterator[RedisServer]:
+    """A real Redis of our own; fails with remedies where none can be had."""
+    with redis_server() as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def _fresh_totals() -> Iterator[None]:
+    """No test sees the counts or the cached keys of another."""
+    metrics.reset()
+    yield
+    cache.clear()

@@ -1,0 +1,134 @@
+"""An issuer over real HTTP that can rotate, fail, stall and lie: it writes raw bytes.
+
+``script`` is called with the connection of each request for the key set, and may do what it likes
+with it; the functions below make scripts. ``fetches`` counts requests, answered or not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import socketserver
+import threading
+import time
+from collections.abc import Callable, Iterable
+from email.utils import formatdate
+
+from clerk_auth.dev import LocalIssuer
+
+Script = Callable[[socket.socket], None]
+
+
+class IssuerServer:
+    """Serves the public key of ``signer``; rotate by changing ``signers``."""
+
+    def __init__(self, signer: LocalIssuer | None = None) -> None:
+        outer = self
+
+        class Handler(socketserver.BaseRequestHandler):
+            def handle(self) -> None:
+                outer._serve(self.request)
+
+        self._server = _Server(("127.0.0.1", 0), Handler)
+        self.issuer = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self.jwks_url = f"{self.issuer}/.well-known/jwks.json"
+        signer = signer or LocalIssuer.generate(self.issuer)
+        self.signers = [signer.acting_as(self.issuer, kid="ins_server")]
+        self.script: Script | None = None
+        self.requests: list[bytes] = []
+        self.stopping = threading.Event()
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
+        self._thread.start()
+
+    @property
+    def fetches(self) -> int:
+        return len(self.requests)
+
+    @property
+    def signer(self) -> LocalIssuer:
+        """The newest signer."""
+        return self.signers[-1]
+
+    def rotate(self, kid: str, *, keep: bool = False) -> LocalIssuer:
+        """Sign with a new key under ``kid`` from now on; ``keep`` serves the old ones too."""
+        signer = LocalIssuer.generate(self.issuer, kid=kid)
+        self.signers = [*self.signers, signer] if keep else [signer]
+        return signer
+
+    def document(self) -> bytes:
+        return json.dumps({"keys": [signer.jwk for signer in self.signers]}).encode()
+
+    def stop(self) -> None:
+        """Refuse connections from now on."""
+        if not self.stopping.is_set():
+            self.stopping.set()
+            self._server.shutdown()
+            self._server.server_close()
+            self._thread.join()
+
+    def _serve(self, connection: socket.socket) -> None:
+        request = b""
+        while b"\r\n\r\n" not in request:
+            received = connection.recv(4096)
+            if not received:
+                return
+            request += received
+        self.requests.append(request)
+        script = self.script or answer(self.document())
+        with contextlib.suppress(OSError):  # the client hung up, as it should
+            script(connection)
+
+
+class _Server(socketserver.ThreadingTCPServer):
+    daemon_threads = True
+    allow_reuse_address = True
+    request_queue_size = 256
+
+
+def answer(
+    body: bytes, *, status: str = "200 OK", headers: Iterable[str] = (), length: int | None = None
+) -> Script:
+    """Answer at once; ``length`` lies about the body's."""
+    lines = [
+        f"HTTP/1.1 {status}",
+        "Content-Type: application/json",
+        f"Date: {formatdate(usegmt=True)}",
+        f"Content-Length: {len(body) if length is None else length}",
+        "Connection: close",
+        *headers,
+    ]
+    response = "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body
+    return lambda connection: connection.sendall(response)
+
+
+def drip(head: bytes, dripped: bytes, *, every_seconds: float = 0.05) -> Script:
+    """Send ``head`` at once, and then one byte after the other."""
+
+    def script(connection: socket.socket) -> None:
+        connection.sendall(head)
+        for byte in dripped:
+            time.sleep(every_seconds)
+            connection.sendall(bytes([byte]))
+
+    return script
+
+
+def hang(seconds: float = 60.0) -> Script:
+    """Never answer, until the client hangs up."""
+
+    def script(connection: socket.socket) -> None:
+        connection.settimeout(seconds)
+        connection.recv(1)
+
+    return script
+
+
+def after(seconds: float, script: Script) -> Script:
+    """Answer late."""
+
+    def late(connection: socket.socket) -> None:
+        time.sleep(seconds)
+        script(connection)
+
+    return late

@@ -1,0 +1,50 @@
+"""Callers of the demo's API, with tokens of a local issuer whose key is configured."""
+
+from __future__ import annotations
+
+import pytest
+from rest_framework.test import APIClient
+
+from clerk_auth.dev import LocalIssuer
+
+ISSUER = "https://clerk.example.com"
+PARTY = "https://app.example.com"
+
+
+@pytest.fixture(scope="session")
+def local_issuer():
+    return LocalIssuer.generate(ISSUER)
+
+
+@pytest.fixture
+def configured(settings, local_issuer):
+    settings.SECURE_SSL_REDIRECT = False
+    settings.CLERK_AUTH = {
+        "ISSUER": ISSUER,
+        "JWT_KEY": local_issuer.public_pem.strip(),
+        "AUTHORIZED_PARTIES": [PARTY],
+    }
+
+
+@pytest.fixture
+def anonymous(configured):
+    return APIClient()
+
+
+@pytest.fixture
+def make_client(configured, local_issuer):
+    def make(user_id: str, **claims: object) -> APIClient:
+        token = local_issuer.token(user_id, azp=PARTY, **claims)
+        return APIClient(headers={"Authorization": f"Bearer {token}"})
+
+    return make
+
+
+@pytest.fixture
+def alice(make_client):
+    return make_client("user_alice")
+
+
+@pytest.fixture
+def bob(make_client):
+    return make_client("user_bob")

@@ -1,0 +1,80 @@
+"""The stand-in Clerk."""
+
+from __future__ import annotations
+
+import socket
+import threading
+
+import pytest
+import requests
+
+from clerk_auth.dev import LocalIssuer
+from project.demo.tokens import TokenClerk
+from project.standin import Answer, StandInClerk
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def clerk():
+    with StandInClerk() as clerk:
+        yield clerk
+
+
+def test_serves_its_key_set_and_counts(clerk):
+    answer = requests.get(clerk.jwks_url, timeout=5)
+    assert answer.json() == clerk.signer.jwks
+    assert clerk.signer.issuer == clerk.issuer
+    assert clerk.fetches == 1
+
+
+def test_counts_exactly_under_threads(clerk):
+    threads = [
+        threading.Thread(target=requests.get, args=(clerk.jwks_url,), kwargs={"timeout": 5})
+        for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert clerk.fetches == 8
+
+
+@pytest.mark.parametrize("path", ["/", "/token?user=user_1", "/.well-known/jwks.json/x"])
+def test_has_nothing_else(clerk, path):
+    assert requests.get(clerk.issuer + path, timeout=5).status_code == 404
+    assert clerk.fetches == 0
+
+
+def test_answers_can_be_scripted(clerk):
+    clerk.respond = lambda path: Answer(b"later", status=503)
+    answer = requests.get(clerk.jwks_url, timeout=5)
+    assert (answer.status_code, answer.content, clerk.fetches) == (503, b"later", 1)
+
+
+def test_key_can_be_rotated(clerk):
+    clerk.signer = LocalIssuer.generate(clerk.issuer, kid="ins_next")
+    keys = requests.get(clerk.jwks_url, timeout=5).json()["keys"]
+    assert [key["kid"] for key in keys] == ["ins_next"]
+
+
+def test_stopped_it_refuses_connections(clerk):
+    clerk.stop()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", int(clerk.issuer.rpartition(":")[2])), timeout=5)
+
+
+def test_stop_is_harmless_twice_and_before_start():
+    clerk = StandInClerk()
+    clerk.stop()
+    clerk.stop()
+
+
+@pytest.mark.parametrize(
+    ("query", "status"), [("?user=user_1", 200), ("?user=", 400), ("", 400), ("?user=a&x=%FF", 200)]
+)
+def test_the_demos_own_hands_out_tokens(query, status):
+    with TokenClerk() as clerk:
+        answer = requests.get(f"{clerk.issuer}/token{query}", timeout=5)
+        assert answer.status_code == status
+        assert requests.get(clerk.jwks_url, timeout=5).json() == clerk.signer.jwks

@@ -1,0 +1,306 @@
+"""The REST framework class: what a client sends, and what it gets back."""
+
+from __future__ import annotations
+
+import pytest
+from django.core.cache import cache
+from django.core.exceptions import ImproperlyConfigured
+from django.test import RequestFactory
+from rest_framework.authentication import BasicAuthentication, SessionAuthentication
+from rest_framework.permissions import AllowAny, IsAuthenticated
+from rest_framework.response import Response
+from rest_framework.test import APIRequestFactory
+from rest_framework.throttling import UserRateThrottle
+from rest_framework.views import APIView
+
+from clerk_auth import metrics
+from clerk_auth.authentication import ClerkAuthentication, read_bearer_token
+from clerk_auth.core.errors import CODES, REJECTIONS, TokenMalformed, UserInactive
+from clerk_auth.verifier import get_verifier
+from tests.conftest import PARTY
+from tests.issuer_server import hang
+
+factory = APIRequestFactory()
+
+
+class WhoAmI(APIView):
+    authentication_classes = [ClerkAuthentication]
+    permission_classes = [IsAuthenticated]
+
+    def get(self, request):
+        return Response({"user": request.user.pk, "session": request.auth.session_id})
+
+    post = get
+
+
+class Public(WhoAmI):
+    permission_classes = [AllowAny]
+
+    def get(self, request):
+        return Response({"user": str(request.user)})
+
+
+def call(view, authorization=None, *, method="get", **extra):
+    if authorization is not None:
+        extra["HTTP_AUTHORIZATION"] = authorization
+    response = view.as_view()(getattr(factory, method)("/", **extra))
+    return response.render()
+
+
+@pytest.fixture
+def token(configured) -> str:
+    return configured.signer.token("user_1", azp=PARTY)
+
+
+# Carriage
+
+
+@pytest.mark.parametrize("scheme", ["Bearer ", "bearer ", "BEARER ", "bEaReR ", "Bearer   "])
+def test_scheme_is_compared_without_case_and_spaces_may_follow(token, scheme):
+    response = call(WhoAmI, scheme + token)
+    assert response.status_code == 200
+    assert response.data == {"user": "user_1", "session": "sess_local"}
+
+
+def test_header_in_bytes_is_read(token):
+    assert read_bearer_token(b"Bearer " + token.encode()) == token
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, "", "Basic dXNlcjpwYXNz", "Token abc", "Bearers abc", "bear abc", "x-bearer abc", "abc"],
+)
+def test_other_scheme_is_left_to_the_next_authenticator(value):
+    assert read_bearer_token(value) is None
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "Bearer",
+        "bearer",
+        "Bearer ",
+        "Bearer    ",
+        "Bearer a b",
+        "Bearer\tabc",
+        "Bearer,abc",
+        "Bearer:abc",
+        "Bearer\x00abc",
+        "Bearer\xa0abc",
+        " Bearer a.b.c",
+        "Basic abc, Bearer abc",
+        "Basic abc,Bearer abc",
+        'Digest username="x", bearer abc',
+    ],
+)
+def test_anything_else_under_the_bearer_scheme_is_malformed(value):
+    with pytest.raises(TokenMalformed):
+        read_bearer_token(value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "Bearer abc",
+        "Bearer {token}\t",
+        "Bearer \t{token}",
+        "Bearer {token},",
+        "Bearer {token}, Bearer {token}",
+        'Bearer "{token}"',
+        "Bearer {token}é",
+        "Bearer {token}\x00",
+        "Bearer {token}\n",
+        "Bearer " + "a" * 20_000,
+        "Bearer " + "." * 10_000,
+        "Bearer ..",
+        "Bearer \ud800",
+        "Bearer " + "€" * 9,
+    ],
+)
+@pytest.mark.parametrize("view", [WhoAmI, Public])
+def test_hostile_header_is_401_on_private_and_public_views(token, value, view):
+    response = call(view, value.replace("{token}", token))
+    assert response.status_code == 401
+    assert response.data["code"] == "token_malformed"
+    assert token not in str(response.data)
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"QUERY_STRING": "token={token}&access_token={token}"},
+        {"HTTP_X_AUTHORIZATION": "Bearer {token}"},
+        {"HTTP_COOKIE": "__session={token}"},
+        {"REMOTE_USER": "user_1"},
+    ],
+)
+def test_token_is_read_from_nowhere_else(token, extra):
+    response = call(
+        WhoAmI, **{name: value.replace("{token}", token) for name, value in extra.items()}
+    )
+    assert response.status_code == 401
+    assert response["WWW-Authenticate"] == 'Bearer realm="api"'
+
+
+# Answers
+
+
+def test_no_credential_is_rest_frameworks_own_answer_without_an_error(configured):
+    response = call(WhoAmI)
+    assert response.status_code == 401
+    assert response.data == {"detail": "Authentication credentials were not provided."}
+    assert response["WWW-Authenticate"] == 'Bearer realm="api"'
+
+
+def test_no_credential_is_anonymous_on_a_public_view(configured):
+    assert call(Public).data == {"user": "AnonymousUser"}
+
+
+def test_refused_token_is_401_with_detail_code_and_challenge(configured):
+    response = call(WhoAmI, "Bearer " + configured.signer.token(expires_in=-60, azp=PARTY))
+    assert response.status_code == 401
+    assert response.data == {"detail": "The token has expired.", "code": "token_expired"}
+    assert response["WWW-Authenticate"] == (
+        'Bearer realm="api", error="invalid_token", error_description="The token has expired."'
+    )
+
+
+def test_realm_is_a_setting(configured, settings):
+    settings.CLERK_AUTH = {**settings.CLERK_AUTH, "REALM": "uploads"}
+    assert call(WhoAmI)["WWW-Authenticate"] == 'Bearer realm="uploads"'
+
+
+@pytest.mark.parametrize("error", REJECTIONS, ids=lambda error: error.code)
+def test_sentence_of_each_code_fits_in_a_header(error):
+    assert error.detail.isascii()
+    assert not set(error.detail) & set('"\\')
+
+
+def test_body_is_the_same_whatever_the_method(configured):
+    header = "Bearer " + configured.signer.token(expires_in=-60, azp=PARTY)
+    bodies = [call(WhoAmI, header, method=method).data for method in ("get", "post", "head")]
+    assert bodies[0] == bodies[1] == bodies[2]
+
+
+def test_cold_process_without_an_issuer_is_503_with_retry_after(token, configured):
+    configured.stop()
+    response = call(WhoAmI, "Bearer " + token)
+    assert response.status_code == 503
+    assert response.data == {
+        "detail": "Authentication is temporarily unavailable.",
+        "code": "keys_unavailable",
+    }
+    assert 1 <= int(response["Retry-After"]) <= 30
+    assert "WWW-Authenticate" not in response
+
+
+def test_503_is_answered_on_public_views_too(token, configured):
+    configured.stop()
+    assert call(Public, "Bearer " + token).status_code == 503
+
+
+@pytest.mark.integration
+def test_silent_issuer_holds_a_cold_request_for_three_seconds_at_most(token, configured):
+    import time
+
+    configured.script = hang()
+    started_at = time.monotonic()
+    assert call(WhoAmI, "Bearer " + token).status_code == 503
+    assert 2.5 < time.monotonic() - started_at < 6
+
+
+def test_misconfiguration_is_raised_and_never_a_401(settings):
+    settings.CLERK_AUTH = {}
+    with pytest.raises(ImproperlyConfigured):
+        call(WhoAmI, "Bearer abc.def.ghi")
+
+
+def test_code_of_every_refusal_is_known():
+    assert len(CODES) == len(set(CODES)) == 15
+
+
+# Neighbours
+
+
+@pytest.mark.parametrize(
+    ("classes", "challenge"),
+    [
+        ([ClerkAuthentication, SessionAuthentication], 'Bearer realm="api"'),
+        ([ClerkAuthentication, BasicAuthentication], 'Bearer realm="api"'),
+        ([BasicAuthentication, ClerkAuthentication], 'Basic realm="api"'),
+    ],
+)
+def test_first_authenticator_challenges(configured, classes, challenge):
+    view = type("View", (WhoAmI,), {"authentication_classes": classes})
+    assert call(view)["WWW-Authenticate"] == challenge
+
+
+def test_authenticator_after_ours_gets_its_own_scheme(configured):
+    class Fixed(BasicAuthentication):
+        def authenticate_credentials(self, userid, password, request=None):
+            return type("User", (), {"pk": userid, "is_authenticated": True}), _Session
+
+    view = type("View", (WhoAmI,), {"authentication_classes": [ClerkAuthentication, Fixed]})
+    assert call(view, "Basic dXNlcjpwYXNz").data["user"] == "user"
+
+
+class _Session:
+    session_id = "none"
+
+
+# Users
+
+
+def inactive_user(claims):
+    raise UserInactive("is_active is false")
+
+
+def broken_user(claims):
+    raise AttributeError("a defect in the project's resolver")
+
+
+def test_inactive_user_is_401_and_counted(configured, settings, token):
+    settings.CLERK_AUTH = {**settings.CLERK_AUTH, "USER_RESOLVER": f"{__name__}.inactive_user"}
+    response = call(WhoAmI, "Bearer " + token)
+    assert response.status_code == 401
+    assert response.data["code"] == "user_inactive"
+    assert metrics.totals()["jwt_verifications_failure", "user_inactive"] == 1
+
+
+def test_defect_in_a_resolver_is_no_verdict(configured, settings, token):
+    settings.CLERK_AUTH = {**settings.CLERK_AUTH, "USER_RESOLVER": f"{__name__}.broken_user"}
+    with pytest.raises(Exception, match="defect"):
+        call(WhoAmI, "Bearer " + token)
+
+
+def test_user_throttle_tells_clerk_users_apart(configured):
+    class Once(UserRateThrottle):
+        rate = "1/day"
+
+    view = type("View", (WhoAmI,), {"throttle_classes": [Once]})
+    statuses = [
+        call(view, "Bearer " + configured.signer.token(user, azp=PARTY)).status_code
+        for user in ("user_1", "user_1", "user_2")
+    ]
+    assert statuses == [200, 429, 200]
+
+
+# Cost
+
+
+def test_known_key_costs_no_query_no_cache_call_and_no_fetch(configured, token, monkeypatch):
+    call(WhoAmI, "Bearer " + token)
+    # Without the django_db mark, a query fails the test.
+    calls = []
+    for method in ("get", "set", "add", "delete", "get_many", "incr", "touch"):
+        monkeypatch.setattr(type(cache._connections[cache._alias]), method, calls.append)
+    assert call(WhoAmI, "Bearer " + token).status_code == 200
+    assert calls == []
+    assert configured.fetches == 1
+    assert get_verifier().source.status().state == "fresh"
+
+
+def test_plain_django_request_is_served_too(configured, token):
+    request = RequestFactory().get("/", headers={"Authorization": f"Bearer {token}"})
+    user, claims = ClerkAuthentication().authenticate(request)
+    assert user.pk == claims.user_id == "user_1"

@@ -1,0 +1,226 @@
+"""The verifier on the production path: real HTTP, a real cache, real keys."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from clerk_auth import metrics, signals
+from clerk_auth.core.errors import (
+    KeyNotFound,
+    KeysUnavailable,
+    SignatureInvalid,
+    TokenExpired,
+    TokenRejected,
+)
+from clerk_auth.probes import BAD_TOKENS
+from clerk_auth.sources import StaticKeySource
+from clerk_auth.verifier import Verifier, get_verifier
+from tests.conftest import NOW, PARTY
+from tests.issuer_server import answer
+
+
+@pytest.fixture
+def verifier(local_issuer, policy) -> Verifier:
+    return Verifier(StaticKeySource((local_issuer.verifying_key,)), policy, now=lambda: NOW)
+
+
+@pytest.fixture
+def received():
+    """Signals received, by name."""
+    seen: list[tuple[str, dict]] = []
+    connected = []
+    for name in ("token_verified", "token_rejected", "keys_refreshed", "keys_refresh_failed"):
+
+        def receive(name=name, **facts):
+            seen.append((name, facts))
+
+        getattr(signals, name).connect(receive, weak=False)
+        connected.append((getattr(signals, name), receive))
+    yield seen
+    for signal, receive in connected:
+        signal.disconnect(receive)
+
+
+def test_first_token_fetches_the_keys_and_the_next_ones_do_not(configured):
+    verifier = get_verifier()
+    for _ in range(5):
+        claims = verifier.verify(configured.signer.token("user_1", azp=PARTY))
+    assert claims.user_id == "user_1"
+    assert configured.fetches == 1
+
+
+def test_key_rotated_in_is_accepted_at_its_first_use(configured):
+    verifier = get_verifier()
+    verifier.verify(configured.signer.token(azp=PARTY))
+    signer = configured.rotate("ins_next")
+    assert verifier.verify(signer.token(azp=PARTY))
+    assert configured.fetches == 2
+
+
+def test_key_replaced_under_its_kid_is_accepted_at_its_first_use(configured):
+    verifier = get_verifier()
+    verifier.verify(configured.signer.token(azp=PARTY))
+    signer = configured.rotate(configured.signer.kid)
+    assert verifier.verify(signer.token(azp=PARTY))
+    assert configured.fetches == 2
+
+
+def test_valid_token_passes_while_the_issuer_is_gone(configured):
+    verifier = get_verifier()
+    verifier.verify(configured.signer.token(azp=PARTY))
+    configured.stop()
+    assert verifier.verify(configured.signer.token(azp=PARTY))
+
+
+def test_cold_process_is_unavailable_while_the_issuer_is_gone(configured):
+    token = configured.signer.token(azp=PARTY)
+    configured.stop()
+    with pytest.raises(KeysUnavailable):
+        get_verifier().verify(token)
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [{"expires_in": -3600}, {"iss": "https://clerk.foreign.example"}, {"iss": None}, {"exp": "1"}],
+)
+def test_hopeless_token_under_an_unknown_kid_costs_no_look_and_no_fetch(configured, claims):
+    verifier = get_verifier()
+    verifier.verify(configured.signer.token(azp=PARTY))
+    stranger = configured.signer.acting_as(configured.issuer, kid="ins_stranger")
+    flights = verifier.source._flight
+    with pytest.raises(KeyNotFound):
+        verifier.verify(stranger.token(azp=PARTY, **claims))
+    assert verifier.source._flight is flights
+    assert configured.fetches == 1
+
+
+def test_hopeless_token_with_a_bad_signature_costs_no_look(configured, other_issuer):
+    verifier = get_verifier()
+    verifier.verify(configured.signer.token(azp=PARTY))
+    forger = other_issuer.acting_as(configured.issuer, kid=configured.signer.kid)
+    flight = verifier.source._flight
+    with pytest.raises(SignatureInvalid):
+        verifier.verify(forger.token(azp=PARTY, expires_in=-3600))
+    assert verifier.source._flight is flight
+
+
+def test_forged_token_is_refused_after_one_look(configured, other_issuer):
+    verifier = get_verifier()
+    verifier.verify(configured.signer.token(azp=PARTY))
+    forger = other_issuer.acting_as(configured.issuer, kid=configured.signer.kid)
+    for _ in range(20):
+        with pytest.raises(SignatureInvalid):
+            verifier.verify(forger.token(azp=PARTY))
+    assert configured.fetches == 2
+    assert verifier.verify(configured.signer.token(azp=PARTY))
+
+
+@pytest.mark.parametrize("bad", BAD_TOKENS.values(), ids=BAD_TOKENS)
+def test_bad_token_is_refused_with_its_code(configured, settings, bad):
+    settings.CLERK_AUTH = {**settings.CLERK_AUTH, "AUDIENCE": "api"}
+    verifier = get_verifier()
+    payload = configured.signer.session_payload(azp=PARTY, aud="api")
+    assert verifier.verify(configured.signer.sign(payload))
+    with pytest.raises(TokenRejected) as caught:
+        verifier.verify(bad.make(configured.signer, payload))
+    assert caught.value.code == bad.code
+
+
+def test_configured_key_verifies_whatever_kid_the_token_names(settings, local_issuer):
+    settings.CLERK_AUTH = {"ISSUER": local_issuer.issuer, "JWT_KEY": local_issuer.public_pem}
+    token = local_issuer.sign(local_issuer.session_payload(), {"kid": "ins_anything"})
+    assert get_verifier().verify(token)
+    assert get_verifier().source.status().state == "static"
+
+
+def test_development_mode_runs_every_rule(settings, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings.DEBUG = True
+    settings.CLERK_AUTH = {"DEV_MODE": True, "AUTHORIZED_PARTIES": [PARTY]}
+    from clerk_auth.dev import load_local_issuer
+
+    issuer = load_local_issuer("https://clerk.localhost")
+    assert get_verifier().verify(issuer.token(azp=PARTY))
+    with pytest.raises(TokenExpired):
+        get_verifier().verify(issuer.token(azp=PARTY, expires_in=-60))
+
+
+def test_development_mode_without_debug_stops_the_verifier(settings):
+    settings.DEBUG = False
+    settings.CLERK_AUTH = {"DEV_MODE": True}
+    with pytest.raises(ImproperlyConfigured, match="DEV_MODE"):
+        get_verifier()
+
+
+def test_verdicts_are_counted_by_code(verifier, local_issuer):
+    verifier.verify(local_issuer.token(now=NOW, azp=PARTY))
+    for claims in ({"expires_in": -60}, {"expires_in": -60}, {"azp": "https://evil.example"}):
+        with pytest.raises(TokenRejected):
+            verifier.verify(local_issuer.token(now=NOW, **{"azp": PARTY, **claims}))
+    totals = metrics.totals()
+    assert totals["jwt_verifications_success", ""] == 1
+    assert totals["jwt_verifications_failure", "token_expired"] == 2
+    assert totals["jwt_verifications_failure", "party_not_allowed"] == 1
+
+
+def test_verdicts_are_signalled(verifier, local_issuer, received):
+    verifier.verify(local_issuer.token("user_9", now=NOW, azp=PARTY))
+    with pytest.raises(TokenExpired):
+        verifier.verify(local_issuer.token(now=NOW, expires_in=-60))
+    (_, verified), (_, rejected) = received
+    assert verified["claims"].user_id == "user_9"
+    assert rejected["error"].code == "token_expired"
+
+
+def test_failing_receiver_changes_no_verdict(verifier, local_issuer):
+    def explode(**facts):
+        raise ZeroDivisionError
+
+    signals.token_verified.connect(explode)
+    try:
+        assert verifier.verify(local_issuer.token(now=NOW, azp=PARTY))
+    finally:
+        signals.token_verified.disconnect(explode)
+
+
+def test_refreshes_are_signalled(configured, received):
+    get_verifier().verify(configured.signer.token(azp=PARTY))
+    configured.script = answer(b"nothing", status="500 Internal Server Error")
+    get_verifier().source.refresh()
+    assert [name for name, _ in received] == [
+        "keys_refreshed",
+        "token_verified",
+        "keys_refresh_failed",
+    ]
+
+
+def test_success_is_logged_with_the_user_id_alone(verifier, local_issuer, caplog):
+    caplog.set_level(logging.INFO, "clerk_auth")
+    token = local_issuer.token("user_42", now=NOW, azp=PARTY, email="who@example.com")
+    verifier.verify(token)
+    assert "JWT signature verified for user user_42" in caplog.text
+    assert "who@example.com" not in caplog.text
+    assert not any(part in caplog.text for part in token.split("."))
+
+
+def test_refusal_is_logged_with_code_claim_and_reason(verifier, local_issuer, caplog):
+    caplog.set_level(logging.INFO, "clerk_auth")
+    with pytest.raises(TokenRejected):
+        verifier.verify(local_issuer.token(now=NOW, azp="https://evil.example"))
+    assert (
+        "clerk_auth.token_rejected code=party_not_allowed claim=azp "
+        "reason=azp is not an authorized party" in caplog.text
+    )
+    assert "evil.example" not in caplog.text
+
+
+def test_check_counts_logs_and_signals_nothing(verifier, local_issuer, caplog, received):
+    caplog.set_level(logging.INFO, "clerk_auth")
+    before = metrics.totals()
+    verifier.check(local_issuer.token(now=NOW, azp=PARTY))
+    with pytest.raises(TokenExpired):
+        verifier.check(local_issuer.token(now=NOW, expires_in=-60))
+    assert (metrics.totals(), caplog.text, received) == (before, "", [])
