@@ -205,9 +205,11 @@ class CachedKeySource:
         self._run(_Flight(OPERATOR, lambda: self._generation() > before, self._clock.monotonic()))
         return self.status()
 
-    def load_shared(self) -> Snapshot | None:
-        """Return what the fleet shares, from the cache."""
-        return self._shared.load()
+    def load_shared(self) -> SourceStatus:
+        """Take what the fleet shares out of the cache, and describe it."""
+        self._adopt_shared()
+        self._failure = self._shared.load_failure() or self._failure
+        return self.status()
 
     # Waiting
 

@@ -16,7 +16,7 @@ from django.core.cache import caches
 
 from clerk_auth.conf import Config
 from clerk_auth.core.errors import ClerkAuthError, KeySetInvalid
-from clerk_auth.core.keys import hash_kid, parse_jwks
+from clerk_auth.core.keys import describe_key, parse_jwks
 from clerk_auth.dev import LocalIssuer
 from clerk_auth.fetch import FetchedDocument, FetchFailed, fetch_document
 from clerk_auth.probes import BAD_TOKENS, BadToken
@@ -68,18 +68,7 @@ class Report:
             "schema_version": SCHEMA_VERSION,
             "passed": self.passed,
             "probes": [asdict(result) for result in self.results],
-            "keys": [
-                {
-                    "kid": key.kid or None,
-                    "kid_sha256": hash_kid(key.kid) if key.kid else None,
-                    "kty": "RSA",
-                    "use": "sig",
-                    "alg": "RS256",
-                    "bits": key.bits,
-                    "thumbprint": key.thumbprint,
-                }
-                for key in self.keys
-            ],
+            "keys": [describe_key(key) for key in self.keys],
         }
 
 
@@ -138,9 +127,8 @@ def _probe_cache(alias: str) -> Result:
 
 def _probe_key_set(config: Config, url: str, report: Report, *, offline: bool) -> Iterator[Result]:
     if offline:
-        shared = make_cached_source(config, url, _refuse_to_fetch).load_shared()
-        report.keys = shared.key_set.keys if shared else ()
-        found = f"the shared cache holds {len(report.keys)} keys" if shared else "none shared yet"
+        report.keys = make_cached_source(config, url, _refuse_to_fetch).load_shared().keys
+        found = f"the shared cache holds {len(report.keys) or 'no'} keys"
         yield Result("key set", "fetch", SKIPPED, f"offline; {found}")
         return
     fetched_at = time.time()
@@ -167,10 +155,9 @@ def _refuse_to_fetch() -> bytes:
 
 def _probe_store(config: Config, url: str, document: FetchedDocument) -> Result:
     """Publish what was fetched: the first request after a deploy finds it."""
-    source = make_cached_source(config, url, lambda: document.body)
-    source.refresh()
-    shared = source.load_shared()
-    if shared is None:
+    make_cached_source(config, url, lambda: document.body).refresh()
+    shared = make_cached_source(config, url, _refuse_to_fetch).load_shared()
+    if shared.fetched_at is None:
         remedy = "Repair the cache; until then each process fetches for itself."
         return Result("key set", "shared document", WARNED, "it cannot be stored", remedy)
     age_seconds = max(0.0, time.time() - shared.fetched_at)

@@ -41,7 +41,9 @@ DATABASES = {
     }
 }
 CACHES = read_caches(os.environ)
-CLERK_AUTH = read_clerk_auth(os.environ)
+# Absent where nothing is configured: migrations and the like need no Clerk instance.
+if clerk_auth := read_clerk_auth(os.environ):
+    CLERK_AUTH = clerk_auth
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["clerk_auth.authentication.ClerkAuthentication"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -29,8 +30,8 @@ class StandInClerk:
 
     ``issuer`` is the base URL and the issuer of its tokens; ``signer`` makes them, and may be
     replaced to rotate the key. ``fetches`` counts requests for the key set, answered or not.
-    ``respond`` takes a request's path with its query and returns the answer; replace it, or
-    extend it in a subclass, to script outages.
+    ``respond`` takes a request's path with its query and returns the answer: replace it to script
+    an outage. A subclass overrides ``answer``, which is what it is by default.
     """
 
     def __init__(self) -> None:
@@ -83,11 +84,12 @@ class StandInClerk:
             def do_GET(self) -> None:
                 clerk._count(self.path)
                 answer = clerk.respond(self.path)
-                self.send_response(answer.status)
-                self.send_header("Content-Type", answer.content_type)
-                self.send_header("Content-Length", str(len(answer.body)))
-                self.end_headers()
-                self.wfile.write(answer.body)
+                with suppress(ConnectionError):  # whoever asked has given up
+                    self.send_response(answer.status)
+                    self.send_header("Content-Type", answer.content_type)
+                    self.send_header("Content-Length", str(len(answer.body)))
+                    self.end_headers()
+                    self.wfile.write(answer.body)
 
             def log_message(self, format: str, *args: object) -> None:
                 """Say nothing: requests are counted, not logged."""

@@ -141,6 +141,19 @@ class KeySet:
         return {"keys": [key.to_jwk() for key in self.keys]}
 
 
+def describe_key(key: VerifyingKey) -> dict[str, str | int | None]:
+    """Return what an operator compares of a key, JSON-ready; no key material."""
+    return {
+        "kid": key.kid or None,
+        "kid_sha256": hash_kid(key.kid) if key.kid else None,
+        "kty": "RSA",
+        "use": "sig",
+        "alg": "RS256",
+        "bits": key.bits,
+        "thumbprint": key.thumbprint,
+    }
+
+
 def hash_kid(kid: str) -> str:
     """Return 8 hex digits that stand for a key id in a log, where a caller's text must not be."""
     return sha256(kid.encode("utf-8", "surrogatepass")).hexdigest()[:8]

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
-import re
-import secrets
 import socket
 import subprocess
 import sys
@@ -20,14 +17,11 @@ import requests
 from django.conf import settings
 
 from project import children
+from project.demo.environment import make_environment
 from project.standin import StandInClerk
 
-AUTHORIZED_PARTY = "https://app.example.com"
 _READY_SECONDS = 30.0
 _MANAGE = str(settings.BASE_DIR / "manage.py")
-_FOREIGN = re.compile(
-    r"CLERK_|DJANGO_|JWT_|GUNICORN_|AUTH_DEV_MODE$|REDIS_URL$|\w+_PROXY$", re.IGNORECASE
-)
 
 
 class ApiFailed(RuntimeError):
@@ -52,11 +46,6 @@ class Api:
         return _read_tail(self.log)
 
 
-def inherit_environment() -> dict[str, str]:
-    """Return our environment without what configures a server, or a proxy between us and it."""
-    return {name: value for name, value in os.environ.items() if not _FOREIGN.match(name)}
-
-
 @contextmanager
 def run_api(
     clerk: StandInClerk, *, redis_url: str | None, directory: Path, port: int
@@ -70,7 +59,7 @@ def run_api(
     """
     workers = 2 if redis_url else 1
     log = directory / "api.log"
-    environment = _environment(clerk, redis_url=redis_url, directory=directory)
+    environment = make_environment(clerk, redis_url=redis_url, directory=directory)
     with _listen(port) as listener, log.open("wb", buffering=0) as output:
         _migrate(environment, output, log)
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -83,23 +72,6 @@ def run_api(
             yield api
         finally:
             children.stop(process)
-
-
-def _environment(clerk: StandInClerk, *, redis_url: str | None, directory: Path) -> dict[str, str]:
-    ours = {
-        "DJANGO_SETTINGS_MODULE": "project.settings",
-        "DJANGO_SECRET_KEY": secrets.token_urlsafe(48),
-        "DJANGO_DB_PATH": str(directory / "db.sqlite3"),
-        "DJANGO_HTTPS": "0",
-        "CLERK_ISSUER": clerk.issuer,
-        "CLERK_JWKS_URL": clerk.jwks_url,
-        "CLERK_AUTHORIZED_PARTIES": AUTHORIZED_PARTY,
-        # gunicorn puts its control socket there, one for all servers of a user.
-        "XDG_RUNTIME_DIR": str(directory),
-    }
-    if redis_url:
-        ours["REDIS_URL"] = redis_url
-    return inherit_environment() | ours
 
 
 def _migrate(environment: dict[str, str], output: IO[bytes], log: Path) -> None:

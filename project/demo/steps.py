@@ -11,7 +11,7 @@ from typing import Any
 import requests
 
 from clerk_auth.probes import BAD_TOKENS
-from project.demo.api import AUTHORIZED_PARTY
+from project.demo.environment import AUTHORIZED_PARTY
 from project.standin import StandInClerk
 
 ALICE, BOB = "user_2demoAlice", "user_2demoBob"

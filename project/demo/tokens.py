@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import parse_qs, urlsplit
 
-from project.demo.api import AUTHORIZED_PARTY
+from project.demo.environment import AUTHORIZED_PARTY
 from project.standin import Answer, StandInClerk
 
 TOKEN_PATH = "/token"

@@ -13,7 +13,7 @@ import pytest
 import requests
 from django.conf import settings
 
-from project.demo.api import inherit_environment
+from project.demo.environment import inherit_environment
 from tests.project.processes import is_running, list_descendants, wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.redis]

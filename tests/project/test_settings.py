@@ -9,7 +9,7 @@ import sys
 import pytest
 from django.conf import settings
 
-from project.demo.api import inherit_environment
+from project.demo.environment import inherit_environment
 
 pytestmark = pytest.mark.integration
 

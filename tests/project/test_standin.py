@@ -58,6 +58,21 @@ def test_key_can_be_rotated(clerk):
     assert [key["kid"] for key in keys] == ["ins_next"]
 
 
+def test_client_that_gives_up_makes_no_noise(clerk, capfd):
+    released = threading.Event()
+
+    def respond(path):
+        released.wait(5)
+        return Answer(b"x" * 10_000_000)
+
+    clerk.respond = respond
+    with socket.create_connection(("127.0.0.1", int(clerk.issuer.rpartition(":")[2]))) as caller:
+        caller.sendall(b"GET / HTTP/1.0\r\n\r\n")
+    released.set()
+    requests.get(clerk.jwks_url, timeout=5)
+    assert capfd.readouterr().err == ""
+
+
 def test_stopped_it_refuses_connections(clerk):
     clerk.stop()
     with pytest.raises(ConnectionRefusedError):

@@ -1,0 +1,98 @@
+"""Show which keys the fleet shares, or have them fetched now."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from dataclasses import asdict
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from clerk_auth.conf import get_config
+from clerk_auth.core.keys import describe_key
+from clerk_auth.jwks import CachedKeySource
+from clerk_auth.sources import SourceStatus
+from clerk_auth.verifier import make_source
+
+
+class Command(BaseCommand):
+    help = (
+        "Show the keys that the fleet shares (status), or fetch them now for the whole fleet "
+        "(refresh): past cooldown and backoff, not past a fetch that is under way. Exit status: "
+        "0 there are keys to verify with, and a refresh succeeded; 1 not; 2 it could not run."
+    )
+    # Problems in the settings are ours to report, with exit status 2.
+    requires_system_checks = ()
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("action", choices=["status", "refresh"])
+        parser.add_argument("--json", action="store_true", help="Print one JSON document.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            source = make_source(get_config())
+        except ImproperlyConfigured as error:
+            raise CommandError(str(error), returncode=2) from None
+        if isinstance(source, CachedKeySource):
+            status = source.load_shared() if options["action"] == "status" else source.refresh()
+        elif options["action"] == "refresh":
+            raise CommandError(
+                "These keys come from the settings: nothing is fetched.", returncode=2
+            )
+        else:
+            status = source.status()
+        if options["json"]:
+            self.stdout.write(json.dumps(_as_dict(status), indent=2))
+        else:
+            self._print(status)
+        is_refused = options["action"] == "refresh" and status.failure is not None
+        if status.state == "cold" or is_refused:
+            sys.exit(1)
+
+    def _print(self, status: SourceStatus) -> None:
+        now = time.time()
+        style = self.style.SUCCESS if status.state in ("fresh", "static") else self.style.WARNING
+        self.stdout.write(f"state    {style(status.state)}")
+        if status.fetched_at is not None and status.expires_at is not None:
+            self.stdout.write(f"fetched  {_duration(now - status.fetched_at)} ago")
+            self.stdout.write(f"expires  in {_duration(status.expires_at - now)}")
+            self.stdout.write(f"version  {status.generation}")
+        if status.failure is not None:
+            wait = max(0.0, status.failure.until - now)
+            self.stdout.write(
+                self.style.ERROR(
+                    f"failing  {status.failure.reason}, {status.failure.count} in a row; "
+                    f"next attempt in {_duration(wait)}"
+                )
+            )
+        if status.is_cache_avoided:
+            self.stdout.write(self.style.ERROR("cache    cannot be used: see the log"))
+        for key in status.keys:
+            kid = f"kid {key.kid}" if key.kid else "no kid (JWT_KEY)"
+            self.stdout.write(f"key      {kid}  RSA {key.bits}  thumbprint {key.thumbprint}")
+        if not status.keys:
+            self.stdout.write("key      none: run clerk_keys refresh, or clerk_selftest to see why")
+
+
+def _as_dict(status: SourceStatus) -> dict[str, Any]:
+    return {
+        "schema_version": 1,
+        "state": status.state,
+        "generation": status.generation,
+        "fetched_at": status.fetched_at,
+        "expires_at": status.expires_at,
+        "failure": asdict(status.failure) if status.failure else None,
+        "is_cache_avoided": status.is_cache_avoided,
+        "keys": [describe_key(key) for key in status.keys],
+    }
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
