@@ -75,6 +75,7 @@ class Config:
     jwks_local_seconds: float
     jwks_cooldown_seconds: int
     jwks_timeout_seconds: float
+    verified_token_cache_size: int
     user_resolver: str
     user_id_field: str | None
     dev_mode: bool
@@ -194,6 +195,7 @@ _READERS: dict[str, tuple[Callable[[object], Any], Any]] = {
     "JWKS_LOCAL_SECONDS": (readers.number_reader(1), 15),
     "JWKS_COOLDOWN_SECONDS": (readers.number_reader(1, whole=True), 30),
     "JWKS_TIMEOUT_SECONDS": (readers.number_reader(1, 30), 4),
+    "VERIFIED_TOKEN_CACHE_SIZE": (readers.number_reader(0, whole=True), 4096),
     "USER_RESOLVER": (readers.read_dotted_path, "clerk_auth.users.stateless_user"),
     "USER_ID_FIELD": (readers.read_text, None),
     "DEV_MODE": (readers.read_flag, False),

@@ -9,11 +9,13 @@ failure: a connection that was cut can look like an empty 200.
 from __future__ import annotations
 
 import contextlib
+import io
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http.client import HTTPResponse
 from typing import Any
 
 import requests
@@ -23,6 +25,8 @@ from requests.adapters import HTTPAdapter
 from clerk_auth import __version__
 
 MAX_BODY_BYTES = 256 * 1024
+# Status line, headers and body, as they come over the wire.
+MAX_WIRE_BYTES = 320 * 1024
 _CHUNK_BYTES = 8192
 # Every address of a host is tried in turn, each with this share of the time.
 _CONNECT_SHARE = 1 / 3
@@ -131,6 +135,8 @@ class _WatchedAdapter(HTTPAdapter):
         watch = self._watchdog.watch
 
         class Watched(pool.ConnectionCls):  # type: ignore[misc]
+            response_class = _BoundedResponse
+
             def _new_conn(self) -> socket.socket:
                 connection: socket.socket = super()._new_conn()
                 watch(connection)
@@ -138,6 +144,34 @@ class _WatchedAdapter(HTTPAdapter):
 
         pool.ConnectionCls = Watched
         return pool
+
+
+class _BoundedResponse(HTTPResponse):
+    """A response that reads no more from the wire than we take, whatever lengths it states."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fp = io.BufferedReader(_BoundedStream(self.fp.detach()))
+
+
+class _BoundedStream(io.RawIOBase):
+    def __init__(self, stream: io.RawIOBase) -> None:
+        self._stream = stream
+        self._left = MAX_WIRE_BYTES
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        if self._left <= 0:
+            raise FetchFailed("too_large")
+        count = self._stream.readinto(memoryview(buffer)[: self._left])
+        self._left -= count or 0
+        return count
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
 
 
 def _no_credentials(request: requests.PreparedRequest) -> requests.PreparedRequest:

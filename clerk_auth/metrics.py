@@ -7,9 +7,8 @@ sink is a class without arguments whose instances have the methods of :class:`Si
 from __future__ import annotations
 
 import logging
-import os
-import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from itertools import count
 from typing import Protocol
 
 from django.utils.module_loading import import_string
@@ -57,60 +56,61 @@ class Sink(Protocol):
         """Set the gauge ``name``, Unix seconds."""
 
 
-_totals: dict[tuple[str, str], float] = {}
-_lock = threading.Lock()
+class _Total:
+    """A count that threads share without a lock: ``next`` of a counter is one step.
+
+    Reading takes a step too, which is noted and subtracted.
+    """
+
+    __slots__ = ("_count", "_reads", "step")
+
+    def __init__(self) -> None:
+        self._count = count()
+        self._reads = 0
+        self.step: Callable[[], int] = self._count.__next__
+
+    def read(self) -> int:
+        value = next(self._count) - self._reads
+        self._reads += 1
+        return value
+
+
+_totals: dict[tuple[str, str], _Total] = {}
+_gauges: dict[str, float] = {}
 _sinks: tuple[Sink, ...] = ()
 _failed_sinks: set[int] = set()
 
 
-def _reset_lock() -> None:
-    global _lock
-    _lock = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_reset_lock)
-
-
 def increment(name: str, label: str = "", by: int = 1) -> None:
     """Count events; ``label`` is the value of the counter's label, where it has one."""
-    with _lock:
-        _totals[name, label] += by
+    step = _totals[name, label].step
+    step()
+    for _ in range(by - 1):
+        step()
     if _sinks:
         series = COUNTERS[name]
         labels = {series[0]: label} if series else {}
-        for sink in _sinks:
-            try:
-                sink.increment(name, by, labels)
-            except Exception:
-                _report(sink)
+        _tell(lambda sink: sink.increment(name, by, labels))
 
 
 def set_gauge(name: str, value: float) -> None:
     """Set a gauge, Unix seconds."""
-    with _lock:
-        _totals[name, ""] = value
-    for sink in _sinks:
-        try:
-            sink.set(name, value)
-        except Exception:
-            _report(sink)
+    _gauges[name] = value
+    _tell(lambda sink: sink.set(name, value))
 
 
 def totals() -> dict[tuple[str, str], float]:
-    """Return the totals of this process by name and label value; every series is present."""
-    with _lock:
-        return dict(_totals)
+    """Return counters and gauges of this process by name and label value; all are present."""
+    counters = {series: total.read() for series, total in _totals.items()}
+    return {**counters, **{(name, ""): value for name, value in _gauges.items()}}
 
 
 def reset() -> None:
     """Set every series to 0, as at start-up."""
-    with _lock:
-        for name, series in COUNTERS.items():
-            for label in series[1] if series else ("",):
-                _totals[name, label] = 0
-        for name in GAUGES:
-            _totals[name, ""] = 0
+    for name, series in COUNTERS.items():
+        for label in series[1] if series else ("",):
+            _totals[name, label] = _Total()
+    _gauges.update(dict.fromkeys(GAUGES, 0.0))
 
 
 def connect(paths: Iterable[str]) -> None:
@@ -120,10 +120,15 @@ def connect(paths: Iterable[str]) -> None:
     _failed_sinks.clear()
 
 
-def _report(sink: Sink) -> None:
-    if id(sink) not in _failed_sinks:
-        _failed_sinks.add(id(sink))
-        log(logging.ERROR, "metrics_sink_failed", sink=type(sink).__qualname__)
+def _tell(change: Callable[[Sink], None]) -> None:
+    for sink in _sinks:
+        try:
+            change(sink)
+        except Exception as error:
+            if id(sink) not in _failed_sinks:
+                _failed_sinks.add(id(sink))
+                name = type(sink).__qualname__
+                log(logging.ERROR, "metrics_sink_failed", sink=name, error=type(error).__name__)
 
 
 reset()

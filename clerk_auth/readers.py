@@ -36,7 +36,10 @@ def read_domain(value: object) -> str:
     text = read_text(value)
     if _DOMAIN.fullmatch(text):
         return text
-    host = urlsplit(text if "//" in text else f"//{text}").hostname or ""
+    try:
+        host = urlsplit(text if "//" in text else f"//{text}").hostname or ""
+    except ValueError:
+        host = ""
     if _DOMAIN.fullmatch(host):
         raise Refused("must be a domain only.", f'Write "{host}".')
     raise Refused("is not a domain.", 'Copy it from Clerk\'s dashboard: "clerk.example.com".')
@@ -123,14 +126,26 @@ def read_parties(value: object) -> tuple[str, ...]:
     for party in parties:
         if _ORIGIN.fullmatch(party):
             continue
-        origin = _ORIGIN.match(party) or _ORIGIN.fullmatch(f"https://{party.partition('/')[0]}")
+        origin = _find_origin(party)
         raise Refused(
             f'has an entry that is no origin: "{party}".',
-            f'Origins are compared exactly: write "{origin[0]}".'
+            f'Origins are compared exactly: write "{origin}".'
             if origin
             else 'Write scheme and host, as in "https://app.example.com".',
         )
     return parties
+
+
+def _find_origin(text: str) -> str | None:
+    """Return the origin that ``text`` was meant to be, if that can be told."""
+    try:
+        parts = urlsplit(text if "://" in text else f"https://{text}")
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        return None
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    origin = f"{parts.scheme}://{host}{port}"
+    return origin if host and _ORIGIN.fullmatch(origin) else None
 
 
 def read_text(value: object) -> str:

@@ -22,5 +22,6 @@ keys_refresh_failed = Signal()
 
 def send(signal: Signal, sender: type, **facts: object) -> None:
     """Send ``signal`` if somebody listens."""
-    if signal.has_listeners(sender):
+    # Not has_listeners, which takes a lock at each call.
+    if signal.receivers:
         signal.send_robust(sender, **facts)

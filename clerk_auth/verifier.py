@@ -16,24 +16,47 @@ from clerk_auth import metrics, signals
 from clerk_auth.conf import Config, derived, get_config
 from clerk_auth.core.claims import Claims
 from clerk_auth.core.errors import ClerkAuthError, KeyNotFound, SignatureInvalid, TokenRejected
-from clerk_auth.core.tokens import Policy, may_be_ours, read_token, verify_token
+from clerk_auth.core.tokens import (
+    Policy,
+    check_claims,
+    check_times,
+    find_signing_key,
+    may_be_ours,
+    read_token,
+)
 from clerk_auth.dev import load_local_issuer
 from clerk_auth.fetch import fetch_document
 from clerk_auth.jwks import CachedKeySource
 from clerk_auth.logs import log, logger
 from clerk_auth.shared import Clock, SharedKeys
 from clerk_auth.sources import KeySource, StaticKeySource
+from clerk_auth.token_cache import Entry, TokenCache
 
 
 class Verifier:
-    """Turns a token into claims, or refuses it."""
+    """Turns a token into claims, or refuses it.
+
+    The last ``cache_size`` verified tokens are remembered; the policy is one for the verifier's
+    life, so that none of them was verified under another.
+    """
 
     def __init__(
-        self, source: KeySource, policy: Policy, *, now: Callable[[], float] = time.time
+        self,
+        source: KeySource,
+        policy: Policy,
+        *,
+        cache_size: int = 0,
+        now: Callable[[], float] = time.time,
     ) -> None:
-        self.source = source
-        self.policy = policy
+        self._source = source
+        self._policy = policy
+        self._tokens = TokenCache(cache_size) if cache_size else None
         self._now = now
+
+    @property
+    def source(self) -> KeySource:
+        """Where the keys come from."""
+        return self._source
 
     def verify(self, token: str) -> Claims:
         """Return the claims of a session token.
@@ -55,21 +78,48 @@ class Verifier:
 
     def check(self, text: str) -> Claims:
         """Verify as :meth:`verify` does, but count, log and signal nothing."""
-        token = read_token(text, self.policy)
-        keys = self.source.keys_for(token.kid)
+        if self._tokens is None or len(text) > self._policy.max_token_bytes:
+            return self._check(text)[0]
+        digest = self._tokens.digest(text)
+        entry = self._tokens.get(digest)
+        if entry is not None and (claims := self._check_again(entry)):
+            return claims
+        claims, entry = self._check(text)
+        self._tokens.put(digest, entry)
+        return claims
+
+    def _check(self, text: str) -> tuple[Claims, Entry]:
+        token = read_token(text, self._policy)
+        keys = self._source.keys_for(token.kid)
         if not keys:
-            if not may_be_ours(token, self.policy, now=self._now()):
+            if not may_be_ours(token, self._policy, now=self._now()):
                 raise KeyNotFound("kid is unknown, and the token is expired or of another issuer")
-            keys = self.source.search(token.kid)
+            keys = self._source.search(token.kid)
         try:
-            return verify_token(token, keys, self.policy, now=self._now())
+            key = find_signing_key(token, keys)
         except SignatureInvalid:
-            if not may_be_ours(token, self.policy, now=self._now()):
+            if not may_be_ours(token, self._policy, now=self._now()):
                 raise
-            keys = self.source.keys_after(token.kid, keys)
-            if not keys:
-                raise
-        return verify_token(token, keys, self.policy, now=self._now())
+            key = find_signing_key(token, self._source.keys_after(token.kid, keys))
+        claims = check_claims(token, self._policy, now=self._now())
+        return claims, Entry(token.kid, key, claims.verified)
+
+    def _check_again(self, entry: Entry) -> Claims | None:
+        """Check what may have changed since a token was verified; ``None`` if its key is gone."""
+        for key in self._source.keys_for(entry.kid):
+            if key is entry.key:
+                break
+        else:
+            return None
+        verified = entry.verified
+        check_times(
+            verified.expires_at,
+            verified.not_before,
+            verified.issued_at,
+            self._policy,
+            now=self._now(),
+        )
+        return Claims(verified)
 
     def _note_refusal(self, error: ClerkAuthError) -> None:
         metrics.increment(metrics.REFUSED, error.code)
@@ -83,7 +133,7 @@ def get_verifier() -> Verifier:
     """Return the process's verifier; ``ImproperlyConfigured`` while the settings are wrong."""
     config = get_config()
     metrics.connect(config.metrics)
-    return Verifier(make_source(config), config.policy)
+    return Verifier(make_source(config), config.policy, cache_size=config.verified_token_cache_size)
 
 
 def make_source(config: Config) -> KeySource:

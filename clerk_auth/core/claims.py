@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, TypeGuard
+from typing import Any, NamedTuple, NoReturn, TypeGuard
 
+from clerk_auth.core.encoding import parse_json_object
+
+_NUMBERS = (int, float)
 _MAX_IDENTIFIER_LENGTH = 255
 # Control, format (bidi overrides among them), surrogate and the three blank categories.
 _UNSAFE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zs", "Zl", "Zp"})
@@ -32,7 +35,7 @@ def is_identifier(value: object) -> TypeGuard[str]:
 
 def is_number(value: object) -> TypeGuard[int | float]:
     """Tell whether ``value`` is a JSON number; ``True`` is not (RFC 7519 section 2)."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, _NUMBERS) and value is not True and value is not False
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,20 @@ class Organization:
     permissions: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+class Verified(NamedTuple):
+    """What was checked of a token, and its payload as the text that was signed."""
+
+    user_id: str
+    session_id: str
+    issuer: str
+    expires_at: float
+    issued_at: float | None
+    not_before: float | None
+    authorized_party: str | None
+    status: str
+    payload: bytes
+
+
 class Claims:
     """Claims of a verified token; nothing in it can be changed.
 
@@ -58,49 +74,106 @@ class Claims:
     data.
     """
 
-    user_id: str
-    session_id: str
-    issuer: str
-    expires_at: float
-    issued_at: float | None
-    authorized_party: str | None
-    status: str
-    _payload: dict[str, Any] = field(repr=False)
+    __slots__ = ("_parsed", "_verified")
+
+    _verified: Verified
+    _parsed: dict[str, Any] | None
+
+    def __init__(self, verified: Verified, parsed: dict[str, Any] | None = None) -> None:
+        object.__setattr__(self, "_verified", verified)
+        object.__setattr__(self, "_parsed", parsed)
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"Claims cannot be changed: {name}")
+
+    __delattr__ = __setattr__  # type: ignore[assignment]
+
+    def __reduce__(self) -> tuple[type[Claims], tuple[Verified]]:
+        return Claims, (self._verified,)
+
+    def __repr__(self) -> str:
+        return f"Claims(user_id={self.user_id!r}, session_id={self.session_id!r})"
+
+    @property
+    def verified(self) -> Verified:
+        """What was checked; claims can be made from it again."""
+        return self._verified
+
+    @property
+    def user_id(self) -> str:
+        """Clerk's id of the user, the ``sub`` claim."""
+        return self._verified.user_id
+
+    @property
+    def session_id(self) -> str:
+        """Clerk's id of the session, the ``sid`` claim."""
+        return self._verified.session_id
+
+    @property
+    def issuer(self) -> str:
+        """The instance that issued the token, ``iss``."""
+        return self._verified.issuer
+
+    @property
+    def authorized_party(self) -> str | None:
+        """The origin that the token was made for, ``azp``; ``None`` if it names none."""
+        return self._verified.authorized_party
+
+    @property
+    def issued_at(self) -> float | None:
+        """When the token was made, ``iat``."""
+        return self._verified.issued_at
+
+    @property
+    def expires_at(self) -> float:
+        """When the token expires, ``exp``."""
+        return self._verified.expires_at
+
+    @property
+    def status(self) -> str:
+        """Status of the session, ``sts``: ``active`` unless pending ones are accepted."""
+        return self._verified.status
 
     @property
     def payload(self) -> Mapping[str, Any]:
         """Every claim of the token."""
-        return MappingProxyType({name: _freeze(value) for name, value in self._payload.items()})
+        return MappingProxyType({name: _freeze(value) for name, value in self._claims().items()})
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return the claim ``name`` as the token carries it, for customised session tokens."""
-        return _freeze(self._payload[name]) if name in self._payload else default
+        claims = self._claims()
+        return _freeze(claims[name]) if name in claims else default
+
+    def _claims(self) -> dict[str, Any]:
+        if self._parsed is None:
+            object.__setattr__(self, "_parsed", parse_json_object(self._verified.payload))
+        return self._parsed or {}
 
     @property
     def version(self) -> int:
         """Version of Clerk's claims: 2 when ``v`` is 2, otherwise 1."""
-        version = self._payload.get("v")
+        version = self._claims().get("v")
         return 2 if is_number(version) and version == 2 else 1
 
     @property
     def organization(self) -> Organization | None:
         """The active organization; ``None`` outside one."""
-        return _organization_v2(self._payload) if self.version == 2 else _organization_v1(self)
+        return _organization_v2(self._claims()) if self.version == 2 else _organization_v1(self)
 
     @property
     def features(self) -> tuple[str, ...]:
         """Features with their scope, ``o:reports`` or ``u:beta``; version 2 only."""
-        return _scoped_names(self._payload.get("fea")) if self.version == 2 else ()
+        return _scoped_names(self._claims().get("fea")) if self.version == 2 else ()
 
     @property
     def plans(self) -> tuple[str, ...]:
         """Plans with their scope, ``o:pro`` or ``u:free``; version 2 only."""
-        return _scoped_names(self._payload.get("pla")) if self.version == 2 else ()
+        return _scoped_names(self._claims().get("pla")) if self.version == 2 else ()
 
     @property
     def factor_ages(self) -> tuple[float, float] | None:
         """Minutes since the first and second factor when the token was made; -1: not enrolled."""
-        ages = self._payload.get("fva")
+        ages = self._claims().get("fva")
         if not isinstance(ages, list) or len(ages) != 2:
             return None
         first, second = ages
@@ -114,7 +187,7 @@ class Claims:
 
         A malformed ``act`` claim is an empty mapping: somebody acts, and it is not known who.
         """
-        actor = self._payload.get("act")
+        actor = self._claims().get("act")
         if actor is None:
             return None
         return _freeze(actor) if isinstance(actor, dict) else MappingProxyType({})

@@ -9,25 +9,47 @@ from __future__ import annotations
 import json
 import math
 from binascii import a2b_base64, b2a_base64
+from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+_MAX_DEPTH = 64
 _TO_STANDARD = bytes.maketrans(b"-_", b"+/")
 # The last character of a text whose length leaves 2 or 3 over a multiple of 4 carries 4 or 2
 # unused bits; these are the characters in which they are zero (RFC 4648 section 3.5).
-_LAST = {0: _ALPHABET, 2: b"AQgw", 3: b"AEIMQUYcgkosw048"}
+_LAST = (_ALPHABET, b"", b"AQgw", b"AEIMQUYcgkosw048")
 
 
 def is_base64url(text: bytes) -> bool:
     """Tell whether ``text`` is non-empty unpadded base64url in its one canonical spelling."""
-    last = _LAST.get(len(text) % 4, b"")
-    return bool(text) and text[-1] in last and not text.translate(None, _ALPHABET)
+    return not text.translate(None, _ALPHABET) and _ends_well(text)
+
+
+def split_compact(data: bytes) -> list[bytes]:
+    """Split a compact JWS into its three segments; ``ValueError`` unless all are base64url."""
+    segments = data.split(b".")
+    # One pass over the whole for the alphabet: what it leaves is the two dots.
+    if len(segments) != 3 or data.translate(None, _ALPHABET) != b"..":
+        raise ValueError("not three segments of base64url")
+    header, payload, signature = segments
+    if not (_ends_well(header) and _ends_well(payload) and _ends_well(signature)):
+        raise ValueError("not canonical base64url")
+    return segments
+
+
+def _ends_well(text: bytes) -> bool:
+    return bool(text) and text[-1] in _LAST[len(text) % 4]
 
 
 def decode_base64url(text: bytes) -> bytes:
     """Decode unpadded base64url; ``ValueError`` unless :func:`is_base64url`."""
     if not is_base64url(text):
         raise ValueError("not canonical base64url")
+    return decode_checked(text)
+
+
+def decode_checked(text: bytes) -> bytes:
+    """Decode what :func:`is_base64url` has let through."""
     return a2b_base64(text.translate(_TO_STANDARD) + b"==")
 
 
@@ -44,11 +66,6 @@ def _unique(members: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _unique_or_none(members: list[tuple[str, Any]]) -> dict[str, Any] | None:
-    found = dict(members)
-    return found if len(found) == len(members) else None
-
-
 def _refuse_constant(_name: str) -> NoReturn:
     raise ValueError("NaN or infinity")
 
@@ -60,28 +77,62 @@ def _finite(text: str) -> float:
     return number
 
 
+def _or_none(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def read_or_none(value: Any) -> Any:
+        try:
+            return read(value)
+        except ValueError:
+            return None
+
+    return read_or_none
+
+
 _STRICT = json.JSONDecoder(
     object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite
 )
-_TOLERANT = json.JSONDecoder(
-    object_pairs_hook=_unique_or_none, parse_constant=_refuse_constant, parse_float=_finite
+_BY_ENTRY = json.JSONDecoder(
+    object_pairs_hook=_or_none(_unique),
+    parse_constant=_or_none(_refuse_constant),
+    parse_float=_or_none(_finite),
+    parse_int=_or_none(int),
 )
 
 
-def parse_json_object(data: bytes, *, ambiguous_as_none: bool = False) -> dict[str, Any]:
-    """Parse a UTF-8 JSON object.
+def parse_json_object(data: bytes, *, by_entry: bool = False) -> dict[str, Any]:
+    """Parse a UTF-8 JSON object, at most 64 levels deep.
 
-    An object with duplicate members is refused, at any depth; with ``ambiguous_as_none`` it reads
-    as ``None`` instead, so that a list can be taken entry by entry.
+    An object with duplicate members is refused at any depth, and so are ``NaN``, infinity and
+    numbers out of range. With ``by_entry`` each of these reads as ``None`` instead, so that one
+    bad entry of a list leaves the others.
 
     Raises:
-        ValueError: not UTF-8, not one JSON object, duplicate members, ``NaN``, infinity, nested
-            too deep or with a number of too many digits.
+        ValueError: not UTF-8, not one JSON object, or one of the above.
     """
+    text = data.decode("utf-8").strip(" \t\n\r")
     try:
-        value = (_TOLERANT if ambiguous_as_none else _STRICT).decode(data.decode("utf-8"))
+        value, end = (_BY_ENTRY if by_entry else _STRICT).raw_decode(text)
     except RecursionError:
         raise ValueError("nested too deep") from None
+    if end != len(text):
+        raise ValueError("something follows the object")
     if not isinstance(value, dict):
         raise ValueError("not an object")
+    # Counting brackets is quick, and few of them cannot nest deep.
+    if text.count("{") + text.count("[") > _MAX_DEPTH and _is_deep(value):
+        raise ValueError("nested too deep")
     return value
+
+
+def _is_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(_MAX_DEPTH):
+        level = [inner for outer in level for inner in _contents(outer)]
+        if not level:
+            return False
+    return True
+
+
+def _contents(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()

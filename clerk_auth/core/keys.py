@@ -166,7 +166,7 @@ def parse_jwks(document: bytes) -> KeySet:
         KeySetInvalid: no JSON object with a list ``keys``, more than 64 entries, or no usable key.
     """
     try:
-        entries = parse_json_object(document, ambiguous_as_none=True).get("keys")
+        entries = parse_json_object(document, by_entry=True).get("keys")
     except ValueError as error:
         raise KeySetInvalid("not_json") from error
     if not isinstance(entries, list):

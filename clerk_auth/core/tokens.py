@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
-from clerk_auth.core.claims import Claims, is_identifier, is_number
-from clerk_auth.core.encoding import decode_base64url, is_base64url, parse_json_object
+from clerk_auth.core.claims import Claims, Verified, is_identifier, is_number
+from clerk_auth.core.encoding import decode_checked, parse_json_object, split_compact
 from clerk_auth.core.errors import (
     AlgorithmNotAllowed,
     AudienceNotAllowed,
@@ -55,8 +56,7 @@ class Policy:
     kid_required: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class UnverifiedToken:
+class UnverifiedToken(NamedTuple):
     """A token whose text and header are in order, and whose signature nobody has checked.
 
     ``kid`` is empty where the policy requires none. ``payload`` is still encoded.
@@ -82,15 +82,15 @@ def read_token(text: str, policy: Policy) -> UnverifiedToken:
     if not text.isascii():
         raise TokenMalformed("not ASCII")
     data = text.encode("ascii")
-    parts = data.split(b".")
-    if len(parts) != 3 or not all(map(is_base64url, parts)):
-        raise TokenMalformed("not three parts of base64url")
-    header, payload, signature = parts
+    try:
+        header, payload, signature = split_compact(data)
+    except ValueError as error:
+        raise TokenMalformed(str(error)) from None
     return UnverifiedToken(
-        kid=_read_kid(header, required=policy.kid_required),
-        signing_input=data[: len(header) + 1 + len(payload)],
+        kid=_read_kid(header, policy.kid_required),
+        signing_input=data[: -len(signature) - 1],
         payload=payload,
-        signature=decode_base64url(signature),
+        signature=decode_checked(signature),
     )
 
 
@@ -110,28 +110,31 @@ def verify_token(
         IssuerNotAllowed, PartyNotAllowed, AudienceNotAllowed, SessionPending, ClaimInvalid: a claim
             is missing, malformed or not allowed; ``claim`` names it.
     """
+    find_signing_key(token, keys)
+    return check_claims(token, policy, now=now)
+
+
+def find_signing_key(token: UnverifiedToken, keys: Iterable[VerifyingKey]) -> VerifyingKey:
+    """Return the key that made the signature; ``SignatureInvalid`` if none of ``keys`` did."""
     # 6: signature
-    if not any(key.verifies(token.signing_input, token.signature) for key in keys):
-        raise SignatureInvalid("no key of this key id made the signature")
-    # 7: payload
+    for key in keys:
+        if key.verifies(token.signing_input, token.signature):
+            return key
+    raise SignatureInvalid("no key of this key id made the signature")
+
+
+def check_claims(token: UnverifiedToken, policy: Policy, *, now: float) -> Claims:
+    """Check the payload of a token whose signature holds; raises as :func:`verify_token`."""
+    # 7: payload and time
+    text = decode_checked(token.payload)
     try:
-        payload = parse_json_object(decode_base64url(token.payload))
+        payload = parse_json_object(text)
     except ValueError as error:
         raise TokenMalformed(f"payload: {_parse_problem(error)}") from None
-    return check_claims(payload, policy, now=now)
-
-
-def check_claims(payload: dict[str, Any], policy: Policy, *, now: float) -> Claims:
-    """Check the claims of a payload whose signature holds; raises as :func:`verify_token`."""
-    # 7: time
     expires_at = _read_time(payload, "exp")
     not_before = _read_time(payload, "nbf") if "nbf" in payload else None
     issued_at = _read_time(payload, "iat") if "iat" in payload else None
-    if expires_at <= now - policy.leeway_seconds:
-        raise TokenExpired("exp is past", claim="exp")
-    for claim, instant in (("nbf", not_before), ("iat", issued_at)):
-        if instant is not None and instant > now + policy.leeway_seconds:
-            raise TokenNotYetValid(f"{claim} is in the future", claim=claim)
+    check_times(expires_at, not_before, issued_at, policy, now=now)
     # 8: issuer
     issuer = payload.get("iss")
     if not isinstance(issuer, str) or issuer not in policy.issuers:
@@ -150,16 +153,36 @@ def check_claims(payload: dict[str, Any], policy: Policy, *, now: float) -> Clai
         raise SessionPending("sts is pending", claim="sts")
     if status not in ("active", "pending"):
         raise ClaimInvalid("sts is neither active nor pending", claim="sts")
-    return Claims(
-        user_id=user_id,
-        session_id=session_id,
-        issuer=issuer,
-        expires_at=expires_at,
-        issued_at=issued_at,
-        authorized_party=authorized_party,
-        status=status,
-        _payload=payload,
+    verified = Verified(
+        user_id,
+        session_id,
+        issuer,
+        expires_at,
+        issued_at,
+        not_before,
+        authorized_party,
+        status,
+        text,
     )
+    return Claims(verified, payload)
+
+
+def check_times(
+    expires_at: float,
+    not_before: float | None,
+    issued_at: float | None,
+    policy: Policy,
+    *,
+    now: float,
+) -> None:
+    """Check the window of validity: ``TokenExpired`` or ``TokenNotYetValid`` outside it."""
+    if expires_at <= now - policy.leeway_seconds:
+        raise TokenExpired("exp is past", claim="exp")
+    latest = now + policy.leeway_seconds
+    if not_before is not None and not_before > latest:
+        raise TokenNotYetValid("nbf is in the future", claim="nbf")
+    if issued_at is not None and issued_at > latest:
+        raise TokenNotYetValid("iat is in the future", claim="iat")
 
 
 def may_be_ours(token: UnverifiedToken, policy: Policy, *, now: float) -> bool:
@@ -169,7 +192,7 @@ def may_be_ours(token: UnverifiedToken, policy: Policy, *, now: float) -> bool:
     or that another issuer made. Nothing else of the payload is looked at.
     """
     try:
-        payload = parse_json_object(decode_base64url(token.payload))
+        payload = parse_json_object(decode_checked(token.payload))
     except ValueError:
         return False
     issuer, expires_at = payload.get("iss"), payload.get("exp")
@@ -181,10 +204,13 @@ def may_be_ours(token: UnverifiedToken, policy: Policy, *, now: float) -> bool:
     )
 
 
-def _read_kid(segment: bytes, *, required: bool) -> str:
+# All tokens of a key share one header. A caller's own headers can push ours out, which costs a
+# parse; each is bounded by MAX_TOKEN_BYTES, and a refusal is not kept.
+@lru_cache(maxsize=32)
+def _read_kid(segment: bytes, required: bool) -> str:
     # 3: header
     try:
-        header = parse_json_object(decode_base64url(segment))
+        header = parse_json_object(decode_checked(segment))
     except ValueError as error:
         raise TokenMalformed(f"header: {_parse_problem(error)}") from None
     if header.get("alg") != ALGORITHM:
