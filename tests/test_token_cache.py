@@ -1,0 +1,246 @@
+"""The cache of verified tokens: it spares a signature check, and never a rule."""
+
+from __future__ import annotations
+
+import pickle
+import threading
+
+import pytest
+
+from clerk_auth.core.claims import Verified
+from clerk_auth.core.errors import (
+    KeyNotFound,
+    KeysUnavailable,
+    SignatureInvalid,
+    TokenExpired,
+    TokenNotYetValid,
+    TokenRejected,
+)
+from clerk_auth.core.tokens import Policy
+from clerk_auth.probes import BAD_TOKENS
+from clerk_auth.sources import StaticKeySource
+from clerk_auth.token_cache import ENTRY_BYTES, Entry, TokenCache
+from clerk_auth.verifier import Verifier, get_verifier
+from tests.conftest import NOW, PARTY
+from tests.fleet import Fleet, ScriptedIssuer
+from tests.operations import count_operations
+
+
+@pytest.fixture
+def issuer(local_issuer) -> ScriptedIssuer:
+    return ScriptedIssuer(local_issuer)
+
+
+@pytest.fixture
+def fleet(issuer, clock) -> Fleet:
+    return Fleet(issuer, clock)
+
+
+@pytest.fixture
+def verifier(fleet, policy, clock) -> Verifier:
+    return Verifier(fleet.source(), policy, cache_size=8, now=clock.now)
+
+
+@pytest.fixture
+def token(local_issuer) -> str:
+    return local_issuer.token("user_1", now=NOW, expires_in=60, azp=PARTY)
+
+
+def signatures_checked(verifier: Verifier, token: str) -> int:
+    return count_operations(lambda: verifier.check(token)).get("rsa", 0)
+
+
+def test_repeated_token_is_verified_once(verifier, token):
+    assert [signatures_checked(verifier, token) for _ in range(3)] == [1, 0, 0]
+
+
+def test_cache_of_size_zero_is_off(fleet, policy, clock, token):
+    verifier = Verifier(fleet.source(), policy, cache_size=0, now=clock.now)
+    assert [signatures_checked(verifier, token) for _ in range(2)] == [1, 1]
+
+
+def test_setting_turns_it_off(configured, settings):
+    settings.CLERK_AUTH = {**settings.CLERK_AUTH, "VERIFIED_TOKEN_CACHE_SIZE": 0}
+    token = configured.signer.token(azp=PARTY)
+    assert [signatures_checked(get_verifier(), token) for _ in range(2)] == [1, 1]
+
+
+def test_changed_settings_void_every_entry(configured, settings):
+    token = configured.signer.token(azp=PARTY)
+    assert get_verifier().verify(token)
+    settings.CLERK_AUTH = {**settings.CLERK_AUTH, "AUTHORIZED_PARTIES": ["https://b.example"]}
+    with pytest.raises(TokenRejected) as caught:
+        get_verifier().verify(token)
+    assert caught.value.code == "party_not_allowed"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "accepted"), [(64, True), (65, False), (66, False)], ids=["inside", "on", "past"]
+)
+def test_token_expires_in_the_cache_with_the_leeway(verifier, clock, token, seconds, accepted):
+    verifier.check(token)
+    clock.time += seconds
+    if accepted:
+        assert signatures_checked(verifier, token) == 0
+    else:
+        with pytest.raises(TokenExpired):
+            verifier.check(token)
+
+
+@pytest.mark.parametrize("claim", ["nbf", "iat"])
+@pytest.mark.parametrize(("back", "accepted"), [(4, True), (5, True), (6, False)])
+def test_cached_token_becomes_early_when_the_clock_is_set_back(
+    verifier, clock, local_issuer, claim, back, accepted
+):
+    times = {"iat": NOW - 100, "nbf": NOW - 100, claim: NOW}
+    token = local_issuer.token(now=NOW, azp=PARTY, **times)
+    verifier.check(token)
+    clock.time -= back
+    if accepted:
+        assert verifier.check(token)
+    else:
+        with pytest.raises(TokenNotYetValid):
+            verifier.check(token)
+
+
+def test_rotation_voids_an_entry(verifier, issuer, clock, other_issuer, token):
+    verifier.check(token)
+    issuer.signers[:] = [other_issuer]
+    verifier.source.refresh()
+    with pytest.raises(SignatureInvalid):
+        verifier.check(token)
+
+
+def test_removal_of_the_key_voids_an_entry(verifier, issuer, local_issuer, token):
+    verifier.check(token)
+    issuer.signers[:] = [local_issuer.acting_as(local_issuer.issuer, kid="ins_next")]
+    verifier.source.refresh()
+    with pytest.raises(KeyNotFound):
+        verifier.check(token)
+
+
+def test_refresh_that_keeps_the_key_checks_the_signature_again(verifier, token):
+    verifier.check(token)
+    verifier.source.refresh()
+    assert [signatures_checked(verifier, token) for _ in range(2)] == [1, 0]
+
+
+def test_hit_is_unavailable_past_max_age(verifier, issuer, clock, local_issuer):
+    token = local_issuer.token(now=NOW, expires_in=10**6, azp=PARTY)
+    verifier.check(token)
+    issuer.failure = "connection"
+    clock.time += 86400
+    with pytest.raises(KeysUnavailable):
+        verifier.check(token)
+
+
+def test_hits_keep_looking_for_new_keys(verifier, fleet, clock, token):
+    verifier.check(token)
+    reads = fleet.cache.calls["get"]
+    clock.time += 15
+    verifier.check(token)
+    assert fleet.cache.calls["get"] == reads + 1
+
+
+@pytest.mark.parametrize("bad", BAD_TOKENS.values(), ids=BAD_TOKENS)
+def test_refused_token_never_enters(local_issuer, bad):
+    policy = Policy(
+        issuers=frozenset({local_issuer.issuer}),
+        authorized_parties=frozenset({PARTY}),
+        audiences=frozenset({"api"}),
+    )
+    source = StaticKeySource((local_issuer.verifying_key,))
+    verifier = Verifier(source, policy, cache_size=8, now=lambda: NOW)
+    payload = local_issuer.session_payload(now=NOW, azp=PARTY, aud="api")
+    verifier.check(local_issuer.sign(payload))
+    for _ in range(2):
+        with pytest.raises(TokenRejected) as caught:
+            verifier.check(bad.make(local_issuer, payload))
+        assert caught.value.code == bad.code
+    assert len(verifier._tokens) == 1
+
+
+def test_hostile_text_is_refused_and_not_kept(verifier):
+    for text in ("", "a.b.c", "\ud800", "é", "x" * 20_000):
+        with pytest.raises(TokenRejected):
+            verifier.check(text)
+    assert len(verifier._tokens) == 0
+
+
+def test_every_change_of_the_text_is_another_token(verifier, token):
+    verifier.check(token)
+    for position in (0, len(token) // 2, len(token) - 1):
+        changed = (
+            token[:position] + ("A" if token[position] != "A" else "B") + token[position + 1 :]
+        )
+        with pytest.raises(TokenRejected):
+            verifier.check(changed)
+
+
+def test_claims_of_a_hit_are_those_of_the_token_and_its_own_object(verifier, local_issuer):
+    payload = local_issuer.session_payload(
+        now=NOW, azp=PARTY, fea="o:a", o={"id": "org_1", "rol": "admin"}, tags=["x", {"y": [1]}]
+    )
+    token = local_issuer.sign(payload)
+    first, second = verifier.check(token), verifier.check(token)
+    assert first is not second
+    assert first.payload == second.payload
+    assert second.organization.role == "org:admin"
+    assert second.get("tags") == ("x", {"y": (1,)})
+    with pytest.raises(TypeError):
+        second.get("tags")[1]["y"] = 2
+    assert pickle.loads(pickle.dumps(second)).payload == first.payload
+
+
+# Bounds
+
+
+def entry(payload_bytes: int = 10) -> Entry:
+    verified = Verified("u", "s", "i", 1, None, None, None, "active", b"x" * payload_bytes)
+    return Entry("kid", None, verified)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 100])
+def test_entries_are_bounded_and_the_newest_are_kept(size):
+    cache = TokenCache(size)
+    for index in range(10 * size + 1):
+        cache.put(b"%d" % index, entry())
+        assert len(cache) <= size + 1
+    assert cache.get(b"%d" % (10 * size)) is not None
+
+
+def test_bytes_are_bounded():
+    cache = TokenCache(10**6, max_bytes=20 * (ENTRY_BYTES + 1000))
+    for index in range(500):
+        cache.put(b"%d" % index, entry(1000))
+    assert len(cache) <= 20
+
+
+@pytest.mark.parametrize(("size", "kept"), [(8975, True), (8976, True), (8977, False)])
+def test_entry_that_would_take_half_the_room_is_not_kept(size, kept):
+    cache = TokenCache(100, max_bytes=2 * 10_000)
+    cache.put(b"large", entry(size))
+    assert (cache.get(b"large") is not None) is kept
+
+
+def test_threads_get_their_own_tokens_answers(verifier, local_issuer):
+    tokens = {
+        user: local_issuer.token(user, now=NOW, azp=PARTY)
+        for user in (f"user_{n}" for n in range(24))
+    }
+    wrong: list[str] = []
+    barrier = threading.Barrier(8)
+    verifier.source.keys_for(local_issuer.kid)
+
+    def ask() -> None:
+        barrier.wait()
+        for _ in range(10):
+            wrong.extend(u for u, token in tokens.items() if verifier.check(token).user_id != u)
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    assert len(verifier._tokens) <= 9
