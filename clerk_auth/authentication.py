@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
-from clerk_auth import metrics
 from clerk_auth.conf import get_config
 from clerk_auth.core.claims import Claims
 from clerk_auth.core.errors import KeysUnavailable, TokenMalformed, TokenRejected, UserInactive
@@ -71,14 +70,18 @@ class ClerkAuthentication(BaseAuthentication):
         return challenge
 
     def _verify(self, request: Request) -> Claims | None:
-        token = read_bearer_token(request.META.get("HTTP_AUTHORIZATION"))
+        try:
+            token = read_bearer_token(request.META.get("HTTP_AUTHORIZATION"))
+        except TokenMalformed as error:
+            get_verifier().note_refusal(error)
+            raise
         return None if token is None else get_verifier().verify(token)
 
     def _resolve_user(self, claims: Claims) -> Any:
         try:
             return get_user_resolver()(claims)
         except UserInactive as error:
-            metrics.increment(metrics.REFUSED, error.code)
+            get_verifier().note_refusal(error)
             raise
 
 

@@ -225,7 +225,9 @@ def _read(values: object, *, debug: bool) -> tuple[Config | None, list[Problem]]
 
 
 def _unknown(key: object) -> Problem:
-    close = difflib.get_close_matches(str(key).upper(), _READERS, n=1)
+    # Nobody is led to development mode by a slip of the keyboard.
+    known = [name for name in _READERS if name != "DEV_MODE"]
+    close = difflib.get_close_matches(str(key).upper(), known, n=1)
     hint = f"Did you mean {close[0]!r}?" if close else "See docs/settings.md for the list."
     return Problem(UNKNOWN, str(key), "is not a setting.", hint)
 

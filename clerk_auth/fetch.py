@@ -19,8 +19,8 @@ from http.client import HTTPResponse
 from typing import Any
 
 import requests
-import urllib3
 from requests.adapters import HTTPAdapter
+from urllib3.exceptions import HTTPError
 
 from clerk_auth import __version__
 
@@ -43,6 +43,12 @@ FAILURE_REASONS = (
     "not_a_key_set",
     "too_many_keys",
     "no_usable_key",
+)
+
+
+_BODY_ERRORS = (
+    requests.exceptions.ChunkedEncodingError,
+    requests.exceptions.ContentDecodingError,
 )
 
 
@@ -84,7 +90,8 @@ def fetch_document(url: str, timeout_seconds: float) -> FetchedDocument:
             if watchdog.barked:
                 raise FetchFailed("timeout") from None
             raise
-        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+        # ValueError: the HTTP library trusts lengths that a server makes up.
+        except (requests.RequestException, HTTPError, OSError, ValueError) as error:
             raise FetchFailed("timeout" if watchdog.barked else _classify(error)) from error
     elapsed_seconds = time.monotonic() - started_at
     if watchdog.barked or elapsed_seconds > timeout_seconds:
@@ -225,9 +232,6 @@ def _classify(error: Exception) -> str:
         return "tls"
     if isinstance(error, requests.exceptions.Timeout):
         return "timeout"
-    if isinstance(
-        error,
-        requests.exceptions.ChunkedEncodingError | requests.exceptions.ContentDecodingError,
-    ):
+    if isinstance(error, _BODY_ERRORS) or not isinstance(error, OSError | HTTPError):
         return "body"
     return "connection"

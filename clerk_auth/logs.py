@@ -15,4 +15,6 @@ def log(level: int, event: str, **facts: object) -> None:
     """Log ``event`` with its ``facts``; free when the level is off."""
     if logger.isEnabledFor(level):
         fields = " ".join(f"{name}={value}" for name, value in facts.items() if value is not None)
-        logger.log(level, "clerk_auth.%s %s", event, fields, extra={"event": event, **facts})
+        # One message per event, so that whatever groups records groups them by it.
+        message = f"clerk_auth.{event} %s" if fields else f"clerk_auth.{event}"
+        logger.log(level, message, *filter(None, [fields]), extra={"event": event, **facts})

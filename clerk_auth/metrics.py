@@ -7,6 +7,8 @@ sink is a class without arguments whose instances have the methods of :class:`Si
 from __future__ import annotations
 
 import logging
+import os
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from itertools import count
 from typing import Protocol
@@ -62,20 +64,23 @@ class _Total:
     Reading takes a step too, which is noted and subtracted.
     """
 
-    __slots__ = ("_count", "_reads", "step")
+    __slots__ = ("_reads", "step")
 
     def __init__(self) -> None:
-        self._count = count()
         self._reads = 0
-        self.step: Callable[[], int] = self._count.__next__
+        self.step: Callable[[], int] = count().__next__
 
     def read(self) -> int:
-        value = next(self._count) - self._reads
+        """Return the count; the caller holds ``_reading``."""
         self._reads += 1
-        return value
+        return self.step() - self._reads + 1
 
 
 _totals: dict[tuple[str, str], _Total] = {}
+# In a list, so that a forked child can replace it: another thread may have held it.
+_reading = [threading.Lock()]
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: _reading.__setitem__(0, threading.Lock()))
 _gauges: dict[str, float] = {}
 _sinks: tuple[Sink, ...] = ()
 _failed_sinks: set[int] = set()
@@ -101,7 +106,8 @@ def set_gauge(name: str, value: float) -> None:
 
 def totals() -> dict[tuple[str, str], float]:
     """Return counters and gauges of this process by name and label value; all are present."""
-    counters = {series: total.read() for series, total in _totals.items()}
+    with _reading[0]:
+        counters = {series: total.read() for series, total in _totals.items()}
     return {**counters, **{(name, ""): value for name, value in _gauges.items()}}
 
 

@@ -25,9 +25,6 @@ from clerk_auth.verifier import Verifier, make_cached_source, make_source
 
 SCHEMA_VERSION = 1
 PASSED, WARNED, FAILED, SKIPPED = "passed", "warning", "failed", "skipped"
-# A Date header has whole seconds, and is as old as its way to us.
-_DATE_SLACK_SECONDS = 2
-
 _UNSHARED_BACKENDS = ("LocMemCache", "DummyCache")
 
 FETCH_REMEDIES = {
@@ -131,7 +128,7 @@ def _probe_key_set(config: Config, url: str, report: Report, *, offline: bool) -
         found = f"the shared cache holds {len(report.keys) or 'no'} keys"
         yield Result("key set", "fetch", SKIPPED, f"offline; {found}")
         return
-    fetched_at = time.time()
+    started_at = time.time()
     try:
         document = fetch_document(url, config.jwks_timeout_seconds)
         key_set = parse_jwks(document.body)
@@ -146,7 +143,7 @@ def _probe_key_set(config: Config, url: str, report: Report, *, offline: bool) -
     detail = f"{len(key_set.keys)} keys from {url} in {document.elapsed_seconds * 1000:.0f} ms"
     yield Result("key set", "fetch", PASSED, detail + skipped)
     yield _probe_store(config, url, document)
-    yield _probe_clock(document.date, fetched_at, config.leeway_seconds)
+    yield _probe_clock(document, started_at, config.leeway_seconds)
 
 
 def _refuse_to_fetch() -> bytes:
@@ -164,13 +161,16 @@ def _probe_store(config: Config, url: str, document: FetchedDocument) -> Result:
     return Result("key set", "shared document", PASSED, f"stored, {age_seconds:.0f} s old")
 
 
-def _probe_clock(date: str | None, fetched_at: float, leeway_seconds: float) -> Result:
+def _probe_clock(document: FetchedDocument, started_at: float, leeway_seconds: float) -> Result:
     try:
-        skew_seconds = fetched_at - parsedate_to_datetime(date or "").timestamp()
+        date = parsedate_to_datetime(document.date or "").timestamp()
     except (TypeError, ValueError, OverflowError):
         return Result("clock", "against the server", SKIPPED, "the server sent no date")
+    # The server wrote it while we waited, in whole seconds.
+    earliest, latest = started_at - 1, started_at + document.elapsed_seconds
+    skew_seconds = max(earliest - date, 0.0) + min(latest - date, 0.0)
     detail = f"{skew_seconds:+.0f} s"
-    if abs(skew_seconds) <= leeway_seconds + _DATE_SLACK_SECONDS:
+    if abs(skew_seconds) <= leeway_seconds:
         return Result("clock", "against the server", PASSED, detail)
     remedy = "Synchronise this host's clock (NTP): good tokens are refused as expired or early."
     return Result("clock", "against the server", FAILED, detail, remedy)

@@ -94,6 +94,7 @@ class SharedKeys:
         self._avoid_until = float("-inf")
         self._hung: Event | None = None
         self._refused = ""
+        self._is_unreadable = False
 
     @property
     def is_avoided(self) -> bool:
@@ -107,16 +108,15 @@ class SharedKeys:
 
     def load(self) -> Snapshot | None:
         """Return the shared snapshot; ``None`` when there is none that may be used."""
-        refused, snapshot = "", None
+        text = self._call("get", "document")
+        if text is None:
+            return None
         try:
-            text = self._call("get", "document")
-            snapshot = None if text is None else self._parse(text)
+            snapshot = self._parse(text)
         except _Unusable as unusable:
-            refused = str(unusable)
-            metrics.increment(metrics.DOCUMENTS_REFUSED, refused)
-        if refused != self._refused:
-            self._refused = refused
-            log(logging.WARNING, "shared_document_refused", reason=refused or "no longer")
+            self._note_refusal(str(unusable))
+            return None
+        self._refused = ""
         return snapshot
 
     def store(self, snapshot: Snapshot) -> None:
@@ -169,6 +169,12 @@ class SharedKeys:
             text = json.dumps([failure.reason, failure.count, failure.until])
             self._call("set", "failure", text, _FAILURE_KEPT_SECONDS)
 
+    def _note_refusal(self, reason: str) -> None:
+        metrics.increment(metrics.DOCUMENTS_REFUSED, reason)
+        if reason != self._refused:
+            self._refused = reason
+            log(logging.WARNING, "shared_document_refused", reason=reason)
+
     def _parse(self, text: object) -> Snapshot:
         if not isinstance(text, str) or len(text) > MAX_DOCUMENT_CHARACTERS:
             raise _Unusable("malformed")
@@ -208,16 +214,21 @@ class SharedKeys:
         except Exception as error:
             is_quick = self._clock.monotonic() - started_at < SLOW_SECONDS
             if is_quick and (method, name) == ("get", "document"):
-                # The next fetch replaces it. A cache that is down fails the next call as well.
-                raise _Unusable("unreadable") from error
-            self._open_breaker(type(error).__name__)
+                # Bytes that nobody can decode, if the next call succeeds: a fetch replaces them.
+                self._is_unreadable = True
+            else:
+                self._open_breaker(type(error).__name__)
             return None
+        if self._is_unreadable:
+            self._is_unreadable = False
+            self._note_refusal("unreadable")
         if self._avoid_seconds and result is not None:
             self._avoid_seconds = 0.0
             log(logging.WARNING, "cache_available")
         return result
 
     def _open_breaker(self, reason: str) -> None:
+        self._is_unreadable = False
         if not self._avoid_seconds:
             log(logging.WARNING, "cache_unavailable", reason=reason)
         seconds = max(BREAKER_SECONDS, 2 * self._avoid_seconds)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.hashers import make_password
+from django.db import IntegrityError
 from django.utils.module_loading import import_string
 
 from clerk_auth.conf import derived, get_config
@@ -94,7 +96,7 @@ class ClerkUser:
     def has_module_perms(self, module: str) -> bool:
         return False
 
-    def save(self) -> NoReturn:
+    def save(self, *args: object, **kwargs: object) -> NoReturn:
         raise NotImplementedError("A ClerkUser has no database row.")
 
     delete = set_password = check_password = save
@@ -117,17 +119,29 @@ def database_user(claims: Claims) -> Any:
     """
     model = get_user_model()
     field = get_config().user_id_field or model.USERNAME_FIELD
-    defaults: dict[str, Any] = {
-        model.USERNAME_FIELD: claims.user_id,
-        "password": partial(make_password, None),
-    }
-    user, _created = model._default_manager.get_or_create(
-        defaults=defaults, **{field: claims.user_id}
-    )
+    try:
+        user = _get_or_create(field, claims.user_id, username=claims.user_id)
+    except IntegrityError:
+        if field == model.USERNAME_FIELD:
+            raise
+        # Somebody's user name is this Clerk id. It is theirs, and identifies nobody here.
+        username = f"{claims.user_id}-{secrets.token_hex(8)}"
+        user = _get_or_create(field, claims.user_id, username=username)
     if field == model.USERNAME_FIELD and user.has_usable_password():
         raise UserInactive("the row found by user name has a password")
     if not user.is_active:
         raise UserInactive("is_active is false")
+    return user
+
+
+def _get_or_create(field: str, user_id: str, *, username: str) -> Any:
+    model = get_user_model()
+    defaults: dict[str, Any] = {
+        model.USERNAME_FIELD: username,
+        "password": partial(make_password, None),
+        field: user_id,
+    }
+    user, _created = model._default_manager.get_or_create(defaults=defaults, **{field: user_id})
     return user
 
 

@@ -68,7 +68,7 @@ class Verifier:
         try:
             claims = self.check(token)
         except ClerkAuthError as error:
-            self._note_refusal(error)
+            self.note_refusal(error)
             raise
         metrics.increment(metrics.VERIFIED)
         if logger.isEnabledFor(logging.INFO):
@@ -121,7 +121,8 @@ class Verifier:
         )
         return Claims(verified)
 
-    def _note_refusal(self, error: ClerkAuthError) -> None:
+    def note_refusal(self, error: ClerkAuthError) -> None:
+        """Count, log and signal a refusal, whoever found it."""
         metrics.increment(metrics.REFUSED, error.code)
         claim = error.claim if isinstance(error, TokenRejected) else None
         log(logging.INFO, "token_rejected", code=error.code, claim=claim, reason=error.reason)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import signal
+import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -80,6 +83,27 @@ def redis() -> Iterator[RedisServer]:
     """A real Redis of our own; fails with remedies where none can be had."""
     with redis_server() as server:
         yield server
+
+
+@pytest.fixture
+def passes_in_child() -> Callable[[Callable[[], bool]], bool]:
+    """Tell whether a function is true in a forked child, within five seconds."""
+
+    def passes(function: Callable[[], bool]) -> bool:
+        with warnings.catch_warnings():
+            # Forking beside threads is what such a test is about.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            pid = os.fork()
+        if pid:
+            return os.waitpid(pid, 0)[1] == 0
+        status = 1
+        try:
+            signal.alarm(5)
+            status = 0 if function() else 1
+        finally:
+            os._exit(status)
+
+    return passes
 
 
 @pytest.fixture(autouse=True)

@@ -30,16 +30,15 @@ class IssuerServer:
             def handle(self) -> None:
                 outer._serve(self.request)
 
-        self._server = _Server(("127.0.0.1", 0), Handler)
-        self.issuer = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self.script: Script | None = None
+        self.requests: list[bytes] = []
+        self._handler = Handler
+        self.address: tuple[str, int] = ("127.0.0.1", 0)
+        self.start()
+        self.issuer = f"http://127.0.0.1:{self.address[1]}"
         self.jwks_url = f"{self.issuer}/.well-known/jwks.json"
         signer = signer or LocalIssuer.generate(self.issuer)
         self.signers = [signer.acting_as(self.issuer, kid="ins_server")]
-        self.script: Script | None = None
-        self.requests: list[bytes] = []
-        self.stopping = threading.Event()
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
-        self._thread.start()
 
     @property
     def fetches(self) -> int:
@@ -59,12 +58,19 @@ class IssuerServer:
     def document(self) -> bytes:
         return json.dumps({"keys": [signer.jwk for signer in self.signers]}).encode()
 
+    def start(self) -> None:
+        """Accept connections; after a stop, at the same address."""
+        self._server: _Server | None = _Server(self.address, self._handler)
+        self.address = self._server.server_address
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
+        self._thread.start()
+
     def stop(self) -> None:
         """Refuse connections from now on."""
-        if not self.stopping.is_set():
-            self.stopping.set()
-            self._server.shutdown()
-            self._server.server_close()
+        server, self._server = self._server, None
+        if server is not None:
+            server.shutdown()
+            server.server_close()
             self._thread.join()
 
     def _serve(self, connection: socket.socket) -> None:

@@ -219,6 +219,12 @@ def test_code_of_every_refusal_is_known():
     assert len(CODES) == len(set(CODES)) == 15
 
 
+def test_refusal_of_a_header_is_counted_and_logged(configured, caplog):
+    call(WhoAmI, "Bearer a b")
+    assert metrics.totals()["jwt_verifications_failure", "token_malformed"] == 1
+    assert "token_rejected code=token_malformed" in caplog.text
+
+
 # Neighbours
 
 

@@ -141,7 +141,9 @@ def test_refused_document_is_logged_once_until_it_changes(shared, fleet, snapsho
     assert caplog.text.count("shared_document_refused reason=signature") == 1
     fleet.cache.values[key] = good
     shared.load()
-    assert caplog.text.count("shared_document_refused") == 2
+    fleet.cache.values[key] = "forged", NOW + 100
+    shared.load()
+    assert caplog.text.count("shared_document_refused reason=signature") == 2
 
 
 def test_unreadable_document_is_replaced_and_closes_nothing(fleet, shared, snapshot):
@@ -151,8 +153,20 @@ def test_unreadable_document_is_replaced_and_closes_nothing(fleet, shared, snaps
 
     fleet.cache.fail = undecodable
     assert shared.load() is None
+    assert shared.acquire(lease_seconds=6)
     assert not shared.is_avoided
     assert metrics.totals()["jwks_documents_refused", "unreadable"] == 1
+
+
+def test_cache_that_refuses_at_once_is_no_unreadable_document(fleet, shared):
+    def refuse(method: str) -> None:
+        raise ConnectionError
+
+    fleet.cache.fail = refuse
+    assert shared.load() is None
+    assert shared.acquire(lease_seconds=6) == ""
+    assert shared.is_avoided
+    assert metrics.totals()["jwks_documents_refused", "unreadable"] == 0
 
 
 def test_slow_read_that_fails_keeps_off_the_cache(fleet, shared, clock):

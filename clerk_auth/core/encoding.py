@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from binascii import a2b_base64, b2a_base64
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
@@ -126,13 +126,8 @@ def parse_json_object(data: bytes, *, by_entry: bool = False) -> dict[str, Any]:
 def _is_deep(value: Any) -> bool:
     level = [value]
     for _ in range(_MAX_DEPTH):
-        level = [inner for outer in level for inner in _contents(outer)]
+        contents = (v.values() if isinstance(v, dict) else v for v in level)
+        level = [v for inner in contents for v in inner if isinstance(v, dict | list)]
         if not level:
             return False
     return True
-
-
-def _contents(value: Any) -> Iterable[Any]:
-    if isinstance(value, dict):
-        return value.values()
-    return value if isinstance(value, list) else ()

@@ -1,0 +1,190 @@
+"""One spelling for bytes, one reading for JSON."""
+
+from __future__ import annotations
+
+import string
+from itertools import product
+
+import pytest
+
+from clerk_auth.core.encoding import (
+    decode_base64url,
+    encode_base64url,
+    is_base64url,
+    parse_json_object,
+    split_compact,
+)
+from tests.core.conftest import ENTRY_AT_FAULT, HOSTILE_JSON
+
+ALPHABET = (string.ascii_letters + string.digits + "-_").encode()
+OBJECT = b'{"alg":"RS256"}'
+
+
+# RFC 4648 section 10, unpadded.
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (b"f", "Zg"),
+        (b"fo", "Zm8"),
+        (b"foo", "Zm9v"),
+        (b"foob", "Zm9vYg"),
+        (b"fooba", "Zm9vYmE"),
+        (b"foobar", "Zm9vYmFy"),
+        (b"\xfb\xff\xbf", "-_-_"),
+    ],
+)
+def test_published_examples(data, text):
+    assert encode_base64url(data) == text
+    assert decode_base64url(text.encode()) == data
+
+
+def test_every_byte_has_one_spelling():
+    spellings = [bytes(pair) for pair in product(ALPHABET, repeat=2)]
+    canonical = [text for text in spellings if is_base64url(text)]
+    assert sorted(map(decode_base64url, canonical)) == [bytes([byte]) for byte in range(256)]
+
+
+def test_every_pair_of_bytes_has_one_spelling():
+    spellings = [b"A" + bytes(pair) for pair in product(ALPHABET, repeat=2)]
+    canonical = [text for text in spellings if is_base64url(text)]
+    assert sorted(map(decode_base64url, canonical)) == [
+        bytes([first, second]) for first in range(4) for second in range(256)
+    ]
+
+
+def test_whole_groups_have_no_unused_bits():
+    assert all(is_base64url(b"AAA" + bytes([last])) for last in ALPHABET)
+
+
+def test_nothing_but_the_alphabet():
+    for place in range(4):
+        texts = [b"AAA"[:place] + bytes([byte]) + b"AAA"[place:] for byte in range(256)]
+        assert sorted(text[place] for text in texts if is_base64url(text)) == sorted(ALPHABET)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(b"", id="empty"),
+        pytest.param(b"A", id="one-character"),
+        pytest.param(b"AAAAA", id="one-character-over"),
+        pytest.param(b"QQ==", id="padded"),
+        pytest.param(b"Zm9v\n", id="newline-at-the-end"),
+        pytest.param(b"QR", id="unused-bits-of-one-byte"),
+        pytest.param(b"QUF", id="unused-bits-of-two-bytes"),
+    ],
+)
+def test_other_spellings_do_not_decode(text):
+    assert not is_base64url(text)
+    with pytest.raises(ValueError, match="not canonical"):
+        decode_base64url(text)
+
+
+def test_compact_form_is_three_segments():
+    assert split_compact(b"AA.AAA.AAAA") == [b"AA", b"AAA", b"AAAA"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"AA",
+        b"AA.AA",
+        b"AA.AA.AA.AA",
+        b"..",
+        b".AA.AA",
+        b"AA..AA",
+        b"AA.AA.",
+        b"AA.AA.A=",
+        b"AB.AA.AA",
+        b"AA.AB.AA",
+        b"AA.AA.AB",
+        b"A.AA.AA",
+        b"AA.A.AA",
+        b"AA.AA.A",
+        b"AA.A A.AA",
+        b"AA.AA.AA\n",
+    ],
+)
+def test_anything_else_does_not_split(text):
+    with pytest.raises(ValueError, match="base64url"):
+        split_compact(text)
+
+
+@pytest.mark.parametrize(
+    ("document", "value"),
+    [
+        pytest.param(b"{}", {}, id="empty"),
+        pytest.param(b' \t\r\n{ "a" : 1 } \n', {"a": 1}, id="blanks-between"),
+        pytest.param('{"ключ":"é"}'.encode(), {"ключ": "é"}, id="utf-8"),
+        pytest.param(rb'{"a":"\ud83d\ude00"}', {"a": "😀"}, id="escaped-pair"),
+        pytest.param(b'{"a":[{"b":1},{"b":2}]}', {"a": [{"b": 1}, {"b": 2}]}, id="same-name-apart"),
+        pytest.param(b'{"a":1,"A":2}', {"a": 1, "A": 2}, id="names-differ-by-case"),
+        pytest.param(b'{"a":1e308,"b":-0.5}', {"a": 1e308, "b": -0.5}, id="floats"),
+        pytest.param(b'{"a":' + b"9" * 4300 + b"}", {"a": 10**4300 - 1}, id="4300-digits"),
+    ],
+)
+def test_strict_json_is_read(document, value):
+    assert parse_json_object(document) == value
+
+
+def is_read(document: bytes, **options: bool) -> bool:
+    try:
+        parse_json_object(document, **options)
+    except ValueError:
+        return False
+    return True
+
+
+def test_hostile_json_is_a_value_error():
+    assert is_read(OBJECT)
+    assert [name for name, damage in HOSTILE_JSON.items() if is_read(damage(OBJECT))] == []
+
+
+def test_reading_by_entry_takes_ambiguity_and_wild_numbers_alone():
+    taken = {
+        name for name, damage in HOSTILE_JSON.items() if is_read(damage(OBJECT), by_entry=True)
+    }
+    assert taken == ENTRY_AT_FAULT
+
+
+@pytest.mark.parametrize(
+    ("document", "value"),
+    [
+        pytest.param(b'{"a":[{"b":1},{"b":1,"b":2}]}', {"a": [{"b": 1}, None]}, id="ambiguous"),
+        pytest.param(b'{"a":{"b":1,"b":1}}', {"a": None}, id="equal-values"),
+        pytest.param(b'{"a":[{"b":{"c":1,"c":2}}]}', {"a": [{"b": None}]}, id="inside-an-entry"),
+        pytest.param(b'{"a":[1,NaN,-Infinity]}', {"a": [1, None, None]}, id="not-a-number"),
+        pytest.param(b'{"a":[1.5,1e999]}', {"a": [1.5, None]}, id="out-of-range"),
+        pytest.param(b'{"a":[7,' + b"9" * 5000 + b"]}", {"a": [7, None]}, id="5000-digits"),
+    ],
+)
+def test_bad_entry_reads_as_none(document, value):
+    assert parse_json_object(document, by_entry=True) == value
+
+
+def test_ambiguous_document_is_refused_as_a_whole():
+    with pytest.raises(ValueError, match="not an object"):
+        parse_json_object(b'{"keys":[],"keys":[]}', by_entry=True)
+
+
+@pytest.mark.parametrize(("levels", "expected"), [(63, True), (64, True), (65, False)])
+@pytest.mark.parametrize(
+    ("opening", "closing"), [(b"[", b"]"), (b'{"y":', b"}")], ids=["lists", "objects"]
+)
+@pytest.mark.parametrize("core", [b"[]", b"[1]", b'{"z":1}'], ids=ascii)
+def test_object_is_at_most_64_levels_deep(core, opening, closing, levels, expected):
+    # The object itself and the core are two levels; what stands beside them adds none.
+    inner = opening * (levels - 2) + core + closing * (levels - 2)
+    for beside in (b"", b'"a":[[],[]],', b'"a":"[[[",'):
+        document = b'{%b"x":%b}' % (beside, inner)
+        assert is_read(document) is expected, beside
+        assert is_read(document, by_entry=True) is expected, beside
+
+
+def test_brackets_in_a_text_are_no_levels():
+    assert parse_json_object(b'{"x":"' + b"[{" * 500 + b'"}') == {"x": "[{" * 500}
+
+
+def test_wide_object_is_not_deep():
+    assert len(parse_json_object(b'{"x":[' + b"[],{}," * 500 + b"1]}")["x"]) == 1001

@@ -1,0 +1,85 @@
+"""The codes are a contract, and what clients see of an error is fixed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from clerk_auth.core import errors
+from clerk_auth.core.errors import ClerkAuthError, KeysUnavailable, TokenRejected
+
+
+def concrete(error: type[ClerkAuthError]) -> Iterator[type[ClerkAuthError]]:
+    if "code" in vars(error):
+        yield error
+    for child in error.__subclasses__():
+        yield from concrete(child)
+
+
+SHOWN = (*errors.REJECTIONS, *errors.OUTAGES)
+
+
+def test_codes_are_those_of_the_contract():
+    assert {error.code for error in errors.REJECTIONS} == {
+        "token_malformed",
+        "algorithm_not_allowed",
+        "token_class_not_accepted",
+        "key_not_found",
+        "signature_invalid",
+        "token_expired",
+        "token_not_yet_valid",
+        "issuer_not_allowed",
+        "party_not_allowed",
+        "audience_not_allowed",
+        "claim_invalid",
+        "session_pending",
+        "user_inactive",
+    }
+    assert {error.code for error in errors.OUTAGES} == {"keys_unavailable", "keys_busy"}
+
+
+def test_codes_are_unique():
+    assert len(set(errors.CODES)) == len(errors.CODES) == len(SHOWN)
+    assert errors.KeySetInvalid.code not in errors.CODES
+
+
+def test_every_error_is_listed():
+    assert set(concrete(ClerkAuthError)) == {*SHOWN, errors.KeySetInvalid}
+
+
+def test_fault_of_the_caller_and_ours_never_mix():
+    assert all(issubclass(error, TokenRejected) for error in errors.REJECTIONS)
+    assert all(issubclass(error, KeysUnavailable) for error in errors.OUTAGES)
+    assert not any(issubclass(error, TokenRejected) for error in errors.OUTAGES)
+
+
+@pytest.mark.parametrize("error", SHOWN)
+def test_detail_is_a_sentence_that_a_header_can_carry(error):
+    # RFC 6750 section 3: error_description excludes quotes, backslashes and what is not ASCII.
+    assert error.detail.isascii()
+    assert error.detail.isprintable()
+    assert not set('"\\') & set(error.detail)
+    assert error.detail.endswith(".")
+
+
+@pytest.mark.parametrize("error", errors.REJECTIONS)
+def test_no_two_refusals_share_a_sentence(error):
+    assert [other for other in errors.REJECTIONS if other.detail == error.detail] == [error]
+
+
+def test_reason_is_for_the_log_and_never_changes_the_detail():
+    error = errors.ClaimInvalid("sub is missing", claim="sub")
+    assert (str(error), error.reason, error.claim) == ("sub is missing", "sub is missing", "sub")
+    assert error.detail == errors.ClaimInvalid.detail
+
+
+def test_error_without_reason_reads_as_its_detail():
+    error = errors.SignatureInvalid()
+    assert (str(error), error.reason, error.claim) == (errors.SignatureInvalid.detail, "", None)
+
+
+def test_outages_say_when_to_come_again():
+    assert errors.KeysUnavailable(retry_after=2.5).retry_after == 2.5
+    assert errors.KeysUnavailable("cold").retry_after > 0
+    assert errors.KeysBusy("two wait").retry_after == 1

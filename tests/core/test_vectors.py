@@ -1,0 +1,228 @@
+"""Clerk's own published test data, and where we disagree with its verdicts on purpose.
+
+The data lies beside the repository and is not part of it. Clerk's JavaScript checks no issuer, so
+every issuer of the data is a configured one here, and what is refused is refused for another
+reason.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clerk_auth.authentication import read_bearer_token
+from clerk_auth.core.encoding import encode_base64url
+from clerk_auth.core.errors import ClerkAuthError, KeySetInvalid, TokenRejected
+from clerk_auth.core.keys import load_public_key, parse_jwks
+from clerk_auth.core.tokens import Policy
+from clerk_auth.readers import Refused, read_parties, read_publishable_key
+from clerk_auth.sources import StaticKeySource
+from clerk_auth.verifier import Verifier
+from tests.core import conftest
+from tests.core.conftest import ACCEPTED
+
+PATH = Path(__file__).resolve().parents[2].parent / "shared" / "vectors" / "clerk.json"
+if not PATH.is_file():
+    pytest.skip(
+        "Clerk's published test data is not here (../shared/vectors/clerk.json)",
+        allow_module_level=True,
+    )
+
+VECTORS: dict[str, Any] = json.loads(PATH.read_text(encoding="utf-8"))
+KEYS, CONSTANTS = VECTORS["keys"], VECTORS["constants"]
+NO_CREDENTIAL = "no_credential"
+ISSUERS = frozenset(CONSTANTS[name]["iss"] for name in ("payload", "m2m_payload", "oauth_payload"))
+
+# Row -> why we decide otherwise; rules are those of DESIGN section 5.
+ONLY_SESSIONS = "rule 4: session tokens alone are accepted, and no option accepts another class"
+DISAGREEMENTS = {
+    # Accepted by Clerk, refused by us.
+    "verify/aud-array-match": ONLY_SESSIONS,
+    "verify/oauth-jwt-header-types": ONLY_SESSIONS,
+    "verify/oauth-jwt-application-typ": ONLY_SESSIONS,
+    "verify/cat-template-low-level-verify": "rule 4: a JWT template outlives its session",
+    "verify/sts-pending": "rule 11: a pending session is signed out; Clerk decides that later",
+    "machine_jwt/oauth-at+jwt": ONLY_SESSIONS,
+    "machine_jwt/oauth-application/at+jwt": ONLY_SESSIONS,
+    "machine_jwt/m2m-valid-cat": ONLY_SESSIONS,
+    "machine_jwt/m2m-valid-no-cat": ONLY_SESSIONS,
+    "handshake_tokens/session": "rule 7: no exp, no session; they carry cookies and are no tokens",
+    "handshake_tokens/ignore": "rule 7: as above",
+    "handshake_tokens/none": "rule 7: as above",
+    "authenticate_request/scheme-trailing-garbage": "rule 1: more than one part is malformed",
+    "authenticate_request/raw-token": "rule 1: the scheme is required",
+    "authenticate_request/other-scheme-falls-back-to-cookie": "rule 1: never from a cookie",
+    # Refused by Clerk, accepted by us.
+    "verify/jwt-required-at+jwt": "the row asks for an OAuth token, and this is a session token",
+    "authenticate_request/scheme-double-space": "rule 1: one or more spaces (RFC 9110)",
+    "authenticate_request/scheme-lowercase": "rule 1: the scheme is compared without case",
+    "authenticate_request/accepts-array-machine-only-session-given": "the view asks for machines",
+    "authenticate_request/accepts-m2m-session-given": "the view asks for machines",
+    "machine_jwt/oauth-claims-but-typ-JWT": (
+        "verified as an OAuth token, it lacks the type of one; it has all that a session token "
+        "has, and only its issuer, which is configured here, tells that it is none"
+    ),
+}
+
+# Clerk's reason -> our codes for it.
+CODES = {
+    "token-invalid": {"token_malformed", "token_class_not_accepted"},
+    "token-invalid-algorithm": {"algorithm_not_allowed"},
+    "token-invalid-signature": {"signature_invalid"},
+    "token-invalid-authorized-parties": {"party_not_allowed"},
+    "token-expired": {"token_expired"},
+    "session-token-expired-refresh-non-eligible-no-refresh-cookie": {"token_expired"},
+    "token-not-active-yet": {"token_not_yet_valid"},
+    "token-iat-in-the-future": {"token_not_yet_valid"},
+    "token-type-mismatch": {"token_class_not_accepted"},
+    "token-verification-failed": {
+        "claim_invalid",
+        "algorithm_not_allowed",
+        "token_class_not_accepted",
+    },
+    "jwk-kid-mismatch": {"key_not_found"},
+    "jwk-remote-failed-to-load": {"key_set_invalid"},
+}
+# Rows that both refuse, each for its own reason.
+OPAQUE = "token_malformed"  # an opaque token has no class: it is no JWT
+OTHER_CODES = {
+    "authenticate_request/accepts-oauth-apikey-given": OPAQUE,
+    "authenticate_request/accepts-m2m-oauth-given": OPAQUE,
+    "authenticate_request/accepts-apikey-m2m-given": OPAQUE,
+    "authenticate_request/accepts-array-m2m-not-listed": OPAQUE,
+}
+
+
+def make_policy(issuers: Iterable[str], options: dict[str, Any], *, kid_required: bool) -> Policy:
+    # A setting refuses the empty party and the leeway that is no number; JavaScript falls back.
+    leeway_seconds = float(options.get("clock_skew_ms", 5000)) / 1000
+    return Policy(
+        issuers=frozenset(issuers),
+        authorized_parties=frozenset(filter(None, options.get("authorized_parties", []))),
+        audiences=frozenset({options["audience"]} if "audience" in options else ()),
+        leeway_seconds=leeway_seconds if math.isfinite(leeway_seconds) else 5.0,
+        kid_required=kid_required,
+    )
+
+
+def verify(token: str, row: dict[str, Any], issuers: Iterable[str] = ISSUERS) -> str:
+    """Return what becomes of a token: ``ACCEPTED`` or a code."""
+    options = row.get("options", {})
+    is_pem = row.get("key", "jwks") != "jwks"
+    try:
+        if is_pem:
+            keys = (load_public_key(KEYS[row["key"]]),)
+        else:
+            jwks = options.get("jwks_response", KEYS["jwks"])
+            keys = parse_jwks(json.dumps(jwks).encode()).keys
+        source = StaticKeySource(keys, ignore_kid=is_pem)
+        policy = make_policy(issuers, options, kid_required=not is_pem)
+        now = row.get("now", VECTORS["meta"]["frozen_now"])
+        claims = Verifier(source, policy, now=lambda: now).check(token)
+    except ClerkAuthError as error:
+        return error.code
+    expected = row.get("expect", {}).get("claims")
+    assert expected is None or claims.payload == expected
+    return ACCEPTED
+
+
+def authenticate(row: dict[str, Any]) -> str:
+    """Return what becomes of a request that carries this ``Authorization`` header."""
+    try:
+        token = read_bearer_token(row["headers"]["authorization"])
+    except TokenRejected as error:
+        return error.code
+    if token is None:
+        return NO_CREDENTIAL
+    domain = read_publishable_key(CONSTANTS[row["publishable_key"]])
+    return verify(token, row, [f"https://{domain}"])
+
+
+def rows():
+    """Yield a name, Clerk's verdict and reason, and ours."""
+    for row in VECTORS["verify"]:
+        expect = row["expect"]
+        yield f"verify/{row['id']}", expect["ok"], expect.get("reason"), verify(row["token"], row)
+    for row in VECTORS["authenticate_request"]:
+        if "authorization" in row["headers"]:
+            expect = row["expect"]
+            is_accepted = expect["status"] == "signed-in"
+            name = f"authenticate_request/{row['id']}"
+            yield name, is_accepted, expect.get("reason"), authenticate(row)
+    for row in VECTORS["machine_jwt"]:
+        expect = row["expect"]
+        outcome = verify(row["token"], row)
+        yield f"machine_jwt/{row['id']}", expect["ok"], expect.get("code"), outcome
+    for row in VECTORS["handshake_tokens"]:
+        yield f"handshake_tokens/{row['id']}", row["ok"], None, verify(row["token"], row)
+
+
+OUTCOMES = {name: outcome for name, *outcome in rows()}
+
+
+@pytest.mark.parametrize("name", OUTCOMES)
+def test_verdict_is_clerks_unless_a_disagreement_is_listed(name):
+    is_accepted, reason, outcome = OUTCOMES[name]
+    if name in DISAGREEMENTS:
+        assert (outcome == ACCEPTED) is not is_accepted, "no longer a disagreement"
+    elif is_accepted:
+        assert outcome == ACCEPTED
+    elif name in OTHER_CODES:
+        assert outcome == OTHER_CODES[name]
+        assert outcome not in CODES[reason], "no longer another code"
+    else:
+        # An Authorization header that is not ours is left alone, whatever it holds.
+        assert outcome == NO_CREDENTIAL or reason is None or outcome in CODES[reason]
+        assert outcome != ACCEPTED
+
+
+def test_tables_name_rows_that_exist():
+    assert DISAGREEMENTS.keys() | OTHER_CODES.keys() <= OUTCOMES.keys()
+    assert not DISAGREEMENTS.keys() & OTHER_CODES.keys()
+
+
+def test_every_block_has_rows():
+    blocks = {name.partition("/")[0] for name in OUTCOMES}
+    assert blocks == {"verify", "authenticate_request", "machine_jwt", "handshake_tokens"}
+
+
+def test_empty_party_cannot_be_configured():
+    """Why the rows that configure one run without it."""
+    with pytest.raises(Refused):
+        read_parties(["", CONSTANTS["payload"]["azp"]])
+
+
+@pytest.mark.parametrize("row", VECTORS["org_permissions_v2"], ids=lambda row: row["fea"][:40])
+def test_permissions_of_version_2(row, local_issuer):
+    claims = conftest.make_claims(local_issuer, fea=row["fea"], o=row["o"])
+    assert claims.organization is not None
+    assert list(claims.organization.permissions) == row["expect"]
+
+
+@pytest.mark.parametrize("row", VECTORS["publishable_keys"], ids=lambda row: str(row["key"]))
+def test_publishable_keys(row):
+    if row["expect"] is None:
+        with pytest.raises(Refused):
+            read_publishable_key(row["key"])
+    else:
+        assert read_publishable_key(row["key"]) == row["expect"]["frontend_api"]
+
+
+def test_pem_and_its_bare_body_are_one_key():
+    body, modulus = KEYS["pem_parsing"]["pem_key_body"], KEYS["pem_parsing"]["expected_n"]
+    wrapped = f"-----BEGIN PUBLIC KEY-----\n{body}\n-----END PUBLIC KEY-----"
+    for text in (body, wrapped):
+        jwk = load_public_key(text).to_jwk()
+        assert (jwk["n"], jwk["e"]) == (modulus, encode_base64url(b"\1\0\1"))
+
+
+def test_key_that_clerk_calls_unusable_is_no_key():
+    document = json.dumps(KEYS["unusable_jwks_short_even_exponent"]).encode()
+    with pytest.raises(KeySetInvalid) as caught:
+        parse_jwks(document)
+    assert caught.value.reason == "no_usable_key"

@@ -1,0 +1,167 @@
+"""Imports point down, and each door to the outside is in one place."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import clerk_auth
+from clerk_auth.core import errors
+
+PACKAGE = Path(clerk_auth.__file__).parent
+
+# From the bottom up; a package stands for what is in it. Not all of it is written yet.
+LAYERS = (
+    ("core", {"core"}),
+    (
+        "Django side",
+        {
+            *("apps", "checks", "conf", "fetch", "jwks", "logs", "metrics", "readers", "shared"),
+            *("signals", "sources", "token_cache", "users", "verifier"),
+        },
+    ),
+    ("DRF surface", {"authentication", "exceptions", "permissions"}),
+    ("edge", {"contrib", "dev", "management", "probes", "selftest", "testing"}),
+)
+# Imports that point up -> why they may.
+UPWARD = {
+    ("verifier", "dev"): "DEV_MODE swaps the key source for the local issuer, in one place",
+    ("checks", "authentication"): "a check looks for our class among the project's authenticators",
+}
+
+NETWORK = {
+    *("aiohttp", "asyncio", "ftplib", "http", "httpx", "imaplib", "poplib", "requests", "smtplib"),
+    *("socket", "socketserver", "ssl", "urllib.request", "urllib3", "xmlrpc"),
+}
+JOSE = {"authlib", "cryptography", "jose", "joserfc", "jwcrypto", "jwt"}
+IO_AND_CLOCK = {
+    *("asyncio", "concurrent", "datetime", "io", "logging", "multiprocessing", "os", "pathlib"),
+    *("queue", "random", "secrets", "shutil", "subprocess", "tempfile", "threading", "time"),
+}
+
+
+def module_name(path: Path) -> str:
+    """Return the name of a module inside the package, ``core.keys``; the package's own is empty."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
+FILES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def read_imports(path: Path) -> Iterator[str]:
+    """Yield the dotted names of all that a module imports, in functions too."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name} imports relatively"
+            assert node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+IMPORTS = {name: set(read_imports(path)) for name, path in FILES.items()}
+
+
+def own_imports(module: str) -> set[str]:
+    """Return the modules of the package that a module imports."""
+    found = set()
+    for dotted in IMPORTS[module]:
+        package, _, name = dotted.partition(".")
+        if package == "clerk_auth":
+            # What is imported is a module, or a name in one.
+            found.add(name if name in FILES else name.rpartition(".")[0])
+    return found - {module}
+
+
+def importers_of(libraries: set[str]) -> set[str]:
+    """Return the modules that import one of ``libraries``, or anything of one."""
+
+    def belongs(dotted: str) -> bool:
+        return any(f"{dotted}.".startswith(f"{library}.") for library in libraries)
+
+    return {module for module, imports in IMPORTS.items() if any(map(belongs, imports))}
+
+
+def layer_of(module: str) -> int:
+    top = module.partition(".")[0]
+    return next(height for height, (_, modules) in enumerate(LAYERS) if top in modules)
+
+
+GRAPH = {module: own_imports(module) for module in FILES}
+EDGES = [
+    (module, imported) for module in GRAPH for imported in GRAPH[module] if module and imported
+]
+
+
+def test_every_module_has_its_layer():
+    tops = {name.partition(".")[0] for name in FILES} - {""}
+    assert tops <= set.union(*(modules for _, modules in LAYERS))
+
+
+@pytest.mark.parametrize(("module", "imported"), EDGES, ids="-".join)
+def test_import_points_down(module, imported):
+    if (module, imported) not in UPWARD:
+        assert layer_of(imported) <= layer_of(module)
+
+
+def test_every_import_that_may_point_up_does():
+    upward = {edge for edge in EDGES if layer_of(edge[1]) > layer_of(edge[0])}
+    assert upward == UPWARD.keys()
+
+
+def test_no_two_modules_import_each_other():
+    TopologicalSorter(GRAPH).prepare()
+
+
+def test_package_itself_imports_nothing():
+    assert IMPORTS[""] <= {"__future__.annotations"}
+
+
+def test_core_imports_no_framework_no_io_and_no_clock():
+    core = {module for module in FILES if module.partition(".")[0] == "core"}
+    assert len(core) > 5
+    assert not core & importers_of({"django", "rest_framework", *NETWORK, *IO_AND_CLOCK})
+
+
+def test_only_fetch_opens_sockets():
+    assert importers_of(NETWORK) == {"fetch"}
+
+
+def test_only_keys_tokens_and_dev_meet_the_jose_library():
+    assert {"core.keys", "dev"} <= importers_of(JOSE) <= {"core.keys", "core.tokens", "dev"}
+
+
+def test_nothing_of_the_package_needs_contrib():
+    assert not [edge for edge in EDGES if "contrib" in edge[1] and "contrib" not in edge[0]]
+
+
+def test_core_works_where_nothing_but_the_jose_library_is_installed():
+    modules = sorted(name for name in FILES if name.startswith("core"))
+    blocked = ["django", "rest_framework", "requests", "urllib3", "django_redis", "redis"]
+    code = f"""
+import sys
+sys.modules.update(dict.fromkeys({blocked}))
+for name in {modules}:
+    __import__("clerk_auth." + name)
+from clerk_auth.core.errors import TokenMalformed
+from clerk_auth.core.tokens import Policy, read_token
+try:
+    read_token("no.token.at-all", Policy(issuers=frozenset()))
+except TokenMalformed as error:
+    print(error.code)
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=PACKAGE.parent,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert (run.stdout, run.stderr) == (f"{errors.TokenMalformed.code}\n", "")

@@ -1,0 +1,410 @@
+"""What the documentation says, held against the code; examples run as written."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from inspect import signature
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from django.core.checks.registry import registry
+from django.core.management import BaseCommand, load_command_class
+from django.dispatch import Signal
+
+from clerk_auth import checks, conf, jwks, metrics, readers, signals
+from clerk_auth.core import errors
+from clerk_auth.core.keys import SKIP_REASONS
+from clerk_auth.exceptions import AuthenticationUnavailable, InvalidToken
+from clerk_auth.fetch import FAILURE_REASONS
+from clerk_auth.probes import BAD_TOKENS
+from project.demo import steps
+from project.environment import _CLERK_AUTH as VARIABLES
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CHANGELOG.md",
+    ROOT / "SECURITY.md",
+    *sorted(DOCS.glob("*.md")),
+]
+SOURCES = sorted((ROOT / "clerk_auth").rglob("*.py"))
+COMMANDS = {"clerk_selftest": "clerk_auth", "clerk_token": "clerk_auth", "demo": "project"}
+OPTIONS_OF_OTHERS = {"--deploy", "--fail-level", "--help", "--preload", "--tag", "--workers"}
+
+_FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+_HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+_OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
+
+
+def read(page: str) -> str:
+    return (DOCS / page).read_text(encoding="utf-8")
+
+
+def blocks(text: str, language: str = "") -> list[str]:
+    return [body for kind, body in _FENCE.findall(text) if kind == language]
+
+
+def prose(text: str) -> str:
+    return _FENCE.sub("", text)
+
+
+def tables(text: str) -> Iterator[list[list[str]]]:
+    """Yield tables as rows of cells, the header first."""
+    for table in re.findall(r"(?:^\|.*\|\n)+", prose(text) + "\n", re.MULTILINE):
+        rows = [
+            [cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()
+        ]
+        yield [rows[0], *rows[2:]]
+
+
+def rows(page: str, first: str) -> dict[str, dict[str, str]]:
+    """Return the rows of all tables of a page whose first column is called ``first``, by name."""
+    found: dict[str, dict[str, str]] = {}
+    for header, *body in tables(read(page)):
+        if header[0] == first:
+            for cells in body:
+                for name in names(cells[0]):
+                    assert name not in found, f"{page}: {name} has two rows"
+                    found[name] = dict(zip(header, cells, strict=True))
+    assert found, f"{page} has no table of {first}"
+    return found
+
+
+def names(cell: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", cell)
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors that a Markdown viewer makes of the headings."""
+    headings = _HEADING.findall(prose(page.read_text(encoding="utf-8")))
+    return {re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-") for text in headings}
+
+
+def options(command: str) -> set[str]:
+    parser = load_command_class(COMMANDS[command], command).create_parser("manage.py", command)
+    return set(parser._option_string_actions)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+class TestEveryPage:
+    def test_links_lead_somewhere(self, page):
+        for link in _LINK.findall(prose(page.read_text(encoding="utf-8"))):
+            if link.startswith("https://"):
+                continue
+            path, _, anchor = link.partition("#")
+            target = page.parent / path if path else page
+            assert target.exists(), link
+            assert not anchor or anchor in anchors(target), link
+
+    def test_python_compiles(self, page):
+        for block in blocks(page.read_text(encoding="utf-8"), "python"):
+            compile(block, page.name, "exec")
+
+    def test_fences_are_closed(self, page):
+        assert "```" not in prose(page.read_text(encoding="utf-8"))
+
+    def test_options_exist(self, page):
+        text = page.read_text(encoding="utf-8")
+        known = set.union(OPTIONS_OF_OTHERS, *map(options, COMMANDS))
+        assert set(_OPTION.findall(re.sub(r"\bcurl .*", "", text))) <= known
+        for command, rest in re.findall(rf"\b({'|'.join(COMMANDS)})\b((?: --?[^`|)\n]*)?)", text):
+            assert set(_OPTION.findall(rest)) <= options(command) | {"--help"}, command
+
+    def test_bad_kinds_exist(self, page):
+        text = page.read_text(encoding="utf-8")
+        assert set(re.findall(r"--bad ([a-z][\w-]*)\)", text)) <= BAD_TOKENS.keys()
+
+
+def test_every_option_is_named():
+    text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    common = set(BaseCommand().create_parser("manage.py", "x")._option_string_actions)
+    assert set.union(*map(options, COMMANDS)) - common <= set(_OPTION.findall(text))
+
+
+class TestReadme:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+
+    def test_starts_with_one_sentence_and_two_commands(self):
+        before, commands, *_ = re.split(r"^```\n", self.text, flags=re.MULTILINE)
+        assert commands.splitlines() == [
+            "python3 -m venv .venv && .venv/bin/pip install -q -r requirements.txt"
+            " && .venv/bin/python manage.py demo",
+            "python3 -m venv .venv && .venv/bin/pip install -q tox && .venv/bin/tox",
+        ]
+        _title, sentence = before.strip().split("\n\n")
+        assert sentence.count(".") == 1
+
+    def test_shows_what_the_demo_shows(self):
+        output = blocks(self.text)[1]
+        for name in steps.REFUSED:
+            bad = BAD_TOKENS[name]
+            assert re.search(rf"✓  token: {re.escape(bad.title)} +401 {bad.code} ", output)
+        assert output.count("✓") == len(steps.REFUSED) + 6
+        assert steps.FETCHES_EXPLAINED in output
+
+
+class TestSettings:
+    table = rows("settings.md", "key")
+
+    def test_every_setting_has_its_row(self):
+        assert self.table.keys() == conf._READERS.keys()
+
+    @pytest.mark.parametrize("key", conf._READERS)
+    def test_default_is_the_one_in_force(self, key):
+        default = conf._READERS[key][1]
+        cell = self.table[key]["default"]
+        written = None if cell == "-" else ast.literal_eval(cell.strip("`"))
+        assert written == (list(default) if isinstance(default, tuple) else default)
+
+    @pytest.mark.parametrize(
+        "key",
+        [
+            key
+            for key, row in table.items()
+            if row["range"][:1].isdigit() and "keys" not in row["range"]
+        ],
+    )
+    def test_range_is_the_one_in_force(self, key):
+        reader = conf._READERS[key][0]
+        low, high = re.match(r"(\d+) (?:to|up) ?(\d+)?", self.table[key]["range"]).groups()
+        reader(int(low))
+        with pytest.raises(readers.Refused):
+            reader(int(low) - 1)
+        if high:
+            reader(int(high))
+            with pytest.raises(readers.Refused):
+                reader(int(high) + 1)
+
+    @pytest.mark.parametrize("policy", names(table["AZP_POLICY"]["range"]))
+    def test_choices_are_accepted(self, policy):
+        conf._READERS["AZP_POLICY"][0](ast.literal_eval(policy))
+
+
+class TestChecks:
+    table = rows("settings.md", "id")
+
+    def test_every_check_has_its_row(self):
+        used = re.findall(r"clerk_auth\.[EW]\d{3}", "".join(p.read_text() for p in SOURCES))
+        assert self.table.keys() == set(used)
+
+    def test_deployment_checks_are_marked(self):
+        deployment = [
+            f"clerk_auth.{number}"
+            for check in registry.deployment_checks
+            if check.__module__ == checks.__name__
+            for number in re.findall(r"[EW]\d{3}", check.__doc__)
+        ]
+        marked = [name for name, row in self.table.items() if "*deploy.*" in row["cause"]]
+        assert sorted(marked) == sorted(deployment)
+
+
+class TestErrors:
+    answers = rows("errors.md", "code")
+
+    def test_every_code_has_its_row(self):
+        assert self.answers.keys() == set(errors.CODES)
+
+    def test_every_code_says_what_to_do(self):
+        assert rows("errors.md", "meaning").keys() == set(errors.CODES)
+
+    @pytest.mark.parametrize("error", [*errors.REJECTIONS, *errors.OUTAGES])
+    def test_answer_is_the_one_given(self, error):
+        is_ours = issubclass(error, errors.KeysUnavailable)
+        answer = AuthenticationUnavailable(error()) if is_ours else InvalidToken(error())
+        row = self.answers[error.code]
+        assert row["HTTP"] == str(answer.status_code)
+        assert row["detail"] == answer.detail["detail"]
+
+    @pytest.mark.parametrize(
+        "reason",
+        [
+            "azp is missing",
+            "azp is not an authorized party",
+            "cat is of another token class",
+            "kid is unknown, and the token is expired or of another issuer",
+            "is not in the key set",
+            "kid is not one of the configured keys",
+        ],
+    )
+    def test_quoted_reasons_are_those_logged(self, reason):
+        assert reason in read("deployment.md")
+        assert any(reason in path.read_text() for path in SOURCES)
+
+
+def logged_events() -> dict[str, tuple[str, set[str]]]:
+    """Return level and facts of every event that the package logs."""
+    found: dict[str, tuple[str, set[str]]] = {}
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            match node:
+                case ast.Call(
+                    func=ast.Name(id="log"),
+                    args=[ast.Attribute(attr=level), ast.Constant(value=str(event))],
+                ):
+                    found[event] = level, {str(keyword.arg) for keyword in node.keywords}
+    return found
+
+
+class TestOperation:
+    def test_every_log_event_has_its_row(self):
+        table = rows("deployment.md", "event")
+        assert {
+            event: (row["level"], set(names(row["facts"]))) for event, row in table.items()
+        } == logged_events()
+
+    def test_every_fetch_error_has_a_remedy(self):
+        assert set(FAILURE_REASONS) <= set(names(prose(read("deployment.md"))))
+
+    def test_variables_of_the_demo_are_those_it_reads(self):
+        table = rows("deployment.md", "variable")
+        for key, (variable, _reader) in VARIABLES.items():
+            assert names(table[variable]["setting"]) == [key]
+        read_by_settings = re.findall(
+            r'os\.environ, "(\w+)"', (ROOT / "project" / "settings.py").read_text()
+        )
+        others = set(read_by_settings) - {"JWT_SIGNATURE_VERIFICATION_ENABLED"} | {"REDIS_URL"}
+        assert table.keys() == others | {variable for variable, _ in VARIABLES.values()}
+
+
+class TestMetrics:
+    def test_every_metric_has_its_row(self):
+        table = rows("metrics.md", "metric")
+        expected = {
+            name: ("counter", [series[0]] if series else [])
+            for name, series in metrics.COUNTERS.items()
+        } | {name: ("gauge", []) for name in metrics.GAUGES}
+        assert {name: (row["kind"], names(row["label"])) for name, row in table.items()} == expected
+
+    def test_every_label_value_has_its_row(self):
+        expected: dict[str, set[str]] = {}
+        for metric, values in (
+            (metrics.FETCH_ERRORS, FAILURE_REASONS),
+            (metrics.KEYS_SKIPPED, SKIP_REASONS),
+            (metrics.DOCUMENTS_REFUSED, metrics.DOCUMENT_REFUSALS),
+        ):
+            for value in values:
+                expected.setdefault(value, set()).add(metric)
+        table = rows("metrics.md", "reason")
+        assert {reason: set(names(row["of"])) for reason, row in table.items()} == expected
+
+    def test_sink_of_the_page_is_one(self):
+        namespace: dict[str, type] = {}
+        exec(blocks(read("metrics.md"), "python")[0], namespace)
+        for name in ("increment", "set"):
+            ours, theirs = (getattr(cls, name) for cls in (metrics.Sink, namespace["StatsD"]))
+            assert signature(theirs).parameters.keys() == signature(ours).parameters.keys()
+
+    def test_every_signal_has_its_row(self):
+        sent = {name for name, value in vars(signals).items() if isinstance(value, Signal)}
+        assert rows("metrics.md", "signal").keys() == sent
+
+
+class TestArchitecture:
+    text = read("architecture.md")
+
+    def test_every_module_is_in_the_tree(self):
+        tree = blocks(self.text)[0]
+        modules = {path.stem for path in SOURCES if "management" not in path.parts}
+        missing = [name for name in modules - {"__init__"} if f" {name} " not in tree]
+        assert not missing
+
+    def test_states_are_those_of_the_key_source(self):
+        lines = jwks.__doc__.splitlines()
+        rules = [i for i, line in enumerate(lines) if line.startswith("====")]
+        starts = [match.start() for match in re.finditer("=+", lines[rules[0]])]
+        table = [
+            [line[slice(*ends)].strip().replace("``", "`") for ends in pairwise([*starts, 200])]
+            for line in lines[rules[0] + 1 : rules[-1]]
+            if not line.startswith("====")
+        ]
+        assert table in list(tables(self.text))
+
+    def test_every_dependency_has_its_reason(self):
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+        required = [
+            *project["dependencies"],
+            *project["optional-dependencies"]["redis"],
+            *re.findall(r"^\w.*", (ROOT / "requirements.txt").read_text(), re.MULTILINE),
+        ]
+        named = {re.match(r"[\w-]+", requirement)[0] for requirement in required}
+        assert rows("architecture.md", "distribution").keys() == named
+
+
+_ASK = """
+import io, json, sys
+import django
+django.setup()
+from django.core.management import call_command
+from django.test import Client
+
+for arguments in json.load(sys.stdin):
+    headers = {}
+    if arguments is not None:
+        token = io.StringIO()
+        call_command("clerk_token", *arguments, stdout=token)
+        headers["Authorization"] = "Bearer " + token.getvalue().strip()
+    print(Client(SERVER_NAME="localhost").get("/api/me", headers=headers).content.decode())
+"""
+
+
+@pytest.fixture(scope="module")
+def run_in_project(tmp_path_factory):
+    """A project made of the page's files; runs Python in it and returns what it prints."""
+    directory = tmp_path_factory.mktemp("quickstart")
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("DJANGO_", "CLERK_"))
+    } | {
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{directory}",
+        "DJANGO_SETTINGS_MODULE": "api.settings",
+    }
+
+    def run(*arguments: str, given: str = "") -> str:
+        process = subprocess.run(
+            [sys.executable, *arguments],
+            cwd=directory,
+            env=environment,
+            input=given,
+            capture_output=True,
+            encoding="utf-8",
+        )
+        assert process.returncode == 0, process.stderr
+        return process.stdout + process.stderr
+
+    run("-m", "django", "startproject", "api", ".")
+    for block in blocks(read("quickstart.md"), "python"):
+        if found := re.match(r"# (api/\w+\.py)\n", block):
+            path = directory / found[1]
+            before = path.read_text() if found[1] == "api/settings.py" else ""
+            path.write_text(before + block)
+    return run
+
+
+@pytest.mark.integration
+class TestQuickstart:
+    text = read("quickstart.md")
+
+    def test_check_finds_nothing(self, run_in_project):
+        assert "no issues (0 silenced)" in run_in_project("manage.py", "check")
+
+    def test_answers_are_those_shown(self, run_in_project):
+        shown = re.findall(r"^\$ curl (.*/api/me)\n(\{.*\})$", self.text, re.MULTILINE)
+        asked = [re.search(r"clerk_token(.*?)\)", command) for command, _ in shown]
+        arguments = [found and found[1].split() for found in asked]
+        assert len(shown) == 6
+        got = run_in_project("-c", _ASK, given=json.dumps(arguments)).splitlines()
+        assert [line for line in got if line.startswith("{")] == [answer for _, answer in shown]
+
+    def test_tests_pass(self, run_in_project):
+        assert "Ran 2 tests" in run_in_project("manage.py", "test")

@@ -1,0 +1,259 @@
+"""Totals that are always there, and sinks that can neither slow nor stop anybody."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from clerk_auth import metrics
+from clerk_auth.core.errors import CODES
+from clerk_auth.core.keys import SKIP_REASONS
+from clerk_auth.fetch import FAILURE_REASONS
+from clerk_auth.verifier import get_verifier
+from tests.conftest import PARTY
+
+COUNTERS = {
+    "jwt_verifications_success": ("", [""]),
+    "jwt_verifications_failure": ("code", CODES),
+    "jwks_cache_hits": ("", [""]),
+    "jwks_cache_misses": ("", [""]),
+    "jwks_fetch_errors": ("reason", FAILURE_REASONS),
+    "jwks_stale_uses": ("", [""]),
+    "jwks_keys_skipped": ("reason", SKIP_REASONS),
+    "jwks_documents_refused": ("reason", metrics.DOCUMENT_REFUSALS),
+}
+GAUGES = ["jwks_fetched_timestamp_seconds", "jwks_expiry_timestamp_seconds"]
+SERIES = {(name, label) for name, (_, labels) in COUNTERS.items() for label in labels} | {
+    (name, "") for name in GAUGES
+}
+
+
+class RecordingSink:
+    told: list[tuple] = []
+
+    def increment(self, name, by, labels):
+        self.told.append((name, by, dict(labels)))
+
+    def set(self, name, value):
+        self.told.append((name, value))
+
+
+class FailingSink:
+    def increment(self, name, by, labels):
+        raise RuntimeError("no statsd")
+
+    def set(self, name, value):
+        raise RuntimeError("no statsd")
+
+
+class OtherFailingSink(FailingSink):
+    pass
+
+
+class NoSinkAtAll:
+    pass
+
+
+def path(sink: type) -> str:
+    return f"{__name__}.{sink.__name__}"
+
+
+@pytest.fixture(autouse=True)
+def told() -> Iterator[list[tuple]]:
+    """What sinks are told; none is connected before and after."""
+    RecordingSink.told = []
+    yield RecordingSink.told
+    metrics.connect([])
+
+
+# Totals
+
+
+def test_every_series_is_there_from_the_start_at_zero():
+    assert metrics.totals() == dict.fromkeys(SERIES, 0)
+
+
+@pytest.mark.parametrize(("name", "label"), sorted(SERIES))
+def test_one_event_changes_its_series_alone(name, label):
+    for _ in range(2):
+        if name in GAUGES:
+            metrics.set_gauge(name, 2)
+        else:
+            metrics.increment(name, label)
+    assert metrics.totals() == {**dict.fromkeys(SERIES, 0), (name, label): 2}
+
+
+@pytest.mark.parametrize("by", [1, 2, 3])
+def test_several_events_are_counted_at_once(by):
+    metrics.increment(metrics.KEYS_SKIPPED, "private", by)
+    assert metrics.totals() == {**dict.fromkeys(SERIES, 0), (metrics.KEYS_SKIPPED, "private"): by}
+
+
+def test_gauge_is_what_it_was_set_to_last():
+    for value in (1_800_000_000.5, 1_700_000_000.5):
+        metrics.set_gauge(metrics.FETCHED_AT, value)
+    assert metrics.totals()[metrics.FETCHED_AT, ""] == 1_700_000_000.5
+
+
+def test_reading_changes_nothing():
+    metrics.increment(metrics.HITS)
+    for _ in range(3):
+        assert metrics.totals()[metrics.HITS, ""] == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("jwt_verifications_failure", "user_1"),
+        ("jwt_verifications_failure", ""),
+        ("jwks_fetch_errors", "token_expired"),
+        ("jwks_cache_hits", "ins_1"),
+        ("of_somebody_else", ""),
+    ],
+)
+def test_label_that_is_not_on_the_list_is_never_made(name, label):
+    with pytest.raises(KeyError):
+        metrics.increment(name, label)
+    assert set(metrics.totals()) == SERIES
+
+
+def test_totals_are_a_copy():
+    metrics.totals().clear()
+    assert set(metrics.totals()) == SERIES
+
+
+@pytest.fixture
+def switching_often() -> Iterator[None]:
+    """Let threads take turns at every opportunity."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(interval)
+
+
+def run_together(*works: Callable[[], object]) -> None:
+    together = threading.Barrier(len(works))
+
+    def run(work: Callable[[], object]) -> None:
+        together.wait(5)
+        work()
+
+    threads = [threading.Thread(target=run, args=(work,)) for work in works]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(5)
+
+
+def count_a_thousand() -> None:
+    for _ in range(1000):
+        metrics.increment(metrics.HITS)
+        metrics.increment(metrics.REFUSED, "token_expired")
+
+
+def test_no_thread_loses_a_count(switching_often):
+    run_together(*[count_a_thousand] * 8)
+    totals = metrics.totals()
+    assert totals[metrics.HITS, ""] == 8000
+    assert totals[metrics.REFUSED, "token_expired"] == 8000
+
+
+def test_threads_that_read_change_no_count_and_see_no_event_that_was_none(switching_often):
+    seen: list[float] = []
+
+    def read() -> None:
+        seen.extend(max(metrics.totals().values()) for _ in range(500))
+
+    run_together(*[read] * 8)
+    run_together(*[count_a_thousand] * 2, *[metrics.totals] * 6)
+    assert set(seen) == {0}
+    assert metrics.totals() == {
+        **dict.fromkeys(SERIES, 0),
+        (metrics.HITS, ""): 2000,
+        (metrics.REFUSED, "token_expired"): 2000,
+    }
+
+
+def test_forked_child_goes_on_counting(passes_in_child):
+    metrics.increment(metrics.HITS)
+
+    def counts() -> bool:
+        metrics.increment(metrics.HITS)
+        return metrics.totals()[metrics.HITS, ""] == 2
+
+    assert passes_in_child(counts)
+    assert metrics.totals()[metrics.HITS, ""] == 1
+
+
+# Sinks
+
+
+def test_sinks_are_told_of_every_change(told):
+    metrics.connect([path(RecordingSink)])
+    metrics.increment(metrics.VERIFIED)
+    metrics.increment(metrics.REFUSED, "token_expired")
+    metrics.increment(metrics.KEYS_SKIPPED, "private", 3)
+    metrics.set_gauge(metrics.FETCHED_AT, 1_800_000_000.5)
+    assert told == [
+        ("jwt_verifications_success", 1, {}),
+        ("jwt_verifications_failure", 1, {"code": "token_expired"}),
+        ("jwks_keys_skipped", 3, {"reason": "private"}),
+        ("jwks_fetched_timestamp_seconds", 1_800_000_000.5),
+    ]
+
+
+@pytest.mark.parametrize("name", COUNTERS)
+def test_label_has_its_name(name, told):
+    metrics.connect([path(RecordingSink)])
+    label_name, labels = COUNTERS[name]
+    metrics.increment(name, labels[0])
+    assert told == [(name, 1, {label_name: labels[0]} if label_name else {})]
+
+
+def test_failing_sink_changes_nothing_and_is_reported_once(told, caplog):
+    metrics.connect(
+        [path(FailingSink), path(OtherFailingSink), path(NoSinkAtAll), path(RecordingSink)]
+    )
+    for _ in range(3):
+        metrics.increment(metrics.HITS)
+        metrics.set_gauge(metrics.FETCHED_AT, 1)
+    assert metrics.totals()[metrics.HITS, ""] == 3
+    assert len(told) == 6
+    assert [record.event for record in caplog.records] == ["metrics_sink_failed"] * 3
+    assert {record.sink for record in caplog.records} == {
+        "FailingSink",
+        "OtherFailingSink",
+        "NoSinkAtAll",
+    }
+    assert "no statsd" not in caplog.text
+
+
+def test_connecting_again_replaces_the_sinks(told):
+    metrics.connect([path(RecordingSink)])
+    metrics.connect([path(RecordingSink)])
+    metrics.increment(metrics.HITS)
+    assert len(told) == 1
+    metrics.connect([])
+    metrics.increment(metrics.HITS)
+    assert len(told) == 1
+
+
+def test_settings_name_the_sinks(configured, settings, told):
+    settings.CLERK_AUTH = {**settings.CLERK_AUTH, "METRICS": [path(RecordingSink)]}
+    get_verifier().verify(configured.signer.token(azp=PARTY))
+    assert ("jwt_verifications_success", 1, {}) in told
+    assert {name for name, *_ in told} >= set(GAUGES)
+
+
+def test_failing_sink_refuses_no_token(configured, settings):
+    settings.CLERK_AUTH = {**settings.CLERK_AUTH, "METRICS": [path(FailingSink)]}
+    assert get_verifier().verify(configured.signer.token("user_1", azp=PARTY)).user_id == "user_1"
+
+
+def test_sink_that_cannot_be_imported_stops_the_verifier(configured, settings):
+    settings.CLERK_AUTH = {**settings.CLERK_AUTH, "METRICS": ["no_such_module.Sink"]}
+    with pytest.raises(ImportError):
+        get_verifier()

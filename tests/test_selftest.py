@@ -1,0 +1,491 @@
+"""The self-test: it passes where the lock is locked, and is able to fail where it is not."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from email.utils import formatdate
+
+import pytest
+from django.conf import settings as django_settings
+from django.core.cache.backends.base import BaseCache
+from django.test import override_settings
+
+from clerk_auth import metrics, probes, selftest
+from clerk_auth.conf import Config, get_config
+from clerk_auth.core.errors import ClerkAuthError, IssuerNotAllowed, KeyNotFound
+from clerk_auth.dev import LocalIssuer
+from clerk_auth.probes import BAD_TOKENS
+from clerk_auth.selftest import FAILED, PASSED, SKIPPED, WARNED, Report, Result
+from clerk_auth.sources import StaticKeySource
+from clerk_auth.verifier import Verifier, get_verifier
+from tests.conftest import ISSUER, NOW, PARTY
+from tests.issuer_server import IssuerServer, answer
+
+BY_CLAIMS = [bad.title for bad in BAD_TOKENS.values() if bad.by_claims]
+BY_KEYS = [bad.title for bad in BAD_TOKENS.values() if not bad.by_claims]
+TOKEN = re.compile(r"eyJ[\w-]+\.")
+
+
+def run(**options: bool) -> Report:
+    return selftest.run(get_config(), **options)
+
+
+def find(report: Report, group: str, name: str) -> Result:
+    (result,) = (r for r in report.results if (r.group, r.name) == (group, name))
+    return result
+
+
+def with_status(report: Report, status: str) -> set[tuple[str, str]]:
+    return {(r.group, r.name) for r in report.results if r.status == status}
+
+
+# Where all is well
+
+
+@pytest.fixture(scope="module")
+def healthy(local_issuer) -> Iterator[Report]:
+    """The report on settings that check everything, and two keys."""
+    server = IssuerServer(local_issuer)
+    server.signers.append(LocalIssuer.generate(server.issuer, kid="ins_second"))
+    values = {
+        "ISSUER": server.issuer,
+        "JWKS_URL": server.jwks_url,
+        "AUTHORIZED_PARTIES": [PARTY],
+        "AUDIENCE": "api",
+    }
+    with override_settings(CLERK_AUTH=values):
+        yield run()
+    server.stop()
+
+
+def test_healthy_settings_pass(healthy):
+    assert healthy.passed
+    assert with_status(healthy, FAILED) == with_status(healthy, SKIPPED) == set()
+    # LocMem belongs to one process, and that is said.
+    assert with_status(healthy, WARNED) == {("cache", "round trip")}
+
+
+def test_every_probe_is_in_the_report(healthy):
+    assert [(result.group, result.name) for result in healthy.results] == [
+        ("settings", "configuration"),
+        ("cache", "round trip"),
+        ("key set", "fetch"),
+        ("key set", "shared document"),
+        ("clock", "against the server"),
+        ("claims", "good token"),
+        *(("claims", title) for title in BY_CLAIMS),
+        *(("keys", f"{key.thumbprint[:8]}: {title}") for key in healthy.keys for title in BY_KEYS),
+    ]
+    assert len(healthy.keys) == 2
+
+
+def test_every_bad_token_is_refused_with_its_own_code(healthy):
+    for bad in BAD_TOKENS.values():
+        results = [r for r in healthy.results if r.name.endswith(bad.title)]
+        assert len(results) == (1 if bad.by_claims else 2)
+        assert {r.detail for r in results} == {f"refused with {bad.code}"}
+
+
+def test_report_is_json_with_every_key_described(healthy):
+    document = json.loads(json.dumps(healthy.as_dict()))
+    assert set(document) == {"schema_version", "passed", "probes", "keys"}
+    assert (document["schema_version"], document["passed"]) == (1, True)
+    assert len(document["probes"]) == len(healthy.results)
+    assert set(document["probes"][0]) == {"group", "name", "status", "detail", "remedy"}
+    assert [key["kid"] for key in document["keys"]] == ["ins_server", "ins_second"]
+    for described, key in zip(document["keys"], healthy.keys, strict=True):
+        assert (
+            described.items()
+            >= {
+                "kty": "RSA",
+                "use": "sig",
+                "alg": "RS256",
+                "bits": 2048,
+                "thumbprint": key.thumbprint,
+            }.items()
+        )
+
+
+def test_report_holds_no_secret_and_no_token(healthy):
+    text = json.dumps(healthy.as_dict())
+    assert not TOKEN.search(text)
+    assert "BEGIN" not in text
+    assert django_settings.SECRET_KEY not in text
+
+
+def test_first_request_after_it_fetches_nothing(configured):
+    assert run().passed
+    assert get_verifier().verify(configured.signer.token(azp=PARTY))
+    assert configured.fetches == 1
+
+
+@pytest.mark.integration
+@pytest.mark.redis
+def test_shared_cache_is_warm_for_every_process(configured, settings, redis):
+    settings.CACHES = {
+        "default": {
+            "BACKEND": "django_redis.cache.RedisCache",
+            "LOCATION": redis.url,
+            "OPTIONS": {"SERIALIZER": "django_redis.serializers.json.JSONSerializer"},
+        }
+    }
+    report = run()
+    assert find(report, "cache", "round trip").status == PASSED
+    assert "shared between processes" in find(report, "cache", "round trip").detail
+    assert with_status(report, WARNED) == set()
+    settings.DEBUG = False  # forgets the verifier, as a new process has none
+    assert get_verifier().verify(configured.signer.token(azp=PARTY))
+    assert configured.fetches == 1
+
+
+def test_it_claims_no_cooldown(configured, other_issuer):
+    """Both forced fetches are still there for the tokens that need them."""
+    assert run().passed
+    verifier = get_verifier()
+    for fetches, kid in ((2, "ins_rotated_in"), (3, "ins_rotated_in")):
+        signer = other_issuer if fetches == 2 else LocalIssuer.generate(ISSUER)
+        configured.signers = [signer.acting_as(configured.issuer, kid=kid)]
+        assert verifier.verify(configured.signer.token(azp=PARTY))
+        assert configured.fetches == fetches
+
+
+def test_its_tokens_are_not_counted(configured):
+    run()
+    assert {
+        series: total
+        for series, total in metrics.totals().items()
+        if series[0] in (metrics.VERIFIED, metrics.REFUSED) and total
+    } == {}
+
+
+def test_keys_that_are_left_out_are_told(configured, local_issuer):
+    ec = {"kty": "EC", "kid": "ins_ec", "crv": "P-256", "x": "AA", "y": "AA"}
+    body = json.dumps({"keys": [ec, configured.signer.jwk, configured.signer.jwk]})
+    configured.script = answer(body.encode())
+    report = run()
+    assert "1 skipped: key_type, 1 skipped: repeated" in find(report, "key set", "fetch").detail
+    assert report.passed
+
+
+# Where the keys cannot be had
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    ("script", "detail", "remedy"),
+    [
+        pytest.param(
+            answer(b"<!DOCTYPE html><title>Sign in</title>"), "not_json", "JWKS_URL", id="html"
+        ),
+        pytest.param(answer(b'{"message": "ok"}'), "not_a_key_set", "JWKS_URL", id="other-json"),
+        pytest.param(answer(b'{"keys": []}'), "no_usable_key", "JWKS_URL", id="no-keys"),
+        pytest.param(
+            answer(b'{"keys": [{"kty": "oct", "kid": "ins_server", "k": "AAAA"}]}'),
+            "no_usable_key",
+            "JWKS_URL",
+            id="symmetric-key",
+        ),
+        pytest.param(
+            answer(b"", status="302 Found", headers=["Location: https://login.example.com/"]),
+            "redirect 302",
+            "Redirects are not followed",
+            id="redirect",
+        ),
+        pytest.param(answer(b"", status="404 Not Found"), "status 404", "browser", id="404"),
+        pytest.param(answer(bytes(300_000)), "too_large", "JWKS_URL", id="large"),
+        pytest.param(answer(b"{}", length=9), "body", "JWKS_URL", id="truncated"),
+        pytest.param(lambda connection: None, "connection", "egress", id="hung-up"),
+    ],
+)
+def test_issuer_that_serves_no_keys_fails_with_a_remedy(configured, script, detail, remedy):
+    configured.script = script
+    report = run()
+    assert not report.passed
+    assert with_status(report, FAILED) == {("key set", "fetch")}
+    failed = find(report, "key set", "fetch")
+    assert failed.detail == f"{configured.jwks_url}: {detail}"
+    assert remedy in failed.remedy
+    # The policy is tested all the same, on a key of its own.
+    assert find(report, "claims", "expired").status == PASSED
+    assert find(report, "keys", "key probes").status == SKIPPED
+
+
+@pytest.mark.integration
+def test_stopped_issuer_fails_with_a_remedy(configured):
+    configured.stop()
+    report = run()
+    assert with_status(report, FAILED) == {("key set", "fetch")}
+    assert "egress" in find(report, "key set", "fetch").remedy
+
+
+@pytest.mark.integration
+def test_hanging_issuer_fails_with_a_remedy(configured, settings):
+    configured.script = lambda connection: connection.recv(1)
+    settings.CLERK_AUTH = {**settings.CLERK_AUTH, "JWKS_TIMEOUT_SECONDS": 1}
+    failed = find(run(), "key set", "fetch")
+    assert (failed.status, failed.detail) == (FAILED, f"{configured.jwks_url}: timeout")
+    assert "JWKS_TIMEOUT_SECONDS" in failed.remedy
+
+
+def test_every_failure_of_a_fetch_has_a_remedy():
+    assert set(selftest.FETCH_REMEDIES) <= set(metrics.FAILURE_REASONS)
+    assert all(selftest.FETCH_REMEDIES.values())
+
+
+# Clock
+
+
+def skew(seconds: float, leeway_seconds: float = 5) -> str:
+    """Return the status for a clock of ours that goes ``seconds`` ahead of the server's."""
+    return selftest._probe_clock(formatdate(NOW, usegmt=True), NOW + seconds, leeway_seconds).status
+
+
+@pytest.mark.parametrize("sign", [1, -1], ids=["ahead", "behind"])
+@pytest.mark.parametrize("leeway_seconds", [0, 5, 60])
+def test_clock_may_differ_by_the_leeway_and_two_seconds(sign, leeway_seconds):
+    limit = leeway_seconds + 2
+    assert skew(sign * (limit - 0.01), leeway_seconds) == PASSED
+    assert skew(sign * limit, leeway_seconds) == PASSED
+    assert skew(sign * (limit + 0.01), leeway_seconds) == FAILED
+
+
+@pytest.mark.parametrize("date", [None, "", "yesterday", "Sat, 99 Nov 2026 10:00:00 GMT", "\xff"])
+def test_clock_is_not_judged_without_a_date(date):
+    assert selftest._probe_clock(date, NOW, 5).status == SKIPPED
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(("behind_seconds", "status"), [(0, PASSED), (3600, FAILED)])
+def test_clock_is_read_from_the_answer(configured, behind_seconds, status):
+    body = configured.document()
+    date = formatdate(time.time() - behind_seconds, usegmt=True)
+    head = f"HTTP/1.1 200 OK\r\nDate: {date}\r\nContent-Length: {len(body)}\r\n\r\n"
+    configured.script = lambda connection: connection.sendall(head.encode() + body)
+    report = run()
+    result = find(report, "clock", "against the server")
+    assert (result.status, report.passed) == (status, status == PASSED)
+    if status == FAILED:
+        assert result.detail.startswith("+36")
+        assert "NTP" in result.remedy
+
+
+# Cache
+
+
+class FailingCache(BaseCache):
+    def _fail(self, *args, **kwargs):
+        raise ConnectionError("redis://:hunter2@cache.example.com refused")
+
+    add = get = set = delete = clear = _fail
+
+
+class ForgetfulCache(BaseCache):
+    """Says yes, and keeps nothing."""
+
+    def add(self, *args, **kwargs):
+        return True
+
+    def get(self, key, default=None, version=None):
+        return default
+
+    def set(self, *args, **kwargs):
+        pass
+
+    delete = clear = set
+
+
+@pytest.mark.parametrize(
+    ("backend", "status", "said"),
+    [
+        ("django.core.cache.backends.locmem.LocMemCache", WARNED, "not shared"),
+        ("django.core.cache.backends.dummy.DummyCache", WARNED, "keeps nothing"),
+        (f"{__name__}.ForgetfulCache", FAILED, "keeps nothing"),
+        (f"{__name__}.FailingCache", FAILED, "ConnectionError"),
+        ("no_such_module.Cache", FAILED, "InvalidCacheBackendError"),
+    ],
+)
+def test_cache_is_tried_for_real(settings, backend, status, said):
+    settings.CACHES = {**settings.CACHES, "keys": {"BACKEND": backend}}
+    result = selftest._probe_cache("keys")
+    assert result.status == status
+    assert said in result.detail
+    assert "hunter2" not in result.detail + result.remedy
+    assert result.remedy
+
+
+def test_alias_that_is_missing_fails():
+    assert selftest._probe_cache("no_such_alias").status == FAILED
+
+
+@pytest.mark.integration
+def test_cache_that_fails_does_not_hide_the_other_probes(configured, settings):
+    settings.CACHES = {**settings.CACHES, "keys": {"BACKEND": f"{__name__}.FailingCache"}}
+    settings.CLERK_AUTH = {**settings.CLERK_AUTH, "CACHE_ALIAS": "keys"}
+    report = run()
+    assert with_status(report, FAILED) == {("cache", "round trip")}
+    assert with_status(report, WARNED) == {("key set", "shared document")}
+    assert find(report, "key set", "fetch").status == PASSED
+    assert "hunter2" not in json.dumps(report.as_dict())
+
+
+# Offline, and without a key set to fetch
+
+
+def test_offline_makes_no_request(configured):
+    report = run(offline=True)
+    assert report.passed
+    assert configured.fetches == 0
+    assert report.keys == ()
+    assert with_status(report, SKIPPED) >= {("key set", "fetch"), ("keys", "key probes")}
+
+
+@pytest.mark.integration
+def test_offline_tries_the_keys_that_are_shared_already(configured):
+    get_verifier().verify(configured.signer.token(azp=PARTY))
+    configured.stop()
+    report = run(offline=True)
+    assert report.passed
+    assert [key.kid for key in report.keys] == ["ins_server"]
+    assert len([r for r in report.results if r.group == "keys"]) == len(BY_KEYS)
+
+
+@pytest.fixture
+def key_configured(settings, local_issuer):
+    """Settings with ``JWT_KEY``: no network, and the key id is ignored."""
+    settings.CLERK_AUTH = {
+        "ISSUER": ISSUER,
+        "JWT_KEY": local_issuer.public_pem.strip(),
+        "AUTHORIZED_PARTIES": [PARTY],
+    }
+    return settings
+
+
+def test_configured_key_is_tried_without_network(key_configured, local_issuer):
+    report = run()
+    assert report.passed
+    assert [key["kid"] for key in report.as_dict()["keys"]] == [None]
+    assert {r.group for r in report.results} == {"settings", "claims", "keys"}
+    assert with_status(report, SKIPPED) == {("claims", BAD_TOKENS["wrong-audience"].title)}
+    title = BAD_TOKENS["unknown-kid"].title
+    assert not [r for r in report.results if r.name.endswith(title)]
+
+
+def test_development_issuer_is_tried_too(settings, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings.DEBUG = True
+    settings.CLERK_AUTH = {"DEV_MODE": True}
+    report = run()
+    assert report.passed
+    assert [key.kid for key in report.keys] == ["ins_local"]
+    assert with_status(report, WARNED) == set()
+
+
+def test_missing_parties_are_a_warning(key_configured):
+    key_configured.CLERK_AUTH = {**key_configured.CLERK_AUTH, "AUTHORIZED_PARTIES": []}
+    assert selftest._describe(get_config()).status == WARNED
+    assert "AUTHORIZED_PARTIES" in selftest._describe(get_config()).remedy
+
+
+@pytest.mark.parametrize(
+    ("values", "skipped"),
+    [
+        ({"ACCEPT_PENDING": True}, {"pending", "wrong-audience"}),
+        ({"AZP_POLICY": "if_present"}, {"no-party", "wrong-audience"}),
+        ({"AUTHORIZED_PARTIES": []}, {"wrong-party", "no-party", "wrong-audience"}),
+        ({"AUDIENCE": "api"}, set()),
+    ],
+    ids=str,
+)
+def test_what_the_settings_let_in_is_skipped_and_said(key_configured, values, skipped):
+    key_configured.CLERK_AUTH = {**key_configured.CLERK_AUTH, **values}
+    results = list(selftest._probe_claims(get_config()))
+    assert {r.name for r in results if r.status == SKIPPED} == {
+        BAD_TOKENS[name].title for name in skipped
+    }
+    assert {r.status for r in results} <= {PASSED, SKIPPED}
+
+
+# Where the lock is open
+
+
+def claims_failures(config: Config) -> dict[str, str]:
+    return {r.name: r.detail for r in selftest._probe_claims(config) if r.status == FAILED}
+
+
+def test_clock_skew_without_bound_is_found(key_configured):
+    """A ``Config`` that the settings would never allow."""
+    config = replace(get_config(), leeway_seconds=86_400)
+    assert claims_failures(config) == {"expired": "ACCEPTED", "not valid yet": "ACCEPTED"}
+
+
+def test_key_that_an_attacker_has_is_found(key_configured):
+    """The configured key is the very one that the forged tokens are signed with."""
+    forger = probes._forger("")
+    key_configured.CLERK_AUTH = {
+        **key_configured.CLERK_AUTH,
+        "JWT_KEY": forger.public_pem.strip(),
+    }
+    report = run()
+    assert not report.passed
+    opened = [r for r in report.results if r.status == FAILED]
+    assert {r.name.partition(": ")[2] for r in opened} == {
+        BAD_TOKENS["forged"].title,
+        BAD_TOKENS["embedded-key"].title,
+    }
+    assert {r.detail for r in opened} == {"ACCEPTED"}
+    assert all("Do not deploy" in r.remedy for r in opened)
+
+
+class OpenVerifier(Verifier):
+    """Lets everybody in."""
+
+    def check(self, text: str):
+        return None
+
+
+class UniformVerifier(Verifier):
+    """Refuses everybody, for one reason."""
+
+    def check(self, text: str):
+        raise KeyNotFound
+
+
+@pytest.mark.parametrize("bad", BAD_TOKENS.values(), ids=BAD_TOKENS)
+def test_verifier_that_lets_one_in_is_found(bad, local_issuer, policy):
+    token = bad.make(local_issuer, local_issuer.session_payload(now=NOW))
+    source = StaticKeySource((local_issuer.verifying_key,))
+    result = selftest._expect_refusal("keys", "x", OpenVerifier(source, policy), token, bad)
+    assert (result.status, result.detail) == (FAILED, "ACCEPTED")
+    assert "Do not deploy" in result.remedy
+    result = selftest._expect_refusal("keys", "x", UniformVerifier(source, policy), token, bad)
+    assert result.status == (PASSED if bad.code == "key_not_found" else FAILED)
+
+
+def test_refusal_for_another_reason_is_found(local_issuer, policy):
+    expired = BAD_TOKENS["expired"]
+    verifier = Verifier(StaticKeySource((local_issuer.verifying_key,)), policy, now=lambda: NOW)
+    token = expired.make(local_issuer, local_issuer.session_payload(now=NOW, azp=PARTY))
+    right = selftest._expect_refusal("claims", "x", verifier, token, expired)
+    assert right.status == PASSED
+    mistaken = replace(expired, error=IssuerNotAllowed)
+    wrong = selftest._expect_refusal("claims", "x", verifier, token, mistaken)
+    assert wrong.status == FAILED
+    assert wrong.detail == "refused with token_expired, not issuer_not_allowed"
+
+
+def test_policy_that_refuses_good_tokens_is_found(key_configured):
+    key_configured.CLERK_AUTH = {**key_configured.CLERK_AUTH, "MAX_TOKEN_BYTES": 100}
+    failures = claims_failures(get_config())
+    assert failures["good token"].startswith("refused with token_malformed")
+
+
+def test_errors_of_the_verifier_are_ours(key_configured):
+    """A probe that fails with anything else is a defect, and not a pass."""
+    config = replace(get_config(), issuers=("https://clerk.example.com",), leeway_seconds=None)
+    with pytest.raises(TypeError):
+        list(selftest._probe_claims(config))
+    assert not issubclass(TypeError, ClerkAuthError)

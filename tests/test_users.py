@@ -1,0 +1,387 @@
+"""Who the caller is to Django: an object without a row, or the row that the user id alone names."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+
+import pytest
+from django.conf import settings as django_settings
+from django.contrib.auth.models import AnonymousUser, User
+from django.template import Context, Template
+from rest_framework.permissions import (
+    DjangoModelPermissions,
+    DjangoModelPermissionsOrAnonReadOnly,
+    IsAdminUser,
+    IsAuthenticated,
+)
+from rest_framework.renderers import BrowsableAPIRenderer
+from rest_framework.response import Response
+from rest_framework.test import APIRequestFactory, force_authenticate
+from rest_framework.throttling import AnonRateThrottle, UserRateThrottle
+from rest_framework.views import APIView
+
+from clerk_auth.core.claims import Claims
+from clerk_auth.core.errors import UserInactive
+from clerk_auth.sources import StaticKeySource
+from clerk_auth.users import ClerkUser, database_user, get_user_resolver, stateless_user
+from clerk_auth.verifier import Verifier
+from project.demo.environment import inherit_environment
+from tests.conftest import NOW, PARTY
+
+CLERK_AUTH = {"FRONTEND_API": "clerk.example.com"}
+
+
+@pytest.fixture
+def claims_of(local_issuer, policy):
+    """Make verified claims."""
+    verifier = Verifier(StaticKeySource((local_issuer.verifying_key,)), policy, now=lambda: NOW)
+
+    def make(user_id: str, **claims: object) -> Claims:
+        return verifier.check(local_issuer.token(user_id, now=NOW, azp=PARTY, **claims))
+
+    return make
+
+
+@pytest.fixture
+def alice(claims_of) -> ClerkUser:
+    return stateless_user(claims_of("user_alice"))
+
+
+# The stateless user
+
+
+def test_user_is_known_by_clerks_id(alice):
+    assert {alice.pk, alice.id, alice.username, alice.get_username(), str(alice)} == {"user_alice"}
+    assert alice.claims.user_id == "user_alice"
+    assert repr(alice) == "<ClerkUser: user_alice>"
+
+
+def test_user_is_authenticated_and_has_no_privileges(alice):
+    assert alice.is_authenticated
+    assert alice.is_active
+    assert not alice.is_anonymous
+    assert not alice.is_staff
+    assert not alice.is_superuser
+
+
+def test_users_are_equal_by_id_alone(alice, claims_of):
+    again = stateless_user(claims_of("user_alice", sid="sess_another"))
+    bob = stateless_user(claims_of("user_bob"))
+    assert alice == again
+    assert hash(alice) == hash(again)
+    assert alice != bob
+    assert {alice, again, bob} == {alice, bob}
+    assert alice != "user_alice"
+    assert alice != AnonymousUser()
+
+
+def test_user_object_is_a_fresh_one_each_time(claims_of):
+    claims = claims_of("user_alice")
+    assert stateless_user(claims) is not stateless_user(claims)
+
+
+def test_user_carries_nothing_but_what_it_was_made_with(alice):
+    with pytest.raises(AttributeError):
+        alice.is_staff = True
+    with pytest.raises(AttributeError):
+        alice.nickname = "al"
+
+
+def test_django_permissions_are_empty_without_a_query(alice):
+    """pytest-django refuses any query here."""
+    assert not alice.has_perm("auth.add_user")
+    assert not alice.has_perm("auth.add_user", obj=alice)
+    assert not alice.has_perms(["auth.add_user", "auth.view_user"])
+    assert not alice.has_module_perms("auth")
+    assert alice.get_user_permissions() == set()
+    assert alice.get_group_permissions(alice) == set()
+    assert alice.get_all_permissions() == set()
+    assert list(alice.groups.all()) == []
+    assert list(alice.user_permissions.all()) == []
+
+
+def test_user_reads_as_an_anonymous_one_does(alice):
+    """Whatever Django asks of a user who has no row, it can ask of this one."""
+    names = {name for name in dir(AnonymousUser) if not name.startswith("_")}
+    # Its asynchronous twins are a backend's matter.
+    assert {name for name in names if not hasattr(alice, name)} <= {
+        name for name in names if name[0] == "a" and name[1:] in names
+    }
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments"),
+    [("save", ()), ("delete", ()), ("set_password", ("x",)), ("check_password", ("x",))],
+)
+def test_user_without_a_row_cannot_be_changed(alice, method, arguments):
+    with pytest.raises(NotImplementedError):
+        getattr(alice, method)(*arguments)
+
+
+def test_templates_read_the_user(alice):
+    text = Template("{{ user }} {{ user.username }} {{ user.get_username }} {{ user.is_staff }}")
+    assert text.render(Context({"user": alice})) == "user_alice user_alice user_alice False"
+
+
+class OneView(APIView):
+    queryset = User.objects.all()
+    renderer_classes = [BrowsableAPIRenderer]
+    permission_classes = [IsAuthenticated]
+
+    def get(self, request):
+        return Response({})
+
+    post = get
+
+
+def request_by(user, method: str = "get", view: type[APIView] = OneView):
+    request = getattr(APIRequestFactory(), method)("/")
+    force_authenticate(request, user=user)
+    return view.as_view()(request)
+
+
+def test_browsable_api_shows_the_user(alice, settings):
+    settings.STATIC_URL = "static/"
+    response = request_by(alice)
+    assert response.status_code == 200
+    assert "user_alice" in response.rendered_content.decode()
+
+
+def test_browsable_api_escapes_the_user(claims_of, settings):
+    settings.STATIC_URL = "static/"
+    page = request_by(stateless_user(claims_of("user_<script>"))).rendered_content.decode()
+    assert "user_<script>" not in page
+    assert "user_&lt;script&gt;" in page
+
+
+@pytest.mark.parametrize(
+    ("permission", "method", "status"),
+    [
+        (IsAuthenticated, "get", 200),
+        (IsAdminUser, "get", 403),
+        (DjangoModelPermissions, "get", 200),
+        (DjangoModelPermissions, "post", 403),
+        (DjangoModelPermissionsOrAnonReadOnly, "get", 200),
+        (DjangoModelPermissionsOrAnonReadOnly, "post", 403),
+    ],
+)
+def test_permissions_of_rest_framework_work(permission, method, status, alice):
+    view = type("View", (OneView,), {"permission_classes": [permission]})
+    assert request_by(alice, method, view).status_code == status
+
+
+def test_throttles_count_by_clerks_id(alice, claims_of):
+    class Throttle(UserRateThrottle):
+        rate = "1/min"
+
+    class Anonymous(AnonRateThrottle):
+        rate = "1/min"
+
+    def key(throttle, user):
+        request = APIRequestFactory().get("/")
+        force_authenticate(request, user=user)
+        return throttle().get_cache_key(APIView().initialize_request(request), None)
+
+    assert "user_alice" in key(Throttle, alice)
+    assert key(Throttle, alice) != key(Throttle, stateless_user(claims_of("user_bob")))
+    assert key(Anonymous, alice) is None
+
+
+def test_throttle_refuses_the_second_request_of_one_user_alone(alice, claims_of):
+    class Throttle(UserRateThrottle):
+        rate = "1/min"
+
+    view = type("View", (OneView,), {"throttle_classes": [Throttle]})
+    bob = stateless_user(claims_of("user_bob"))
+    assert [request_by(user, view=view).status_code for user in (alice, alice, bob)] == [
+        200,
+        429,
+        200,
+    ]
+
+
+# The user of the database
+
+
+@pytest.fixture
+def database(settings, db):
+    settings.CLERK_AUTH = {**CLERK_AUTH, "USER_RESOLVER": "clerk_auth.users.database_user"}
+    # Passwords of these tests are hashed quickly.
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    return settings
+
+
+def refusal(claims: Claims) -> str:
+    with pytest.raises(UserInactive) as caught:
+        database_user(claims)
+    return caught.value.code
+
+
+@pytest.mark.usefixtures("database")
+def test_first_request_creates_the_row(claims_of):
+    user = database_user(claims_of("user_alice"))
+    assert list(User.objects.all()) == [user]
+    assert user.username == "user_alice"
+    assert not user.has_usable_password()
+    assert user.is_active
+    assert not user.is_staff
+    assert not user.is_superuser
+
+
+@pytest.mark.usefixtures("database")
+def test_next_requests_cost_one_query(claims_of, django_assert_num_queries):
+    created = database_user(claims_of("user_alice"))
+    with django_assert_num_queries(1):
+        assert database_user(claims_of("user_alice", sid="sess_another")) == created
+    assert User.objects.count() == 1
+
+
+@pytest.mark.usefixtures("database")
+def test_every_clerk_id_has_a_row_of_its_own(claims_of):
+    assert database_user(claims_of("user_alice")) != database_user(claims_of("user_Alice"))
+    assert User.objects.count() == 2
+
+
+@pytest.mark.usefixtures("database")
+def test_email_is_neither_linked_nor_stored(claims_of):
+    existing = User.objects.create_user("alice", email="alice@example.com", password="local")
+    claims = claims_of("user_alice", email="alice@example.com", username="alice")
+    user = database_user(claims)
+    assert user != existing
+    assert user.email == ""
+    existing.refresh_from_db()
+    assert existing.email == "alice@example.com"
+
+
+@pytest.mark.usefixtures("database")
+def test_claims_make_nobody_staff(claims_of):
+    user = database_user(claims_of("user_alice", is_staff=True, is_superuser=True, role="admin"))
+    assert not user.is_staff
+    assert not user.is_superuser
+
+
+@pytest.mark.usefixtures("database")
+def test_inactive_user_is_refused(claims_of):
+    User.objects.filter(pk=database_user(claims_of("user_alice")).pk).update(is_active=False)
+    assert refusal(claims_of("user_alice")) == "user_inactive"
+
+
+@pytest.mark.usefixtures("database")
+def test_row_with_a_password_found_by_user_name_is_refused(claims_of):
+    """Somebody may have signed up locally under the id of the victim."""
+    User.objects.create_user("user_alice", password="of the attacker")
+    assert refusal(claims_of("user_alice")) == "user_inactive"
+    assert User.objects.count() == 1
+
+
+@pytest.mark.usefixtures("database")
+def test_row_without_a_password_found_by_user_name_is_taken(claims_of):
+    existing = User.objects.create_user("user_alice")
+    assert database_user(claims_of("user_alice")) == existing
+
+
+@pytest.fixture
+def dedicated(database):
+    """A field for Clerk's id alone; ``last_name`` stands in for one that the project adds."""
+    database.CLERK_AUTH = {**database.CLERK_AUTH, "USER_ID_FIELD": "last_name"}
+
+
+@pytest.mark.usefixtures("dedicated")
+def test_dedicated_field_holds_the_id(claims_of, django_assert_num_queries):
+    user = database_user(claims_of("user_alice"))
+    assert user.last_name == "user_alice"
+    assert not user.has_usable_password()
+    with django_assert_num_queries(1):
+        assert database_user(claims_of("user_alice")) == user
+
+
+@pytest.mark.usefixtures("dedicated")
+def test_row_found_by_the_dedicated_field_may_have_a_password(claims_of):
+    existing = User.objects.create_user("alice", last_name="user_alice", password="local")
+    assert database_user(claims_of("user_alice")) == existing
+    existing.is_active = False
+    existing.save()
+    assert refusal(claims_of("user_alice")) == "user_inactive"
+
+
+@pytest.mark.usefixtures("dedicated")
+def test_local_user_of_that_name_is_never_taken_for_the_caller(claims_of):
+    """Whoever signs up locally under a Clerk id gets no account of somebody else's, nor a 500."""
+    squatter = User.objects.create_user("user_alice", password="of the attacker")
+    with contextlib.suppress(UserInactive):
+        assert database_user(claims_of("user_alice")) != squatter
+    squatter.refresh_from_db()
+    assert squatter.last_name == ""
+
+
+def test_resolver_of_the_settings_is_used(settings):
+    settings.CLERK_AUTH = CLERK_AUTH
+    assert get_user_resolver() is stateless_user
+    settings.CLERK_AUTH = {**CLERK_AUTH, "USER_RESOLVER": "clerk_auth.users.database_user"}
+    assert get_user_resolver() is database_user
+
+
+# Each thread stops right before its INSERT until all have seen that there is no row.
+_RACE = """
+import json, threading
+import django
+django.setup()
+from django.contrib.auth.models import User
+from django.core.management import call_command
+from django.db import connection
+from django.db.models.signals import pre_save
+from clerk_auth.core.tokens import Policy
+from clerk_auth.dev import LocalIssuer
+from clerk_auth.sources import StaticKeySource
+from clerk_auth.users import database_user
+from clerk_auth.verifier import Verifier
+
+call_command("migrate", verbosity=0)
+issuer = LocalIssuer.generate("https://clerk.example.com")
+policy = Policy(issuers=frozenset({issuer.issuer}))
+verifier = Verifier(StaticKeySource((issuer.verifying_key,)), policy)
+claims = verifier.check(issuer.token("user_alice"))
+together = threading.Barrier(8)
+pre_save.connect(lambda **_: together.wait(10), sender=User, weak=False)
+found = []
+
+def resolve():
+    try:
+        user = database_user(claims)
+        found.append([user.pk, user.username, user.has_usable_password()])
+    except Exception as error:
+        found.append(repr(error))
+    finally:
+        connection.close()
+
+threads = [threading.Thread(target=resolve) for _ in range(8)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join(20)
+print(json.dumps([found, User.objects.count()]))
+"""
+
+
+@pytest.mark.integration
+def test_first_requests_that_race_end_with_one_row(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", _RACE],
+        cwd=django_settings.BASE_DIR,
+        env={
+            **inherit_environment(),
+            "DJANGO_SETTINGS_MODULE": "project.settings",
+            "DJANGO_DB_PATH": str(tmp_path / "db.sqlite3"),
+            "CLERK_FRONTEND_API": "clerk.example.com",
+        },
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    found, count = json.loads(done.stdout)
+    assert count == 1
+    assert found == [[1, "user_alice", False]] * 8
