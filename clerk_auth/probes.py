@@ -88,8 +88,12 @@ def _machine(issuer: LocalIssuer, payload: Payload, key: VerifyingKey) -> str:
 
 
 @cache
+def _foreign_issuer() -> LocalIssuer:
+    return LocalIssuer.generate(_FOREIGN_ORIGIN)
+
+
 def _forger(kid: str) -> LocalIssuer:
-    return LocalIssuer.generate(_FOREIGN_ORIGIN, kid=kid)
+    return _foreign_issuer().acting_as(_FOREIGN_ORIGIN, kid=kid)
 
 
 def _forged(issuer: LocalIssuer, payload: Payload, key: VerifyingKey) -> str:

@@ -5,6 +5,7 @@ One list of results serves the command's text, its JSON and whoever else asks.
 
 from __future__ import annotations
 
+import functools
 import secrets
 import time
 from collections.abc import Iterator
@@ -178,7 +179,7 @@ def _probe_clock(document: FetchedDocument, started_at: float, leeway_seconds: f
 
 def _probe_claims(config: Config) -> Iterator[Result]:
     """Run the policy over a throw-away key: first a good token, then each bad one."""
-    issuer = LocalIssuer.generate(config.issuers[0], kid="ins_selftest")
+    issuer = _throw_away_issuer().acting_as(config.issuers[0])
     policy = config.policy
     source = StaticKeySource((issuer.verifying_key,), ignore_kid=not policy.kid_required)
     verifier = Verifier(source, policy)
@@ -206,7 +207,7 @@ def _probe_keys(config: Config, keys: Keys) -> Iterator[Result]:
         return
     policy = config.policy
     verifier = Verifier(StaticKeySource(keys, ignore_kid=not policy.kid_required), policy)
-    forger = LocalIssuer.generate(config.issuers[0], kid="ins_forger")
+    forger = _throw_away_issuer().acting_as(config.issuers[0])
     payload = _good_payload(config, forger)
     for key in keys:
         for bad in BAD_TOKENS.values():
@@ -214,6 +215,12 @@ def _probe_keys(config: Config, keys: Keys) -> Iterator[Result]:
                 name = f"{key.thumbprint[:8]}: {bad.title}"
                 token = bad.make(forger, payload, key)
                 yield _expect_refusal("keys", name, verifier, token, bad)
+
+
+@functools.cache
+def _throw_away_issuer() -> LocalIssuer:
+    """Return an issuer whose key nobody trusts, and which ends with the process."""
+    return LocalIssuer.generate("https://selftest.invalid", kid="ins_selftest")
 
 
 def _good_payload(config: Config, issuer: LocalIssuer) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import signal
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from django.core.cache import cache
@@ -35,6 +36,18 @@ class ManualClock:
 
     def sleep(self, seconds: float) -> None:
         self.time += seconds
+
+
+BESIDE_THE_UNIT_PART = ("project", "packaging", "test_docs.py")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Count the demo, the packaging and the docs with what is no unit of the package."""
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.relative_to(here).parts[0] in BESIDE_THE_UNIT_PART:
+            item.add_marker("integration")
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
-import socketserver
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -24,15 +23,8 @@ class IssuerServer:
     """Serves the public key of ``signer``; rotate by changing ``signers``."""
 
     def __init__(self, signer: LocalIssuer | None = None) -> None:
-        outer = self
-
-        class Handler(socketserver.BaseRequestHandler):
-            def handle(self) -> None:
-                outer._serve(self.request)
-
         self.script: Script | None = None
         self.requests: list[bytes] = []
-        self._handler = Handler
         self.address: tuple[str, int] = ("127.0.0.1", 0)
         self.start()
         self.issuer = f"http://127.0.0.1:{self.address[1]}"
@@ -60,36 +52,37 @@ class IssuerServer:
 
     def start(self) -> None:
         """Accept connections; after a stop, at the same address."""
-        self._server: _Server | None = _Server(self.address, self._handler)
-        self.address = self._server.server_address
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
+        self._listener: socket.socket | None = socket.create_server(self.address, backlog=256)
+        self.address = self._listener.getsockname()
+        self._thread = threading.Thread(target=self._accept, args=(self._listener,))
         self._thread.start()
 
     def stop(self) -> None:
         """Refuse connections from now on."""
-        server, self._server = self._server, None
-        if server is not None:
-            server.shutdown()
-            server.server_close()
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            listener.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts
             self._thread.join()
+            listener.close()
+
+    def _accept(self, listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):  # the listener is closed
+            while True:
+                connection, _address = listener.accept()
+                threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
-        request = b""
-        while b"\r\n\r\n" not in request:
-            received = connection.recv(4096)
-            if not received:
-                return
-            request += received
-        self.requests.append(request)
-        script = self.script or answer(self.document())
-        with contextlib.suppress(OSError):  # the client hung up, as it should
+        # The client may hang up at any time, and should where it is treated badly.
+        with connection, contextlib.suppress(OSError):
+            request = b""
+            while b"\r\n\r\n" not in request:
+                received = connection.recv(4096)
+                if not received:
+                    return
+                request += received
+            self.requests.append(request)
+            script = self.script or answer(self.document())
             script(connection)
-
-
-class _Server(socketserver.ThreadingTCPServer):
-    daemon_threads = True
-    allow_reuse_address = True
-    request_queue_size = 256
 
 
 def answer(

@@ -419,6 +419,9 @@ def test_uwsgi_without_threads_warns(options, ids, secure, monkeypatch):
 class ForbiddenCache(BaseCache):
     """Fails on every use."""
 
+    def __init__(self, location, params):
+        super().__init__(params)
+
     def _refuse(self, *args, **kwargs):
         raise AssertionError("a check used the cache")
 

@@ -124,6 +124,7 @@ def directory(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.integration
 def test_key_file_is_for_its_owner_alone_and_keeps_out_of_git(directory):
     load_local_issuer(ISSUER)
     assert stat.S_IMODE((directory / KEY_FILE).stat().st_mode) == 0o600
@@ -136,6 +137,7 @@ def test_key_file_is_for_its_owner_alone_and_keeps_out_of_git(directory):
     assert [path.name for path in directory.iterdir()] == [".clerk-dev"]
 
 
+@pytest.mark.integration
 def test_key_is_made_once_and_read_again(directory):
     first = load_local_issuer(ISSUER)
     written = KEY_FILE.read_bytes()
@@ -146,6 +148,7 @@ def test_key_is_made_once_and_read_again(directory):
     assert KEY_FILE.read_bytes() == written
 
 
+@pytest.mark.integration
 def test_key_in_another_directory_is_another_key(directory, monkeypatch):
     first = load_local_issuer(ISSUER)
     (directory / "elsewhere").mkdir()
@@ -153,6 +156,7 @@ def test_key_in_another_directory_is_another_key(directory, monkeypatch):
     assert load_local_issuer(ISSUER).verifying_key.thumbprint != first.verifying_key.thumbprint
 
 
+@pytest.mark.integration
 def test_key_of_another_kind_is_refused_with_the_name_of_its_file(directory):
     DEV_DIRECTORY.mkdir()
     KEY_FILE.write_bytes(
@@ -215,6 +219,14 @@ def test_threads_that_race_end_with_one_key(directory):
     assert found == [load_local_issuer(ISSUER).verifying_key.thumbprint] * 8
 
 
+@pytest.mark.integration
+def test_draft_that_a_killed_process_left_behind_stops_nobody(directory):
+    """In a container the next process may well have the same id."""
+    DEV_DIRECTORY.mkdir()
+    KEY_FILE.with_suffix(f".{os.getpid()}").write_text("half a key")
+    assert load_local_issuer(ISSUER).token()
+
+
 # Development mode
 
 
@@ -230,6 +242,7 @@ def developing(settings, directory) -> LocalIssuer:
     return load_local_issuer(ISSUER)
 
 
+@pytest.mark.integration
 def test_development_mode_swaps_the_key_and_nothing_else(developing, local_issuer):
     verifier = get_verifier()
     assert verifier.verify(developing.token("user_1", azp=PARTY)).user_id == "user_1"
@@ -245,6 +258,7 @@ def test_development_mode_swaps_the_key_and_nothing_else(developing, local_issue
         assert caught.value.code == code
 
 
+@pytest.mark.integration
 def test_development_issuer_has_a_name_where_none_is_configured(settings, directory):
     settings.DEBUG = True
     settings.CLERK_AUTH = {"DEV_MODE": True}

@@ -37,6 +37,8 @@ from clerk_auth.fetch import (
 )
 from tests.issuer_server import IssuerServer, Script, after, answer, drip, hang
 
+pytestmark = pytest.mark.integration
+
 # Settings allow no less than a second; the rule is the same.
 TIMEOUT_SECONDS = 0.3
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -71,7 +73,7 @@ def _no_thread_is_left(server) -> Iterator[None]:
 
 
 def _serves(thread: threading.Thread) -> bool:
-    return "process_request_thread" in thread.name
+    return "_serve" in thread.name
 
 
 def send(response: bytes) -> Script:
@@ -352,7 +354,6 @@ def test_answer_that_is_cut_anywhere_is_no_key_set(server, encoding):
             parse_jwks(fetch_document(server.jwks_url, 5).body)
 
 
-@pytest.mark.integration
 @hypothesis_settings(
     max_examples=100,
     deadline=None,
@@ -405,7 +406,6 @@ def test_stopped_server_is_a_failed_connection():
 # Time
 
 
-@pytest.mark.integration
 @pytest.mark.parametrize(
     "script",
     [
@@ -441,7 +441,6 @@ def test_answer_within_the_deadline_is_taken_however_it_drips(server):
     assert fetch_document(server.jwks_url, 5).body == b"{}"
 
 
-@pytest.mark.integration
 @pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="Linux drops the third connection")
 def test_port_that_accepts_nobody_is_a_timeout():
     with contextlib.ExitStack() as stack:
@@ -456,7 +455,6 @@ def test_port_that_accepts_nobody_is_a_timeout():
         assert failure(f"http://127.0.0.1:{address[1]}/keys").reason == "timeout"
 
 
-@pytest.mark.integration
 def test_answer_after_a_slow_name_lookup_is_a_timeout(server, monkeypatch):
     look_up = socket.getaddrinfo
 
@@ -494,7 +492,6 @@ def test_no_proxy_of_the_environment_is_honoured(server, monkeypatch):
     assert fetch_document(server.jwks_url, 5).body == server.document()
 
 
-@pytest.mark.integration
 def test_deadline_holds_for_a_proxy_that_hangs(server, monkeypatch):
     server.script = hang(5)
     monkeypatch.setenv("https_proxy", server.issuer)
@@ -591,14 +588,12 @@ def test_trusted_certificate_of_another_host_is_refused(tls_server, certificate,
     assert failure(tls_server.url.replace("127.0.0.1", "localhost")).reason == "tls"
 
 
-@pytest.mark.integration
 def test_deadline_holds_within_tls(tls_server, certificate, monkeypatch):
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
     tls_server.script = drip(OK + b"Content-Length: 10000\r\n\r\n", b"a" * ENDLESS)
     assert failure(tls_server.url).reason == "timeout"
 
 
-@pytest.mark.integration
 def test_deadline_holds_for_a_handshake_that_never_comes(server):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"https://127.0.0.1:{silent.getsockname()[1]}/keys"

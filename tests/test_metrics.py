@@ -76,14 +76,14 @@ def test_every_series_is_there_from_the_start_at_zero():
     assert metrics.totals() == dict.fromkeys(SERIES, 0)
 
 
-@pytest.mark.parametrize(("name", "label"), sorted(SERIES))
-def test_one_event_changes_its_series_alone(name, label):
-    for _ in range(2):
+def test_one_event_changes_its_series_alone():
+    for name, label in SERIES:
+        metrics.reset()
         if name in GAUGES:
-            metrics.set_gauge(name, 2)
+            metrics.set_gauge(name, 1)
         else:
             metrics.increment(name, label)
-    assert metrics.totals() == {**dict.fromkeys(SERIES, 0), (name, label): 2}
+        assert metrics.totals() == {**dict.fromkeys(SERIES, 0), (name, label): 1}
 
 
 @pytest.mark.parametrize("by", [1, 2, 3])
@@ -165,7 +165,7 @@ def test_threads_that_read_change_no_count_and_see_no_event_that_was_none(switch
     seen: list[float] = []
 
     def read() -> None:
-        seen.extend(max(metrics.totals().values()) for _ in range(500))
+        seen.extend(max(metrics.totals().values()) for _ in range(200))
 
     run_together(*[read] * 8)
     run_together(*[count_a_thousand] * 2, *[metrics.totals] * 6)

@@ -16,8 +16,9 @@ from django.test import override_settings
 
 from clerk_auth import metrics, probes, selftest
 from clerk_auth.conf import Config, get_config
-from clerk_auth.core.errors import ClerkAuthError, IssuerNotAllowed, KeyNotFound
+from clerk_auth.core.errors import IssuerNotAllowed, KeyNotFound
 from clerk_auth.dev import LocalIssuer
+from clerk_auth.fetch import FetchedDocument
 from clerk_auth.probes import BAD_TOKENS
 from clerk_auth.selftest import FAILED, PASSED, SKIPPED, WARNED, Report, Result
 from clerk_auth.sources import StaticKeySource
@@ -62,6 +63,7 @@ def healthy(local_issuer) -> Iterator[Report]:
     server.stop()
 
 
+@pytest.mark.integration
 def test_healthy_settings_pass(healthy):
     assert healthy.passed
     assert with_status(healthy, FAILED) == with_status(healthy, SKIPPED) == set()
@@ -69,6 +71,7 @@ def test_healthy_settings_pass(healthy):
     assert with_status(healthy, WARNED) == {("cache", "round trip")}
 
 
+@pytest.mark.integration
 def test_every_probe_is_in_the_report(healthy):
     assert [(result.group, result.name) for result in healthy.results] == [
         ("settings", "configuration"),
@@ -83,6 +86,7 @@ def test_every_probe_is_in_the_report(healthy):
     assert len(healthy.keys) == 2
 
 
+@pytest.mark.integration
 def test_every_bad_token_is_refused_with_its_own_code(healthy):
     for bad in BAD_TOKENS.values():
         results = [r for r in healthy.results if r.name.endswith(bad.title)]
@@ -90,6 +94,7 @@ def test_every_bad_token_is_refused_with_its_own_code(healthy):
         assert {r.detail for r in results} == {f"refused with {bad.code}"}
 
 
+@pytest.mark.integration
 def test_report_is_json_with_every_key_described(healthy):
     document = json.loads(json.dumps(healthy.as_dict()))
     assert set(document) == {"schema_version", "passed", "probes", "keys"}
@@ -110,6 +115,7 @@ def test_report_is_json_with_every_key_described(healthy):
         )
 
 
+@pytest.mark.integration
 def test_report_holds_no_secret_and_no_token(healthy):
     text = json.dumps(healthy.as_dict())
     assert not TOKEN.search(text)
@@ -117,6 +123,7 @@ def test_report_holds_no_secret_and_no_token(healthy):
     assert django_settings.SECRET_KEY not in text
 
 
+@pytest.mark.integration
 def test_first_request_after_it_fetches_nothing(configured):
     assert run().passed
     assert get_verifier().verify(configured.signer.token(azp=PARTY))
@@ -142,6 +149,7 @@ def test_shared_cache_is_warm_for_every_process(configured, settings, redis):
     assert configured.fetches == 1
 
 
+@pytest.mark.integration
 def test_it_claims_no_cooldown(configured, other_issuer):
     """Both forced fetches are still there for the tokens that need them."""
     assert run().passed
@@ -153,6 +161,7 @@ def test_it_claims_no_cooldown(configured, other_issuer):
         assert configured.fetches == fetches
 
 
+@pytest.mark.integration
 def test_its_tokens_are_not_counted(configured):
     run()
     assert {
@@ -162,6 +171,7 @@ def test_its_tokens_are_not_counted(configured):
     } == {}
 
 
+@pytest.mark.integration
 def test_keys_that_are_left_out_are_told(configured, local_issuer):
     ec = {"kty": "EC", "kid": "ins_ec", "crv": "P-256", "x": "AA", "y": "AA"}
     body = json.dumps({"keys": [ec, configured.signer.jwk, configured.signer.jwk]})
@@ -239,23 +249,32 @@ def test_every_failure_of_a_fetch_has_a_remedy():
 # Clock
 
 
-def skew(seconds: float, leeway_seconds: float = 5) -> str:
-    """Return the status for a clock of ours that goes ``seconds`` ahead of the server's."""
-    return selftest._probe_clock(formatdate(NOW, usegmt=True), NOW + seconds, leeway_seconds).status
+def clock_status(date: str | None, *, asked_at: float = NOW, leeway_seconds: float = 5) -> str:
+    """Return the status for an answer with ``date`` that took half a second."""
+    document = FetchedDocument(b"{}", date, elapsed_seconds=0.5)
+    return selftest._probe_clock(document, asked_at, leeway_seconds).status
 
 
-@pytest.mark.parametrize("sign", [1, -1], ids=["ahead", "behind"])
 @pytest.mark.parametrize("leeway_seconds", [0, 5, 60])
-def test_clock_may_differ_by_the_leeway_and_two_seconds(sign, leeway_seconds):
-    limit = leeway_seconds + 2
-    assert skew(sign * (limit - 0.01), leeway_seconds) == PASSED
-    assert skew(sign * limit, leeway_seconds) == PASSED
-    assert skew(sign * (limit + 0.01), leeway_seconds) == FAILED
+def test_clocks_may_differ_by_the_leeway(leeway_seconds):
+    """The server has written its whole seconds at any time while we waited."""
+    date = formatdate(NOW, usegmt=True)
+    latest, earliest = NOW + 1 + leeway_seconds, NOW - 0.5 - leeway_seconds
+    for asked_at, status in [
+        (latest - 0.25, PASSED),
+        (latest, PASSED),
+        (latest + 0.25, FAILED),
+        (earliest + 0.25, PASSED),
+        (earliest, PASSED),
+        (earliest - 0.25, FAILED),
+    ]:
+        found = clock_status(date, asked_at=asked_at, leeway_seconds=leeway_seconds)
+        assert (asked_at, found) == (asked_at, status)
 
 
 @pytest.mark.parametrize("date", [None, "", "yesterday", "Sat, 99 Nov 2026 10:00:00 GMT", "\xff"])
 def test_clock_is_not_judged_without_a_date(date):
-    assert selftest._probe_clock(date, NOW, 5).status == SKIPPED
+    assert clock_status(date) == SKIPPED
 
 
 @pytest.mark.integration
@@ -269,7 +288,7 @@ def test_clock_is_read_from_the_answer(configured, behind_seconds, status):
     result = find(report, "clock", "against the server")
     assert (result.status, report.passed) == (status, status == PASSED)
     if status == FAILED:
-        assert result.detail.startswith("+36")
+        assert result.detail in ("+3599 s", "+3600 s")
         assert "NTP" in result.remedy
 
 
@@ -277,6 +296,9 @@ def test_clock_is_read_from_the_answer(configured, behind_seconds, status):
 
 
 class FailingCache(BaseCache):
+    def __init__(self, location, params):
+        super().__init__(params)
+
     def _fail(self, *args, **kwargs):
         raise ConnectionError("redis://:hunter2@cache.example.com refused")
 
@@ -285,6 +307,9 @@ class FailingCache(BaseCache):
 
 class ForgetfulCache(BaseCache):
     """Says yes, and keeps nothing."""
+
+    def __init__(self, location, params):
+        super().__init__(params)
 
     def add(self, *args, **kwargs):
         return True
@@ -335,6 +360,7 @@ def test_cache_that_fails_does_not_hide_the_other_probes(configured, settings):
 # Offline, and without a key set to fetch
 
 
+@pytest.mark.integration
 def test_offline_makes_no_request(configured):
     report = run(offline=True)
     assert report.passed
@@ -364,6 +390,7 @@ def key_configured(settings, local_issuer):
     return settings
 
 
+@pytest.mark.integration
 def test_configured_key_is_tried_without_network(key_configured, local_issuer):
     report = run()
     assert report.passed
@@ -374,6 +401,7 @@ def test_configured_key_is_tried_without_network(key_configured, local_issuer):
     assert not [r for r in report.results if r.name.endswith(title)]
 
 
+@pytest.mark.integration
 def test_development_issuer_is_tried_too(settings, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     settings.DEBUG = True
@@ -390,6 +418,7 @@ def test_missing_parties_are_a_warning(key_configured):
     assert "AUTHORIZED_PARTIES" in selftest._describe(get_config()).remedy
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("values", "skipped"),
     [
@@ -422,6 +451,7 @@ def test_clock_skew_without_bound_is_found(key_configured):
     assert claims_failures(config) == {"expired": "ACCEPTED", "not valid yet": "ACCEPTED"}
 
 
+@pytest.mark.integration
 def test_key_that_an_attacker_has_is_found(key_configured):
     """The configured key is the very one that the forged tokens are signed with."""
     forger = probes._forger("")
@@ -454,15 +484,20 @@ class UniformVerifier(Verifier):
         raise KeyNotFound
 
 
-@pytest.mark.parametrize("bad", BAD_TOKENS.values(), ids=BAD_TOKENS)
-def test_verifier_that_lets_one_in_is_found(bad, local_issuer, policy):
-    token = bad.make(local_issuer, local_issuer.session_payload(now=NOW))
+def test_verifier_that_lets_one_in_is_found(local_issuer, policy):
     source = StaticKeySource((local_issuer.verifying_key,))
-    result = selftest._expect_refusal("keys", "x", OpenVerifier(source, policy), token, bad)
-    assert (result.status, result.detail) == (FAILED, "ACCEPTED")
-    assert "Do not deploy" in result.remedy
-    result = selftest._expect_refusal("keys", "x", UniformVerifier(source, policy), token, bad)
-    assert result.status == (PASSED if bad.code == "key_not_found" else FAILED)
+    for bad in BAD_TOKENS.values():
+        result = selftest._expect_refusal("keys", "x", OpenVerifier(source, policy), "token", bad)
+        assert (result.status, result.detail) == (FAILED, "ACCEPTED")
+        assert "Do not deploy" in result.remedy
+
+
+def test_verifier_that_refuses_for_one_reason_alone_is_found(local_issuer, policy):
+    source = StaticKeySource((local_issuer.verifying_key,))
+    for bad in BAD_TOKENS.values():
+        verifier = UniformVerifier(source, policy)
+        result = selftest._expect_refusal("keys", "x", verifier, "token", bad)
+        assert result.status == (PASSED if bad.code == "key_not_found" else FAILED)
 
 
 def test_refusal_for_another_reason_is_found(local_issuer, policy):
@@ -477,15 +512,8 @@ def test_refusal_for_another_reason_is_found(local_issuer, policy):
     assert wrong.detail == "refused with token_expired, not issuer_not_allowed"
 
 
+@pytest.mark.integration
 def test_policy_that_refuses_good_tokens_is_found(key_configured):
     key_configured.CLERK_AUTH = {**key_configured.CLERK_AUTH, "MAX_TOKEN_BYTES": 100}
     failures = claims_failures(get_config())
     assert failures["good token"].startswith("refused with token_malformed")
-
-
-def test_errors_of_the_verifier_are_ours(key_configured):
-    """A probe that fails with anything else is a defect, and not a pass."""
-    config = replace(get_config(), issuers=("https://clerk.example.com",), leeway_seconds=None)
-    with pytest.raises(TypeError):
-        list(selftest._probe_claims(config))
-    assert not issubclass(TypeError, ClerkAuthError)

@@ -220,6 +220,7 @@ def refusal(claims: Claims) -> str:
     return caught.value.code
 
 
+@pytest.mark.integration
 @pytest.mark.usefixtures("database")
 def test_first_request_creates_the_row(claims_of):
     user = database_user(claims_of("user_alice"))
@@ -231,6 +232,7 @@ def test_first_request_creates_the_row(claims_of):
     assert not user.is_superuser
 
 
+@pytest.mark.integration
 @pytest.mark.usefixtures("database")
 def test_next_requests_cost_one_query(claims_of, django_assert_num_queries):
     created = database_user(claims_of("user_alice"))
@@ -239,12 +241,14 @@ def test_next_requests_cost_one_query(claims_of, django_assert_num_queries):
     assert User.objects.count() == 1
 
 
+@pytest.mark.integration
 @pytest.mark.usefixtures("database")
 def test_every_clerk_id_has_a_row_of_its_own(claims_of):
     assert database_user(claims_of("user_alice")) != database_user(claims_of("user_Alice"))
     assert User.objects.count() == 2
 
 
+@pytest.mark.integration
 @pytest.mark.usefixtures("database")
 def test_email_is_neither_linked_nor_stored(claims_of):
     existing = User.objects.create_user("alice", email="alice@example.com", password="local")
@@ -256,6 +260,7 @@ def test_email_is_neither_linked_nor_stored(claims_of):
     assert existing.email == "alice@example.com"
 
 
+@pytest.mark.integration
 @pytest.mark.usefixtures("database")
 def test_claims_make_nobody_staff(claims_of):
     user = database_user(claims_of("user_alice", is_staff=True, is_superuser=True, role="admin"))
@@ -263,12 +268,14 @@ def test_claims_make_nobody_staff(claims_of):
     assert not user.is_superuser
 
 
+@pytest.mark.integration
 @pytest.mark.usefixtures("database")
 def test_inactive_user_is_refused(claims_of):
     User.objects.filter(pk=database_user(claims_of("user_alice")).pk).update(is_active=False)
     assert refusal(claims_of("user_alice")) == "user_inactive"
 
 
+@pytest.mark.integration
 @pytest.mark.usefixtures("database")
 def test_row_with_a_password_found_by_user_name_is_refused(claims_of):
     """Somebody may have signed up locally under the id of the victim."""
@@ -277,6 +284,7 @@ def test_row_with_a_password_found_by_user_name_is_refused(claims_of):
     assert User.objects.count() == 1
 
 
+@pytest.mark.integration
 @pytest.mark.usefixtures("database")
 def test_row_without_a_password_found_by_user_name_is_taken(claims_of):
     existing = User.objects.create_user("user_alice")
@@ -289,6 +297,7 @@ def dedicated(database):
     database.CLERK_AUTH = {**database.CLERK_AUTH, "USER_ID_FIELD": "last_name"}
 
 
+@pytest.mark.integration
 @pytest.mark.usefixtures("dedicated")
 def test_dedicated_field_holds_the_id(claims_of, django_assert_num_queries):
     user = database_user(claims_of("user_alice"))
@@ -298,6 +307,7 @@ def test_dedicated_field_holds_the_id(claims_of, django_assert_num_queries):
         assert database_user(claims_of("user_alice")) == user
 
 
+@pytest.mark.integration
 @pytest.mark.usefixtures("dedicated")
 def test_row_found_by_the_dedicated_field_may_have_a_password(claims_of):
     existing = User.objects.create_user("alice", last_name="user_alice", password="local")
@@ -307,6 +317,7 @@ def test_row_found_by_the_dedicated_field_may_have_a_password(claims_of):
     assert refusal(claims_of("user_alice")) == "user_inactive"
 
 
+@pytest.mark.integration
 @pytest.mark.usefixtures("dedicated")
 def test_local_user_of_that_name_is_never_taken_for_the_caller(claims_of):
     """Whoever signs up locally under a Clerk id gets no account of somebody else's, nor a 500."""

@@ -129,13 +129,13 @@ def test_every_container_is_read_only(read, make_claims):
             container.clear()
 
 
-@pytest.mark.parametrize("name", [*ATTRIBUTES, "payload", "new"])
-def test_no_attribute_can_be_set_or_deleted(name, make_claims):
+def test_no_attribute_can_be_set_or_deleted(make_claims):
     claims = make_claims()
-    with pytest.raises((AttributeError, TypeError)):
-        setattr(claims, name, "changed")
-    with pytest.raises((AttributeError, TypeError)):
-        delattr(claims, name)
+    for name in (*ATTRIBUTES, "payload", "new"):
+        with pytest.raises((AttributeError, TypeError)):
+            setattr(claims, name, "changed")
+        with pytest.raises((AttributeError, TypeError)):
+            delattr(claims, name)
     assert claims.user_id == "user_1"
 
 
@@ -432,57 +432,46 @@ def test_malformed_actor_is_somebody(actor, make_claims):
 # What counts as an id, and as a number.
 
 
-@pytest.mark.parametrize(
-    "value",
-    [
-        "u",
-        "user_2GIpXOEpVyJw51rkZn9Kmnc6Sxr",
-        "a:b/c-d.e+f@g",
-        "é",
-        "名前",
-        "😀",
-        "x" * 255,
-        "é" * 255,
-    ],
-)
-def test_identifier_is_visible_text(value):
-    assert is_identifier(value)
+def test_identifier_is_visible_text():
+    clerks = "user_2GIpXOEpVyJw51rkZn9Kmnc6Sxr"
+    for value in ("u", clerks, "a:b/c-d.e+f@g", "é", "名前", "😀", "x" * 255, "é" * 255):
+        assert is_identifier(value), value
 
 
-@pytest.mark.parametrize(
-    "character",
-    [
-        pytest.param("\0", id="nul"),
-        pytest.param("\t", id="tab"),
-        pytest.param("\n", id="newline"),
-        pytest.param("\r", id="carriage-return"),
-        pytest.param("\x1b", id="escape"),
-        pytest.param(" ", id="blank"),
-        pytest.param("\x7f", id="delete"),
-        pytest.param("\x85", id="next-line"),
-        pytest.param("\xa0", id="no-break-space"),
-        pytest.param("\xad", id="soft-hyphen"),
-        pytest.param("\u061c", id="arabic-letter-mark"),
-        pytest.param("\u2003", id="em-space"),
-        pytest.param("\u200b", id="zero-width-space"),
-        pytest.param("\u200d", id="zero-width-joiner"),
-        pytest.param("\u200f", id="right-to-left-mark"),
-        pytest.param("\u2028", id="line-separator"),
-        pytest.param("\u2029", id="paragraph-separator"),
-        pytest.param("\u202a", id="left-to-right-embedding"),
-        pytest.param("\u202e", id="right-to-left-override"),
-        pytest.param("\u2066", id="left-to-right-isolate"),
-        pytest.param("\u2069", id="pop-isolate"),
-        pytest.param("\u3000", id="ideographic-space"),
-        pytest.param("\ufeff", id="byte-order-mark"),
-        pytest.param("\U000e0041", id="tag"),
-        pytest.param("\ud800", id="high-surrogate"),
-        pytest.param("\udfff", id="low-surrogate"),
-    ],
-)
-def test_identifier_holds_nothing_blank_or_invisible(character):
-    texts = [around.format(character) for around in ("{}user", "us{}er", "user{}", "é{}", "{}")]
-    assert not any(map(is_identifier, texts))
+INVISIBLE = [
+    "\0",  # nul
+    "\t",  # tab
+    "\n",  # newline
+    "\r",  # carriage return
+    "\x1b",  # escape
+    " ",  # blank
+    "\x7f",  # delete
+    "\x85",  # next line
+    "\xa0",  # no break space
+    "\xad",  # soft hyphen
+    "\u061c",  # arabic letter mark
+    "\u2003",  # em space
+    "\u200b",  # zero width space
+    "\u200d",  # zero width joiner
+    "\u200f",  # right to left mark
+    "\u2028",  # line separator
+    "\u2029",  # paragraph separator
+    "\u202a",  # left to right embedding
+    "\u202e",  # right to left override
+    "\u2066",  # left to right isolate
+    "\u2069",  # pop isolate
+    "\u3000",  # ideographic space
+    "\ufeff",  # byte order mark
+    "\U000e0041",  # tag
+    "\ud800",  # high surrogate
+    "\udfff",  # low surrogate
+]
+
+
+def test_identifier_holds_nothing_blank_or_invisible():
+    for character in INVISIBLE:
+        for around in ("{}user", "us{}er", "user{}", "é{}", "{}"):
+            assert not is_identifier(around.format(character)), ascii(character)
 
 
 @pytest.mark.parametrize(
@@ -493,16 +482,10 @@ def test_identifier_has_1_to_255_characters(length, is_one):
     assert is_identifier("é" * length) is is_one
 
 
-@pytest.mark.parametrize("value", [None, True, 0, 1, 1.5, b"user", ["user"], {"user": 1}])
-def test_identifier_is_text(value):
-    assert not is_identifier(value)
+def test_identifier_is_text():
+    assert not any(map(is_identifier, [None, True, 0, 1, 1.5, b"user", ["user"], {"user": 1}]))
 
 
-@pytest.mark.parametrize("value", [0, -1, 1.5, 10**4000])
-def test_number_is_a_number(value):
-    assert is_number(value)
-
-
-@pytest.mark.parametrize("value", [True, False, None, "1", [1], {}])
-def test_nothing_else_is_a_number(value):
-    assert not is_number(value)
+def test_number_is_no_boolean_and_no_text():
+    assert all(map(is_number, [0, -1, 1.5, 10**4000]))
+    assert not any(map(is_number, [True, False, None, "1", [1], {}]))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-
-import pytest
 
 from clerk_auth.core import errors
 from clerk_auth.core.errors import ClerkAuthError, KeysUnavailable, TokenRejected
@@ -54,18 +53,14 @@ def test_fault_of_the_caller_and_ours_never_mix():
     assert not any(issubclass(error, TokenRejected) for error in errors.OUTAGES)
 
 
-@pytest.mark.parametrize("error", SHOWN)
-def test_detail_is_a_sentence_that_a_header_can_carry(error):
+def test_detail_is_a_sentence_that_a_header_can_carry():
     # RFC 6750 section 3: error_description excludes quotes, backslashes and what is not ASCII.
-    assert error.detail.isascii()
-    assert error.detail.isprintable()
-    assert not set('"\\') & set(error.detail)
-    assert error.detail.endswith(".")
+    for error in SHOWN:
+        assert re.fullmatch(r"[A-Z][ !#-\[\]-~]+\.", error.detail), error
 
 
-@pytest.mark.parametrize("error", errors.REJECTIONS)
-def test_no_two_refusals_share_a_sentence(error):
-    assert [other for other in errors.REJECTIONS if other.detail == error.detail] == [error]
+def test_no_two_refusals_share_a_sentence():
+    assert len({error.detail for error in errors.REJECTIONS}) == len(errors.REJECTIONS)
 
 
 def test_reason_is_for_the_log_and_never_changes_the_detail():

@@ -142,7 +142,6 @@ def test_text_around_or_inside_a_token_is_malformed(change, make_token, refusal)
     assert refusal(change(make_token())).code == "token_malformed"
 
 
-@pytest.mark.parametrize("place", [0, 1, 2], ids=["header", "payload", "signature"])
 @pytest.mark.parametrize(
     "change",
     [
@@ -157,12 +156,14 @@ def test_text_around_or_inside_a_token_is_malformed(change, make_token, refusal)
         pytest.param(lambda segment: "A", id="one-character"),
     ],
 )
-def test_segment_is_strict_base64url(change, place, make_token, refusal):
-    assert refusal(with_segment(make_token(), place, change)).code == "token_malformed"
+def test_segment_is_strict_base64url(change, make_token, refusal):
+    for place in range(3):
+        changed = with_segment(make_token(), place, change)
+        assert refusal(changed).code == "token_malformed", place
 
 
 @pytest.mark.parametrize("place", [0, 1, 2], ids=["header", "payload", "signature"])
-@pytest.mark.parametrize("blanks", [1, 2])
+@pytest.mark.parametrize("blanks", [1, 2], ids=["two-bits", "four-bits"])
 def test_unused_bits_are_zero(blanks, place, make_token, refusal):
     def spell_otherwise(segment: str) -> str:
         return segment[:-1] + ALPHABET[ALPHABET.index(segment[-1]) + 1]
@@ -191,11 +192,11 @@ def test_header_is_changed_without_breaking_it_otherwise(make_token, outcome):
     assert outcome(with_bytes(make_token(), 0, lambda header: header)) == ACCEPTED
 
 
-@pytest.mark.parametrize("damage", HOSTILE_JSON.values(), ids=HOSTILE_JSON)
-def test_header_is_a_strict_json_object(damage, make_token, refusal):
-    error = refusal(with_bytes(make_token(), 0, damage), max_token_bytes=UNBOUNDED)
-    assert error.code == "token_malformed"
-    assert error.reason.startswith("header")
+def test_header_is_a_strict_json_object(make_token, refusal):
+    for name, damage in HOSTILE_JSON.items():
+        error = refusal(with_bytes(make_token(), 0, damage), max_token_bytes=UNBOUNDED)
+        assert error.code == "token_malformed", name
+        assert error.reason.startswith("header"), name
 
 
 @pytest.mark.parametrize(
@@ -447,11 +448,11 @@ def test_payload_of_bytes_is_accepted_when_it_is_good(sign_bytes, payload, outco
     assert outcome(sign_bytes(payload)) == ACCEPTED
 
 
-@pytest.mark.parametrize("damage", HOSTILE_JSON.values(), ids=HOSTILE_JSON)
-def test_payload_is_a_strict_json_object(damage, sign_bytes, payload, refusal):
-    error = refusal(sign_bytes(damage(payload)), max_token_bytes=UNBOUNDED)
-    assert error.code == "token_malformed"
-    assert error.reason.startswith("payload")
+def test_payload_is_a_strict_json_object(sign_bytes, payload, refusal):
+    for name, damage in HOSTILE_JSON.items():
+        error = refusal(sign_bytes(damage(payload)), max_token_bytes=UNBOUNDED)
+        assert error.code == "token_malformed", name
+        assert error.reason.startswith("payload"), name
 
 
 @pytest.mark.parametrize("depth", [1, 10])
@@ -543,15 +544,15 @@ def test_times_are_compared_as_numbers(claims, expected, make_token, outcome):
     assert outcome(make_token(**claims)) == expected
 
 
-@pytest.mark.parametrize("claim", ["exp", "nbf", "iat"])
 @pytest.mark.parametrize(
     "value",
     [None, True, False, "", str(NOW + 30), "NaN", [NOW + 30], [], {}, {"exp": NOW + 30}],
     ids=ascii,
 )
-def test_times_are_numbers(value, claim, make_token, refusal):
-    error = refusal(make_token(**{claim: value}))
-    assert (error.code, error.claim) == ("claim_invalid", claim)
+def test_times_are_numbers(value, make_token, refusal):
+    for claim in ("exp", "nbf", "iat"):
+        error = refusal(make_token(**{claim: value}))
+        assert (error.code, error.claim) == ("claim_invalid", claim)
 
 
 # 8: issuer.
@@ -595,7 +596,6 @@ def test_any_configured_issuer_is_accepted(issuer, make_token, local_issuer):
 # 9: identity.
 
 
-@pytest.mark.parametrize("claim", ["sub", "sid"])
 @pytest.mark.parametrize(
     "value",
     [
@@ -619,19 +619,20 @@ def test_any_configured_issuer_is_accepted(issuer, make_token, local_issuer):
     ],
     ids=ascii,
 )
-def test_identity_is_visible_text(value, claim, make_token, refusal):
-    error = refusal(make_token(**{claim: value}))
-    assert (error.code, error.claim) == ("claim_invalid", claim)
+def test_identity_is_visible_text(value, make_token, refusal):
+    for claim in ("sub", "sid"):
+        error = refusal(make_token(**{claim: value}))
+        assert (error.code, error.claim) == ("claim_invalid", claim)
 
 
-@pytest.mark.parametrize("claim", ["sub", "sid"])
 @pytest.mark.parametrize(
     ("length", "expected"),
     [(1, ACCEPTED), (254, ACCEPTED), (255, ACCEPTED), (256, "claim_invalid")],
 )
-def test_identity_has_1_to_255_characters(length, expected, claim, make_token, outcome):
-    assert outcome(make_token(**{claim: "x" * length})) == expected
-    assert outcome(make_token(**{claim: "é" * length})) == expected
+def test_identity_has_1_to_255_characters(length, expected, make_token, outcome):
+    for claim in ("sub", "sid"):
+        assert outcome(make_token(**{claim: "x" * length})) == expected, claim
+        assert outcome(make_token(**{claim: "é" * length})) == expected, claim
 
 
 @pytest.mark.parametrize("subject", ["mch_1", "mch_", "mch_user_1"])
@@ -903,11 +904,11 @@ def is_worth_a_look(token: str, *, now: float = NOW, **policy: Any) -> bool:
     return may_be_ours(read_token(token, rules), rules, now=now)
 
 
-@pytest.mark.parametrize("leeway", [0, 5, 60])
 @pytest.mark.parametrize(("beyond", "expected"), [(-1, False), (0, False), (1, True)])
-def test_expired_token_is_not_worth_a_look(beyond, expected, leeway, make_token):
-    token = make_token(exp=NOW - leeway + beyond)
-    assert is_worth_a_look(token, leeway_seconds=leeway) is expected
+def test_expired_token_is_not_worth_a_look(beyond, expected, make_token):
+    for leeway in (0, 5, 60):
+        token = make_token(exp=NOW - leeway + beyond)
+        assert is_worth_a_look(token, leeway_seconds=leeway) is expected, leeway
 
 
 @pytest.mark.parametrize(

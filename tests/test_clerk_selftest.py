@@ -1,0 +1,287 @@
+"""The self-test as an operator runs it: what is printed, and the exit status."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from django.conf import settings as django_settings
+from django.core.management import call_command
+
+from clerk_auth.dev import DEV_DIRECTORY
+from clerk_auth.probes import BAD_TOKENS
+from project.demo.environment import inherit_environment
+from tests.conftest import ISSUER, PARTY
+from tests.issuer_server import IssuerServer, answer
+
+TOKEN = re.compile(r"eyJ[\w-]+\.")
+
+
+class Outcome:
+    """What a run of the command left behind."""
+
+    def __init__(self, status: int, out: str, err: str) -> None:
+        self.status, self.out, self.err = status, out, err
+
+
+def run(*arguments: str, encoding: str = "utf-8") -> Outcome:
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding=encoding) for _ in range(2))
+    status = 0
+    try:
+        call_command("clerk_selftest", "--no-color", *arguments, stdout=out, stderr=err)
+    except SystemExit as end:
+        status = end.code
+    written = []
+    for stream in (out, err):
+        stream.flush()
+        written.append(stream.buffer.getvalue().decode(encoding))
+    return Outcome(status, *written)
+
+
+def run_process(*arguments: str, **environment: str) -> Outcome:
+    done = subprocess.run(
+        [sys.executable, "manage.py", "clerk_selftest", *arguments],
+        cwd=django_settings.BASE_DIR,
+        env={**inherit_environment(), **environment},
+        capture_output=True,
+        timeout=60,
+    )
+    return Outcome(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def environment_of(server: IssuerServer) -> dict[str, str]:
+    return {
+        "CLERK_ISSUER": server.issuer,
+        "CLERK_JWKS_URL": server.jwks_url,
+        "CLERK_AUTHORIZED_PARTIES": PARTY,
+        "PYTHONIOENCODING": "utf-8",
+    }
+
+
+@pytest.fixture
+def key_configured(settings, local_issuer):
+    settings.CLERK_AUTH = {
+        "ISSUER": ISSUER,
+        "JWT_KEY": local_issuer.public_pem.strip(),
+        "AUTHORIZED_PARTIES": [PARTY],
+    }
+
+
+# Text
+
+
+@pytest.mark.integration
+def test_passing_run_ends_with_a_summary(configured):
+    done = run()
+    assert (done.status, done.err) == (0, "")
+    *_, summary = done.out.splitlines()
+    assert re.fullmatch(
+        r"The lock is locked: \d+ passed, 1 warnings, 0 failed, 1 skipped\.", summary
+    )
+    for bad in BAD_TOKENS.values():
+        assert bad.title in done.out
+    key = configured.signer.verifying_key
+    assert f"kid ins_server  RSA 2048  sig RS256  thumbprint {key.thumbprint}" in done.out
+    assert not TOKEN.search(done.out)
+    assert "BEGIN" not in done.out
+
+
+@pytest.mark.integration
+def test_failing_run_names_what_to_do(configured):
+    configured.script = answer(b"<html>")
+    done = run()
+    assert done.status == 1
+    *lines, summary = done.out.splitlines()
+    (failed,) = (number for number, line in enumerate(lines) if line.startswith("  ✗"))
+    assert configured.jwks_url in lines[failed]
+    assert "FRONTEND_API or JWKS_URL" in lines[failed + 1]
+    assert summary.startswith("NOT READY: ")
+    assert ", 1 failed, " in summary
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1"])
+def test_marks_are_written_as_the_terminal_can(key_configured, encoding):
+    out = run(encoding=encoding).out
+    passed, other = ("✓", "ok") if encoding == "utf-8" else ("ok", "✓")
+    assert f"  {passed} good token" in out
+    assert f"  {other} good token" not in out
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("kid", ["ключ", "ins_\x1b[2J\x1b]0;owned\x07", "ins_\n  ok all is well"])
+def test_hostile_key_id_neither_breaks_nor_steers_the_terminal(configured, kid):
+    configured.signers = [configured.signer.acting_as(configured.issuer, kid=kid)]
+    done = run(encoding="ascii")
+    assert done.status == 0
+    assert all(line.isprintable() for line in done.out.splitlines())
+    assert kid not in done.out
+
+
+# JSON
+
+
+@pytest.mark.integration
+def test_json_is_one_document_and_nothing_else(configured):
+    done = run("--json")
+    assert (done.status, done.err) == (0, "")
+    document = json.loads(done.out)
+    assert document["passed"]
+    assert [key["kid"] for key in document["keys"]] == ["ins_server"]
+    assert {probe["status"] for probe in document["probes"]} == {"passed", "warning", "skipped"}
+
+
+@pytest.mark.integration
+def test_json_of_a_failing_run_says_so(configured):
+    configured.stop()
+    done = run("--json")
+    document = json.loads(done.out)
+    assert (done.status, document["passed"]) == (1, False)
+    (failed,) = (probe for probe in document["probes"] if probe["status"] == "failed")
+    assert (failed["group"], failed["name"]) == ("key set", "fetch")
+    assert failed["remedy"]
+
+
+# What cannot run
+
+
+@pytest.mark.parametrize("arguments", [[], ["--json"], ["--offline"], ["--wait", "60"]], ids=str)
+def test_wrong_settings_end_it_at_once_with_two(settings, arguments):
+    settings.CLERK_AUTH = {"FRONTEND_API": "https://clerk.example.com", "LEEWAY_SECONDS": 61}
+    done = run(*arguments)
+    assert done.status == 2
+    for said in ("FRONTEND_API", 'Write "clerk.example.com"', "LEEWAY_SECONDS"):
+        assert said in done.err
+    if "--json" in arguments:
+        document = json.loads(done.out)
+        assert (document["schema_version"], document["passed"]) == (1, False)
+        assert "LEEWAY_SECONDS" in document["error"]
+    else:
+        assert done.out == ""
+
+
+def test_missing_setting_ends_it_with_two(settings):
+    del settings.CLERK_AUTH
+    done = run()
+    assert done.status == 2
+    assert "FRONTEND_API" in done.err
+
+
+@pytest.mark.integration
+def test_key_file_that_cannot_be_read_ends_it_with_two(settings, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    DEV_DIRECTORY.mkdir()
+    (DEV_DIRECTORY / "signing-key.pem").write_text("not a key")
+    settings.DEBUG = True
+    settings.CLERK_AUTH = {"DEV_MODE": True}
+    done = run("--json")
+    assert done.status == 2
+    assert not json.loads(done.out)["passed"]
+
+
+# Offline, and waiting
+
+
+@pytest.mark.integration
+def test_offline_makes_no_request(configured):
+    done = run("--offline")
+    assert done.status == 0
+    assert "offline" in done.out
+    assert configured.fetches == 0
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("arguments", [[], ["--wait", "0.5"]], ids=str)
+def test_failure_is_final_where_there_is_no_time_to_try_again(configured, arguments):
+    configured.script = answer(b"", status="503 Busy")
+    assert run(*arguments).status == 1
+    assert configured.fetches == 1
+
+
+@pytest.mark.integration
+def test_waiting_ends_as_soon_as_everything_passes(configured):
+    configured.script = answer(b"", status="503 Busy")
+
+    def recover() -> None:
+        while configured.fetches == 0:
+            time.sleep(0.01)
+        configured.script = None
+
+    thread = threading.Thread(target=recover)
+    thread.start()
+    started_at = time.monotonic()
+    done = run("--wait", "30")
+    thread.join()
+    assert done.status == 0
+    assert configured.fetches == 2
+    assert time.monotonic() - started_at < 10
+    assert done.out.count("The lock is locked") == 1
+    assert "NOT READY" not in done.out
+
+
+@pytest.mark.integration
+def test_waiting_in_vain_ends_with_one(configured):
+    configured.script = answer(b"", status="503 Busy")
+    started_at = time.monotonic()
+    assert run("--wait", "2").status == 1
+    assert 2 <= configured.fetches <= 3
+    assert time.monotonic() - started_at < 5
+
+
+# As a process
+
+
+@pytest.mark.integration
+@pytest.mark.redis
+def test_process_warms_the_cache_of_the_others(issuer_server, redis):
+    environment = {**environment_of(issuer_server), "REDIS_URL": redis.url}
+    environment["DJANGO_SECRET_KEY"] = "the-same-key-for-every-process-of-one-deployment-0123456789"
+    done = run_process("--json", **environment)
+    assert done.status == 0
+    document = json.loads(done.out)
+    assert {probe["status"] for probe in document["probes"]} <= {"passed", "skipped"}
+    assert issuer_server.fetches == 1
+    issuer_server.stop()
+    done = run_process("--offline", "--json", **environment)
+    assert done.status == 0
+    assert [key["kid"] for key in json.loads(done.out)["keys"]] == ["ins_server"]
+
+
+@pytest.mark.integration
+def test_process_ends_with_one_and_a_remedy_when_the_issuer_is_stopped(issuer_server):
+    issuer_server.stop()
+    done = run_process(**environment_of(issuer_server))
+    assert done.status == 1
+    assert "egress" in done.out
+    assert "NOT READY" in done.out
+    assert "Traceback" not in done.err
+
+
+@pytest.mark.integration
+def test_process_ends_with_two_without_settings_and_keeps_to_ascii():
+    done = run_process("--json", PYTHONIOENCODING="ascii")
+    assert done.status == 2
+    assert "FRONTEND_API" in json.loads(done.out)["error"]
+    assert "Traceback" not in done.err
+
+
+@pytest.mark.integration
+def test_process_on_an_ascii_terminal_prints_ascii(issuer_server):
+    environment = {**environment_of(issuer_server), "PYTHONIOENCODING": "ascii"}
+    done = run_process(**environment)
+    assert done.status == 0
+    assert done.out.isascii()
+    assert "  ok good token" in done.out
+
+
+@pytest.mark.integration
+def test_unknown_option_ends_with_two():
+    done = run_process("--token", "eyJ.a.b")
+    assert done.status == 2
+    assert done.out == ""
