@@ -71,7 +71,7 @@ class ClerkAuthentication(BaseAuthentication):
 
     def _verify(self, request: Request) -> Claims | None:
         try:
-            token = read_bearer_token(request.META.get("HTTP_AUTHORIZATION"))
+            token = read_bearer_token(_http_request(request).META.get("HTTP_AUTHORIZATION"))
         except TokenMalformed as error:
             get_verifier().note_refusal(error)
             raise

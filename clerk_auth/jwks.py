@@ -145,7 +145,7 @@ class CachedKeySource:
             metrics.increment(metrics.MISSES)
             return self._wait_for_snapshot().key_set.keys_for(kid)
         if self._clock.monotonic() >= self._look_at:
-            self._look_in_background()
+            self._join(LOOK, self._is_fresh, blocking=False)
         if age_seconds >= self._refresh_seconds:
             metrics.increment(metrics.STALE_USES)
         keys = snapshot.key_set.keys_for(kid)
@@ -213,14 +213,6 @@ class CachedKeySource:
 
     # Waiting
 
-    def _look_in_background(self) -> None:
-        # Not blocking: whoever holds the lock is starting a flight this very moment.
-        if self._lock.acquire(blocking=False):
-            try:
-                self._join(LOOK, self._is_fresh)
-            finally:
-                self._lock.release()
-
     def _wait_for_snapshot(self) -> Snapshot:
         if self._clock.monotonic() >= self._quiet_until[LOOK]:
             self._wait(LOOK, self._is_usable)
@@ -245,25 +237,32 @@ class CachedKeySource:
         """Wait until satisfied, or a flight of ``purpose`` is final; ``False``: no time left."""
         deadline = self._clock.monotonic() + WAIT_SECONDS[purpose]
         while not is_satisfied():
-            with self._lock:
-                flight = self._join(purpose, is_satisfied)
-            if not flight.done.wait(max(0.0, deadline - self._clock.monotonic())):
+            flight = self._join(purpose, is_satisfied)
+            if flight is None or not flight.done.wait(max(0.0, deadline - self._clock.monotonic())):
                 return False
             if flight.purpose == purpose and (flight.is_final or flight.is_late):
                 return flight.is_final
         return True
 
-    def _join(self, purpose: str, is_satisfied: Callable[[], bool]) -> _Flight:
-        """Return the flight under way, or start one; the caller holds the lock."""
-        flight = self._flight
-        now = self._clock.monotonic()
-        if flight is not None and not flight.done.is_set():
-            if now - flight.started_at < HUNG_SECONDS:
-                return flight
-            log(logging.ERROR, "keys_flight_hangs", purpose=flight.purpose)
-            self._shared.avoid_until(flight.done)
-        flight = self._flight = _Flight(purpose, is_satisfied, now)
-        self._look_at = now + self._local_seconds
+    def _join(
+        self, purpose: str, is_satisfied: Callable[[], bool], *, blocking: bool = True
+    ) -> _Flight | None:
+        """Return the flight under way, or start one; ``None``: another request is starting one."""
+        if not self._lock.acquire(blocking=blocking):
+            return None
+        try:
+            flight, now = self._flight, self._clock.monotonic()
+            if flight is not None and not flight.done.is_set():
+                if now - flight.started_at < HUNG_SECONDS:
+                    return flight
+                log(logging.ERROR, "keys_flight_hangs", purpose=flight.purpose)
+                self._shared.avoid_until(flight.done)
+            flight = self._flight = _Flight(purpose, is_satisfied, now)
+            self._look_at = now + self._local_seconds
+        finally:
+            self._lock.release()
+        # Without the lock: gevent runs other requests while a thread starts, and a lock that is
+        # older than its patches would stop them all.
         try:
             self._spawn(lambda: self._run(flight))
         except RuntimeError:  # no thread can be had: out of resources, or shutting down
@@ -283,8 +282,8 @@ class CachedKeySource:
             now = self._clock.monotonic()
             is_satisfied = flight.is_satisfied()
             # A document that helped, but is old, is refreshed by the next look: at once.
-            is_late = is_satisfied and not self._is_fresh()
-            self._look_at = now + self._local_seconds * (0 if is_late else _jitter(0.8, 1))
+            is_due = is_satisfied and not self._is_fresh()
+            self._look_at = now + self._local_seconds * (0 if is_due else _jitter(0.8, 1))
             if flight.is_final and not is_satisfied:
                 self._quiet_until[flight.purpose] = now + QUIET_SECONDS
             flight.done.set()
@@ -376,8 +375,13 @@ class CachedKeySource:
     # The snapshot
 
     def _adopt_shared(self) -> None:
-        snapshot = self._shared.load()
-        if snapshot is not None:
+        snapshot, held = self._shared.load(), self._snapshot
+        if snapshot is None:
+            return
+        if held is not None and snapshot.generation < held.generation and self._is_usable():
+            # Of a leader that was stopped past its lease, or brought back by somebody.
+            self._shared.store(held)
+        else:
             self._install(snapshot)
 
     def _install(self, snapshot: Snapshot) -> None:

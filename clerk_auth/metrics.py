@@ -90,8 +90,9 @@ def increment(name: str, label: str = "", by: int = 1) -> None:
     """Count events; ``label`` is the value of the counter's label, where it has one."""
     step = _totals[name, label].step
     step()
-    for _ in range(by - 1):
-        step()
+    if by > 1:
+        for _ in range(by - 1):
+            step()
     if _sinks:
         series = COUNTERS[name]
         labels = {series[0]: label} if series else {}

@@ -7,7 +7,6 @@ nothing by itself: the verifier asks for the current keys and checks the time ag
 from __future__ import annotations
 
 from hashlib import sha256
-from typing import NamedTuple
 
 from clerk_auth.core.claims import Verified
 from clerk_auth.core.keys import VerifyingKey
@@ -17,12 +16,8 @@ MAX_BYTES = 16 * 1024 * 1024
 ENTRY_BYTES = 1024
 
 
-class Entry(NamedTuple):
-    """A verified token: under which key id, by which key, and what it says."""
-
-    kid: str
-    key: VerifyingKey
-    verified: Verified
+# A verified token: under which key id, by which key, and what it says.
+Entry = tuple[str, VerifyingKey, Verified]
 
 
 class TokenCache:
@@ -54,7 +49,7 @@ class TokenCache:
 
     def put(self, digest: bytes, entry: Entry) -> None:
         """Remember a token that has been verified; too large a one is not kept."""
-        entry_bytes = ENTRY_BYTES + len(entry.verified.payload)
+        entry_bytes = ENTRY_BYTES + len(entry[2].payload)
         if entry_bytes > self._half_bytes:
             return
         if (

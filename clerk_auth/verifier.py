@@ -102,16 +102,16 @@ class Verifier:
                 raise
             key = find_signing_key(token, self._source.keys_after(token.kid, keys))
         claims = check_claims(token, self._policy, now=self._now())
-        return claims, Entry(token.kid, key, claims.verified)
+        return claims, (token.kid, key, claims.verified)
 
     def _check_again(self, entry: Entry) -> Claims | None:
         """Check what may have changed since a token was verified; ``None`` if its key is gone."""
-        for key in self._source.keys_for(entry.kid):
-            if key is entry.key:
+        kid, key, verified = entry
+        for held in self._source.keys_for(kid):
+            if held is key:
                 break
         else:
             return None
-        verified = entry.verified
         check_times(
             verified.expires_at,
             verified.not_before,

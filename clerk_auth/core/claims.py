@@ -11,17 +11,19 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, NamedTuple, NoReturn, TypeGuard
+from typing import Any, NamedTuple, TypeGuard, cast
 
 from clerk_auth.core.encoding import parse_json_object
 
-_NUMBERS = (int, float)
 _MAX_IDENTIFIER_LENGTH = 255
 # Control, format (bidi overrides among them), surrogate and the three blank categories.
 _UNSAFE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zs", "Zl", "Zp"})
 _ORGANIZATION_SCOPES = frozenset({"o", "ou", "uo"})
 _SCOPES = _ORGANIZATION_SCOPES | {"u"}
+# Letters and symbols that show as nothing.
+_INVISIBLE = frozenset("\u115f\u1160\u2800\u3164\uffa0")
 _ROLE_PREFIX = "org:"
+_NOT_READ = object()
 
 
 def is_identifier(value: object) -> TypeGuard[str]:
@@ -30,12 +32,14 @@ def is_identifier(value: object) -> TypeGuard[str]:
         return False
     if value.isascii():
         return value.isprintable() and " " not in value
-    return all(unicodedata.category(character) not in _UNSAFE_CATEGORIES for character in value)
+    return _INVISIBLE.isdisjoint(value) and all(
+        unicodedata.category(character) not in _UNSAFE_CATEGORIES for character in value
+    )
 
 
 def is_number(value: object) -> TypeGuard[int | float]:
     """Tell whether ``value`` is a JSON number; ``True`` is not (RFC 7519 section 2)."""
-    return isinstance(value, _NUMBERS) and value is not True and value is not False
+    return type(value) is int or type(value) is float
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,9 @@ class Verified(NamedTuple):
     status: str
     payload: bytes
 
+    def __repr__(self) -> str:
+        return f"Verified(user_id={self.user_id!r}, session_id={self.session_id!r})"
+
 
 class Claims:
     """Claims of a verified token; nothing in it can be changed.
@@ -74,19 +81,14 @@ class Claims:
     data.
     """
 
-    __slots__ = ("_parsed", "_verified")
+    __slots__ = ("_organization", "_parsed", "_verified")
 
-    _verified: Verified
-    _parsed: dict[str, Any] | None
-
+    # Everything public is a property without a setter, and there is no __dict__: what a request
+    # makes once each is quick to make.
     def __init__(self, verified: Verified, parsed: dict[str, Any] | None = None) -> None:
-        object.__setattr__(self, "_verified", verified)
-        object.__setattr__(self, "_parsed", parsed)
-
-    def __setattr__(self, name: str, value: object) -> NoReturn:
-        raise AttributeError(f"Claims cannot be changed: {name}")
-
-    __delattr__ = __setattr__  # type: ignore[assignment]
+        self._verified = verified
+        self._parsed = parsed
+        self._organization: Organization | object | None = _NOT_READ
 
     def __reduce__(self) -> tuple[type[Claims], tuple[Verified]]:
         return Claims, (self._verified,)
@@ -146,8 +148,8 @@ class Claims:
 
     def _claims(self) -> dict[str, Any]:
         if self._parsed is None:
-            object.__setattr__(self, "_parsed", parse_json_object(self._verified.payload))
-        return self._parsed or {}
+            self._parsed = parse_json_object(self._verified.payload)
+        return self._parsed
 
     @property
     def version(self) -> int:
@@ -158,7 +160,11 @@ class Claims:
     @property
     def organization(self) -> Organization | None:
         """The active organization; ``None`` outside one."""
-        return _organization_v2(self._claims()) if self.version == 2 else _organization_v1(self)
+        organization = self._organization
+        if organization is _NOT_READ:
+            read = _organization_v2 if self.version == 2 else _organization_v1
+            organization = self._organization = read(self._claims())
+        return cast("Organization | None", organization)
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -215,17 +221,17 @@ def _prefixed_role(value: object) -> str | None:
     return value if value.startswith(_ROLE_PREFIX) else _ROLE_PREFIX + value
 
 
-def _organization_v1(claims: Claims) -> Organization | None:
-    organization_id = claims.get("org_id")
+def _organization_v1(payload: dict[str, Any]) -> Organization | None:
+    organization_id = payload.get("org_id")
     if not is_identifier(organization_id):
         return None
-    permissions = claims.get("org_permissions")
+    permissions = payload.get("org_permissions")
     return Organization(
         id=organization_id,
-        slug=_identifier_or_none(claims.get("org_slug")),
-        role=_prefixed_role(claims.get("org_role")),
+        slug=_identifier_or_none(payload.get("org_slug")),
+        role=_prefixed_role(payload.get("org_role")),
         permissions=tuple(filter(is_identifier, permissions))
-        if isinstance(permissions, tuple)
+        if isinstance(permissions, list)
         else (),
     )
 
@@ -248,18 +254,23 @@ def _permissions(features: object, names: object, masks: object) -> tuple[str, .
     """Expand the feature-permission map: the i-th mask belongs to the i-th of all features."""
     if not (isinstance(features, str) and isinstance(names, str) and isinstance(masks, str)):
         return ()
-    permission_names = names.split(",")
+    permission_names = [name.strip() for name in names.split(",")]
     granted: list[str] = []
     for entry, mask in zip(features.split(","), masks.split(","), strict=False):
         scope, _, feature = entry.strip().partition(":")
-        if scope in _ORGANIZATION_SCOPES and is_identifier(feature):
+        if scope in _ORGANIZATION_SCOPES and _is_name(feature):
             bits = _parse_mask(mask)
             granted.extend(
-                f"org:{feature}:{name.strip()}"
-                for position, name in enumerate(permission_names)
-                if bits >> position & 1 and is_identifier(name.strip())
+                f"org:{feature}:{name}"
+                for position, name in enumerate(permission_names[: bits.bit_length()])
+                if bits >> position & 1 and _is_name(name)
             )
     return tuple(granted)
+
+
+def _is_name(text: str) -> bool:
+    """Tell whether ``text`` can be one part of a permission; a colon in it would make two."""
+    return is_identifier(text) and ":" not in text
 
 
 def _parse_mask(text: str) -> int:
@@ -282,4 +293,4 @@ def _scoped_names(value: object) -> tuple[str, ...]:
 
 def _is_scoped_name(entry: str) -> bool:
     scope, _, name = entry.partition(":")
-    return scope in _SCOPES and is_identifier(name)
+    return scope in _SCOPES and _is_name(name)

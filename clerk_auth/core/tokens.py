@@ -67,6 +67,9 @@ class UnverifiedToken(NamedTuple):
     payload: bytes
     signature: bytes
 
+    def __repr__(self) -> str:
+        return "UnverifiedToken()"
+
 
 def read_token(text: str, policy: Policy) -> UnverifiedToken:
     """Check text, header and class of a token, and split it.

@@ -101,6 +101,8 @@ HOSTILE_JSON: dict[str, Callable[[bytes], bytes]] = {
     "lists-nested-too-deep": _with(b'"x":' + b"[" * 50_000 + b"]" * 50_000),
     "objects-nested-too-deep": _with(b'"x":' + b'{"y":' * 50_000 + b"1" + b"}" * 50_000),
     "byte-order-mark": lambda document: b"\xef\xbb\xbf" + document,
+    "vertical-tab-before": lambda document: b"\x0b" + document,
+    "no-break-space-behind": lambda document: document + "\xa0".encode(),
     "utf-16": lambda document: document.decode().encode("utf-16"),
     "utf-16-without-mark": lambda document: document.decode().encode("utf-16-le"),
     "utf-32": lambda document: document.decode().encode("utf-32"),

@@ -308,6 +308,7 @@ def test_features_and_plans_keep_their_scope(claim, expected, make_claims):
         ),
         pytest.param("u:gold,o:repos", "read", "1,0", [], id="bits-of-a-user-feature"),
         pytest.param("x:a,reports,o:b", "read", "1,1,1", ["b:read"], id="malformed-features-count"),
+        pytest.param("oo:a,xo:b,o:c", "read", "1,1,1", ["c:read"], id="unknown-scopes-with-an-o"),
         pytest.param(",o:b", "read", "0,1", ["b:read"], id="empty-features-count"),
         pytest.param("o:a,o:b", "r,w", "1", ["a:r"], id="fewer-masks"),
         pytest.param("o:a", "r,w", "1,3", ["a:r"], id="more-masks"),

@@ -23,6 +23,7 @@ from clerk_auth.core.keys import (
     KeySet,
     KeyUnusable,
     VerifyingKey,
+    describe_key,
     hash_kid,
     load_public_key,
     parse_jwks,
@@ -171,7 +172,7 @@ UNUSABLE = [
     pytest.param(make_jwk(n=encode_number(MODULUS) + "\n"), "malformed", id="modulus-newline"),
     pytest.param(make_jwk(n="é" + encode_number(MODULUS)), "malformed", id="modulus-not-ascii"),
     pytest.param(make_jwk(n="++++" + encode_number(MODULUS)), "malformed", id="modulus-base64"),
-    pytest.param(make_jwk(n="A" * 2049), "malformed", id="modulus-too-long-to-decode"),
+    pytest.param(make_jwk(n="A" * 2052), "malformed", id="modulus-too-long-to-decode"),
     pytest.param(make_jwk(n="A" * 1_000_000), "malformed", id="modulus-of-a-megabyte"),
     pytest.param(make_jwk(n="A" * 2048), "modulus", id="modulus-zero"),
     pytest.param(make_jwk(bits=2047), "modulus", id="2047-bits"),
@@ -376,6 +377,20 @@ def test_hash_of_a_key_id_is_short_and_takes_any_text():
     hashes = {hash_kid(kid) for kid in ("a", "b", "", "\ud800", "\r\n", "k" * 512)}
     assert len(hashes) == 6
     assert all(len(digest) == 8 and int(digest, 16) >= 0 for digest in hashes)
+
+
+def test_description_is_json_without_the_key_itself(local_issuer):
+    described = describe_key(local_issuer.verifying_key)
+    assert described["kid"] == local_issuer.kid
+    assert described["kid_sha256"] == hash_kid(local_issuer.kid)
+    assert described["thumbprint"] == local_issuer.verifying_key.thumbprint
+    assert described["bits"] == 2048
+    assert local_issuer.jwk["n"] not in json.dumps(described)
+
+
+def test_description_of_a_key_from_pem_has_no_key_id(local_issuer):
+    described = describe_key(load_public_key(local_issuer.public_pem))
+    assert (described["kid"], described["kid_sha256"]) == (None, None)
 
 
 # A public key of JWT_KEY.

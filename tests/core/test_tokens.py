@@ -287,6 +287,16 @@ def test_key_id_is_not_looked_at_where_none_is_required(kid, make_token, outcome
     assert outcome(token, kid_required=False) == ACCEPTED
 
 
+@pytest.mark.parametrize("is_required", [True, False], ids=["required-first", "required-last"])
+def test_header_is_judged_by_the_policy_at_hand(is_required, make_token, outcome):
+    token = make_token(header={"kid": ABSENT, "order": is_required})
+    codes = {
+        required: outcome(token, kid_required=required)
+        for required in (is_required, not is_required)
+    }
+    assert codes == {True: "token_malformed", False: ACCEPTED}
+
+
 @pytest.mark.parametrize(
     "members",
     [

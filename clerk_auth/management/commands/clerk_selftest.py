@@ -52,7 +52,10 @@ class Command(BaseCommand):
             try:
                 report = selftest.run(config, offline=options["offline"])
             except Exception as error:
-                self._stop(options, f"{type(error).__name__}: {error}")
+                if options["traceback"]:
+                    raise
+                # Only its type: a message may quote a setting, and settings hold passwords.
+                self._stop(options, f"{type(error).__name__}; --traceback shows all of it.")
             if report.passed or time.monotonic() + _RETRY_SECONDS > deadline:
                 break
             time.sleep(_RETRY_SECONDS)
