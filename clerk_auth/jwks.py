@@ -57,9 +57,9 @@ WAITERS = {KEY_ID: 2, SIGNATURE: 1}
 WAIT_SECONDS = {LOOK: 3.0, KEY_ID: 1.5, SIGNATURE: 1.5}
 # How long a process answers from memory after a look that found nothing.
 QUIET_SECONDS = 1.0
-# The lease outlives the fetch by this much; a fetch that ends within the last second of it
+# The lease outlives the fetch by this much; a fetch that ends within the last half second of it
 # publishes nothing, since the lock may be somebody else's by then.
-LEASE_MARGIN_SECONDS, FENCE_SECONDS = 2, 1
+LEASE_MARGIN_SECONDS, FENCE_SECONDS = 1, 0.5
 # A flight that takes longer hangs in a call without a time-out; the process goes on without it.
 HUNG_SECONDS = 15
 POLL_SECONDS, MAX_POLL_SECONDS = 0.025, 0.2

@@ -355,11 +355,6 @@ def test_backend_that_cannot_be_imported_is_left_to_django(secure):
             id="field-missing",
         ),
         pytest.param(
-            {"USER_RESOLVER": "clerk_auth.users.database_user", "USER_ID_FIELD": "logentry"},
-            ["E007"],
-            id="field-of-another-model",
-        ),
-        pytest.param(
             {"USER_RESOLVER": "clerk_auth.users.database_user", "USER_ID_FIELD": "id"},
             [],
             id="unique-field",

@@ -37,7 +37,12 @@ PAGES = [
     *sorted(DOCS.glob("*.md")),
 ]
 SOURCES = sorted((ROOT / "clerk_auth").rglob("*.py"))
-COMMANDS = {"clerk_selftest": "clerk_auth", "clerk_token": "clerk_auth", "demo": "project"}
+COMMANDS = {
+    "clerk_keys": "clerk_auth",
+    "clerk_selftest": "clerk_auth",
+    "clerk_token": "clerk_auth",
+    "demo": "project",
+}
 OPTIONS_OF_OTHERS = {"--deploy", "--fail-level", "--help", "--preload", "--tag", "--workers"}
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -408,3 +413,11 @@ class TestQuickstart:
 
     def test_tests_pass(self, run_in_project):
         assert "Ran 2 tests" in run_in_project("manage.py", "test")
+
+
+def test_operations_name_every_fault_test_and_no_other():
+    page = (ROOT / "docs" / "operations.md").read_text()
+    faults = "\n".join(path.read_text() for path in (ROOT / "tests" / "faults").glob("test_*.py"))
+    assert set(re.findall(r"`(test_\w+)`", page)) == set(
+        re.findall(r"^def (test_\w+)", faults, re.M)
+    )

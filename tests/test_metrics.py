@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
 
 import pytest
+from django.conf import settings
 
 from clerk_auth import metrics
 from clerk_auth.core.errors import CODES
@@ -74,6 +76,19 @@ def told() -> Iterator[list[tuple]]:
 
 def test_every_series_is_there_from_the_start_at_zero():
     assert metrics.totals() == dict.fromkeys(SERIES, 0)
+
+
+@pytest.mark.integration
+def test_every_series_is_there_as_soon_as_the_module_is():
+    program = "from clerk_auth import metrics; print(len(metrics.totals()))"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=settings.BASE_DIR,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout == f"{len(SERIES)}\n", done.stderr
 
 
 def test_one_event_changes_its_series_alone():
@@ -188,6 +203,11 @@ def test_forked_child_goes_on_counting(passes_in_child):
     assert metrics.totals()[metrics.HITS, ""] == 1
 
 
+def test_forked_child_reads_while_a_thread_of_the_parent_was_reading(passes_in_child):
+    with metrics._reading[0]:  # as another thread may hold it
+        assert passes_in_child(lambda: set(metrics.totals()) == SERIES)
+
+
 # Sinks
 
 
@@ -229,6 +249,13 @@ def test_failing_sink_changes_nothing_and_is_reported_once(told, caplog):
         "NoSinkAtAll",
     }
     assert "no statsd" not in caplog.text
+
+
+def test_failing_sink_is_reported_again_once_it_is_connected_again(caplog):
+    for times in (1, 2):
+        metrics.connect([path(FailingSink)])
+        metrics.increment(metrics.HITS)
+        assert len(caplog.records) == times
 
 
 def test_connecting_again_replaces_the_sinks(told):

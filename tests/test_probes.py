@@ -73,6 +73,19 @@ def test_every_kind_has_its_name():
     assert len({bad.title for bad in BAD_TOKENS.values()}) == len(NAMES)
 
 
+def test_kinds_that_need_no_private_key_are_those_of_the_header_and_the_signature():
+    assert {name for name, bad in BAD_TOKENS.items() if not bad.by_claims} == {
+        "forged",
+        "tampered",
+        "embedded-key",
+        "alg-none-unsigned",
+        "alg-none",
+        "hs256",
+        "unknown-kid",
+        "malformed",
+    }
+
+
 def test_every_refusal_of_a_token_has_a_kind():
     assert {bad.code for bad in BAD_TOKENS.values()} == {
         error.code for error in REJECTIONS if error.code != "user_inactive"

@@ -438,6 +438,10 @@ def test_dotted_path_is_taken_as_it_is(path):
     assert readers.read_dotted_paths([path]) == (path,)
 
 
+def test_dotted_paths_may_be_none_at_all():
+    assert readers.read_dotted_paths([]) == ()
+
+
 @pytest.mark.parametrize(
     "path", ["resolve", "a..b", ".a.b", "a.b.", "a-b.c", "a.b()", "a:b", "1.a"]
 )
