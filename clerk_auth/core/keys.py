@@ -93,6 +93,12 @@ class VerifyingKey:
             RSAPublicNumbers(exponent, modulus).public_key(),
         )
 
+    def __str__(self) -> str:
+        """Name the key for a terminal, which nothing in a key id can steer."""
+        kid = self.kid.encode("unicode_escape").decode("ascii")
+        name = f"kid {kid}" if kid else "no kid (JWT_KEY)"
+        return f"{name}  RSA {self.bits}  sig RS256  thumbprint {self.thumbprint}"
+
     def verifies(self, signing_input: bytes, signature: bytes) -> bool:
         """Tell whether ``signature`` is RSASSA-PKCS1-v1_5 with SHA-256 over ``signing_input``."""
         return _RS256.verify(signing_input, self._public_key, signature)

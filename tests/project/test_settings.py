@@ -58,7 +58,7 @@ def test_defaults_are_those_of_production():
         "ALLOWED_HOSTS": ["localhost", "127.0.0.1", "[::1]"],
         "SECURE_SSL_REDIRECT": True,
         "SECURE_HSTS_SECONDS": 31_536_000,
-        "CLERK_AUTH": {},
+        "CLERK_AUTH": None,
     }
 
 

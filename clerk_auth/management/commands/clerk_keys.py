@@ -71,8 +71,7 @@ class Command(BaseCommand):
         if status.is_cache_avoided:
             self.stdout.write(self.style.ERROR("cache    cannot be used: see the log"))
         for key in status.keys:
-            kid = f"kid {key.kid}" if key.kid else "no kid (JWT_KEY)"
-            self.stdout.write(f"key      {kid}  RSA {key.bits}  thumbprint {key.thumbprint}")
+            self.stdout.write(f"key      {key}")
         if not status.keys:
             self.stdout.write("key      none: run clerk_keys refresh, or clerk_selftest to see why")
 

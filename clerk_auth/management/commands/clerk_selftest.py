@@ -96,12 +96,8 @@ class Command(BaseCommand):
     def _print_keys(self, report: Report) -> None:
         if report.keys:
             self.stdout.write(self.style.MIGRATE_HEADING("keys in use"))
-        for key in report.as_dict()["keys"]:
-            kid = f"kid {key['kid']}" if key["kid"] else "no kid (JWT_KEY)"
-            self.stdout.write(
-                f"  {kid}  {key['kty']} {key['bits']}  {key['use']} {key['alg']}"
-                f"  thumbprint {key['thumbprint']}"
-            )
+        for key in report.keys:
+            self.stdout.write(f"  {key}")
 
     def _print_summary(self, report: Report) -> None:
         counts = {
