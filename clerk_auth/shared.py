@@ -93,6 +93,8 @@ class SharedKeys:
         self._avoid_seconds = 0.0
         self._avoid_until = float("-inf")
         self._hung: Event | None = None
+        self._lock: object = ""
+        self._lock_seen_at = float("inf")
         self._refused = ""
         self._is_unreadable = False
 
@@ -133,7 +135,20 @@ class SharedKeys:
         """Take the fleet's lock: what releases it, ``""`` without a cache, ``None`` if held."""
         nonce = secrets.token_hex(16)
         added = self._add("lock", nonce, lease_seconds)
+        if added is False and self._outlives(lease_seconds):
+            self._call("set", "lock", nonce, lease_seconds)
+            return nonce
         return "" if added is None else nonce if added else None
+
+    def _outlives(self, lease_seconds: int) -> bool:
+        """Tell whether the lock that is in our way stands for longer than anybody may hold it.
+
+        It is not one of ours then, or the clock of the cache was set back.
+        """
+        lock, now = self._call("get", "lock"), self._clock.monotonic()
+        if lock != self._lock:
+            self._lock, self._lock_seen_at = lock, now
+        return now - self._lock_seen_at > lease_seconds
 
     def release(self, lock: str) -> None:
         """Give the lock back, unless it has become somebody else's."""
@@ -156,10 +171,12 @@ class SharedKeys:
         """Return the failure that the fleet is backing off from."""
         try:
             reason, count, until = json.loads(self._call("get", "failure"))
-            latest = self._clock.now() + 1.2 * MAX_BACKOFF_SECONDS
-            return Failure(str(reason), min(int(count), 16), min(float(until), latest))
+            failure = Failure(str(reason), min(int(count), 16), float(until))
         except (TypeError, ValueError, OverflowError, RecursionError):
             return None
+        # None of ours ends later. One that is cut short at each reading would never end.
+        latest = self._clock.now() + 1.2 * MAX_BACKOFF_SECONDS + MAX_CLOCK_SKEW_SECONDS
+        return failure if failure.until <= latest else None
 
     def store_failure(self, failure: Failure | None) -> None:
         """Tell the fleet that a fetch failed; ``None``: that one succeeded."""
@@ -213,9 +230,9 @@ class SharedKeys:
         # Backends raise what they like, up to UnicodeDecodeError for foreign bytes.
         except Exception as error:
             is_quick = self._clock.monotonic() - started_at < SLOW_SECONDS
-            if is_quick and (method, name) == ("get", "document"):
+            if is_quick and method == "get":
                 # Bytes that nobody can decode, if the next call succeeds: a fetch replaces them.
-                self._is_unreadable = True
+                self._is_unreadable = self._is_unreadable or name == "document"
             else:
                 self._open_breaker(type(error).__name__)
             return None

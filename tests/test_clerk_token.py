@@ -74,6 +74,7 @@ def test_token_is_accepted_as_it_is_printed():
     assert claims.expires_at - claims.issued_at == 60
     assert claims.organization is None
     assert claims.features == claims.plans == ()
+    assert not {"o", "fea", "pla"} & set(claims.payload)
 
 
 @pytest.mark.usefixtures("developing")
@@ -125,7 +126,9 @@ def test_feature_that_has_permissions_is_named_once():
 
 @pytest.mark.usefixtures("developing")
 def test_organization_may_stand_alone():
-    organization = verify("--org", "org_acme").organization
+    claims = verify("--org", "org_acme")
+    assert claims.payload["o"] == {"id": "org_acme"}
+    organization = claims.organization
     assert (organization.id, organization.slug, organization.role) == ("org_acme", None, None)
     assert organization.permissions == ()
 

@@ -195,6 +195,10 @@ def test_huge_body_is_not_read_to_its_end(server, status):
 # Size
 
 
+def test_body_of_a_quarter_of_a_megabyte_is_the_limit():
+    assert MAX_BODY_BYTES == 262_144
+
+
 @pytest.mark.parametrize(
     ("size", "reason"),
     [(MAX_BODY_BYTES - 1, None), (MAX_BODY_BYTES, None), (MAX_BODY_BYTES + 1, "too_large")],
@@ -463,7 +467,9 @@ def test_answer_after_a_slow_name_lookup_is_a_timeout(server, monkeypatch):
         return look_up(*args, **kwargs)
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up_slowly)
-    assert failure(server.jwks_url).reason == "timeout"
+    for script in (answer(b"{}"), hang(5)):
+        server.script = script
+        assert failure(server.jwks_url).reason == "timeout"
 
 
 # Proxies and credentials

@@ -238,11 +238,21 @@ def test_foreign_failure_is_none(shared, fleet, text):
     assert shared.load_failure() is None
 
 
-def test_foreign_failure_cannot_stop_fetching_for_long(shared, fleet):
-    fleet.cache.set(f"{shared._prefix}:failure", json.dumps(["x", 10**9, 10**18]), 100)
+@pytest.mark.parametrize(("ahead", "believed"), [(131, True), (132, True), (133, False)])
+def test_failure_that_none_of_ours_could_be_is_not_believed(shared, fleet, ahead, believed):
+    fleet.cache.set(f"{shared._prefix}:failure", json.dumps(["x", 10**9, NOW + ahead]), 100)
     failure = shared.load_failure()
-    assert failure.until <= NOW + 72
-    assert failure.count <= 16
+    assert (failure is not None) is believed
+    assert failure is None or failure.count <= 16
+
+
+def test_lock_that_outlives_its_lease_is_taken_over(shared, fleet, clock):
+    fleet.cache.set(f"{shared._prefix}:lock", "somebody's", 10**9)
+    assert shared.acquire(lease_seconds=6) is None
+    clock.time += 6
+    assert shared.acquire(lease_seconds=6) is None
+    clock.time += 1
+    assert shared.acquire(lease_seconds=6)
 
 
 def test_local_memory_cache_will_do_for_one_process(local_issuer):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import subprocess
 import sys
@@ -320,10 +319,13 @@ def test_row_found_by_the_dedicated_field_may_have_a_password(claims_of):
 @pytest.mark.integration
 @pytest.mark.usefixtures("dedicated")
 def test_local_user_of_that_name_is_never_taken_for_the_caller(claims_of):
-    """Whoever signs up locally under a Clerk id gets no account of somebody else's, nor a 500."""
+    """Whoever signs up locally under a Clerk id neither becomes its owner nor locks them out."""
     squatter = User.objects.create_user("user_alice", password="of the attacker")
-    with contextlib.suppress(UserInactive):
-        assert database_user(claims_of("user_alice")) != squatter
+    user = database_user(claims_of("user_alice"))
+    assert user != squatter
+    assert user.last_name == "user_alice"
+    assert not user.has_usable_password()
+    assert database_user(claims_of("user_alice")) == user
     squatter.refresh_from_db()
     assert squatter.last_name == ""
 

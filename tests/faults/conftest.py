@@ -231,10 +231,6 @@ class BreakableRedis:
     def resume(self) -> None:
         os.kill(self._process.pid, signal.SIGCONT)
 
-    def stop(self) -> None:
-        self._process.kill()
-        self._process.wait()
-
 
 @pytest.fixture(scope="session", autouse=True)
 def _measure_delays() -> None:
@@ -270,4 +266,4 @@ def own_redis(monkeypatch) -> Iterator[BreakableRedis]:
     with redis_server() as server:
         own = BreakableRedis(server)
         yield own
-        own.stop()
+        own.kill()

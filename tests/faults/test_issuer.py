@@ -241,13 +241,12 @@ def test_stale_process_serves_on_while_refreshing_fails_and_a_new_one_takes_the_
 # Waits and days
 
 
-@pytest.mark.parametrize("name", ["headers-dripped", "never-answers"])
 def test_cold_request_waits_three_seconds_for_a_slow_issuer_and_no_thread_outlives_the_fetch(
-    name, configured
+    configured,
 ):
     """On the defaults: a fetch may take 4 seconds, a request waits 3."""
     verifier, token = get_verifier(), configured.signer.token(azp=PARTY)
-    with FAULTS[name].apply(configured):
+    with FAULTS["never-answers"].apply(configured):
         answer = expect(ask(verifier, token), UNAVAILABLE, wait=COLD_WAIT)
         settle()
         assert answer.seconds > COLD_WAIT - 0.1
