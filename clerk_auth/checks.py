@@ -265,7 +265,8 @@ def _unpickles(backends: Sequence[str], options: dict[str, Any]) -> bool:
 def _has_timeouts(alias: str, options: dict[str, Any]) -> bool:
     location: Any = settings.CACHES[alias].get("LOCATION", "")
     locations = [location] if isinstance(location, str) else list(location)
-    found = {name.lower() for name in (*options, *options.get("CONNECTION_POOL_KWARGS", {}))}
+    options = {**options, **options.get("CONNECTION_POOL_KWARGS", {})}
+    found = {name.lower() for name, value in options.items() if value is not None}
     for url in locations[:1]:
         found |= parse_qs(urlsplit(str(url)).query).keys()
     return {"socket_timeout", "socket_connect_timeout"} <= found

@@ -58,9 +58,11 @@ def healthy(local_issuer) -> Iterator[Report]:
         "AUTHORIZED_PARTIES": [PARTY],
         "AUDIENCE": "api",
     }
-    with override_settings(CLERK_AUTH=values):
-        yield run()
-    server.stop()
+    try:
+        with override_settings(CLERK_AUTH=values):
+            yield run()
+    finally:
+        server.stop()
 
 
 @pytest.mark.integration

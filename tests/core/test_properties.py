@@ -6,6 +6,7 @@ import json
 import string
 from typing import Any
 
+import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -17,6 +18,8 @@ from clerk_auth.dev import ABSENT
 from tests.conftest import ISSUER, NOW, PARTY
 from tests.core.conftest import ACCEPTED, POLICY, make_jwk, verify
 from tests.core.test_claims import read_everything
+
+pytestmark = pytest.mark.integration
 
 # The same examples in each run, few of them: a search belongs to whoever changes a parser.
 few = settings(max_examples=25, deadline=None, derandomize=True, database=None)

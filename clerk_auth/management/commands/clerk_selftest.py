@@ -56,7 +56,7 @@ class Command(BaseCommand):
                     raise
                 # Only its type: a message may quote a setting, and settings hold passwords.
                 self._stop(options, f"{type(error).__name__}; --traceback shows all of it.")
-            if report.passed or time.monotonic() + _RETRY_SECONDS > deadline:
+            if report.passed or not time.monotonic() + _RETRY_SECONDS < deadline:
                 break
             time.sleep(_RETRY_SECONDS)
         if options["json"]:
