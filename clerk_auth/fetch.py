@@ -2,8 +2,9 @@
 
 The deadline is total, from connecting to the last byte. The HTTP library's own time-outs bound
 each read and not the whole, so a watchdog shuts the connection down when the time is up, whatever
-state it is in; the thread that fetches never outlives it. An answer that comes after it is a
-failure: a connection that was cut can look like an empty 200.
+state it is in. No peer can hold the thread that fetches for longer; a name server can, since
+nothing ends a look-up, and a flight that hangs in one is left behind. An answer that comes after
+the deadline is a failure: a connection that was cut can look like an empty 200.
 """
 
 from __future__ import annotations

@@ -41,6 +41,7 @@ from project import children
 from project.environment import read_caches
 from project.redis_server import RedisServer, redis_server
 from tests.conftest import PARTY
+from tests.faults.processes import Nursery, run_nursery
 from tests.issuer_server import IssuerServer
 
 # What a request takes that waits for nothing: half of the shortest wait that a slow fault here
@@ -267,3 +268,10 @@ def own_redis(monkeypatch) -> Iterator[BreakableRedis]:
         own = BreakableRedis(server)
         yield own
         own.kill()
+
+
+@pytest.fixture(scope="module")
+def nursery(redis: RedisServer) -> Iterator[Nursery]:
+    """One warmed process that forks the others; started once per module."""
+    with run_nursery(redis.url) as nursery:
+        yield nursery

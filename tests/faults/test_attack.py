@@ -13,7 +13,6 @@ import redis as redis_py
 from tests.faults.processes import (
     Answers,
     attack,
-    run_nursery,
     tell,
     verify,
     verify_steadily,
@@ -32,12 +31,6 @@ REFUSALS = {
     RANDOM_KID: {"key_not_found", "keys_busy"},
     RIGHT_KID: {"signature_invalid"},
 }
-
-
-@pytest.fixture(scope="module")
-def nursery(redis):
-    with run_nursery(redis.url) as nursery:
-        yield nursery
 
 
 @pytest.fixture

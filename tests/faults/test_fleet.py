@@ -19,7 +19,6 @@ from tests.faults import processes
 from tests.faults.processes import (
     PATIENCE_SECONDS,
     load_generation,
-    run_nursery,
     tell,
     verify,
     verify_at,
@@ -37,12 +36,6 @@ FORCED_WAIT_SECONDS = 1.5
 RECOVERY_SECONDS = 6.0
 # What an event loop takes that waits for nobody, with 500 threads beside it.
 PING_SECONDS = 0.25
-
-
-@pytest.fixture(scope="module")
-def nursery(redis):
-    with run_nursery(redis.url) as nursery:
-        yield nursery
 
 
 @pytest.fixture
