@@ -356,7 +356,7 @@ class CachedKeySource:
     def _note_success(self, snapshot: Snapshot) -> None:
         key_set = snapshot.key_set
         for reason, count in key_set.skipped.items():
-            metrics.increment(metrics.KEYS_SKIPPED, reason, count)
+            metrics.increment(metrics.KEYS_SKIPPED, reason, by=count)
             log(logging.WARNING, "keys_skipped", reason=reason, count=count)
         self._install(snapshot)
         signals.send(

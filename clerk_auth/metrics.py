@@ -10,7 +10,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from itertools import count
+from itertools import count, product
 from typing import Protocol
 
 from django.utils.module_loading import import_string
@@ -28,22 +28,30 @@ FETCH_ERRORS = "jwks_fetch_errors"
 STALE_USES = "jwks_stale_uses"
 KEYS_SKIPPED = "jwks_keys_skipped"
 DOCUMENTS_REFUSED = "jwks_documents_refused"
+RESPONSES = "clerk_auth_responses"
 FETCHED_AT = "jwks_fetched_timestamp_seconds"
 EXPIRES_AT = "jwks_expiry_timestamp_seconds"
 
 # Why a shared document is not used.
 DOCUMENT_REFUSALS = ("unreadable", "malformed", "signature", "dated_ahead", "too_old")
 
-# Counter: its label and every value the label may have.
-COUNTERS: Mapping[str, tuple[str, tuple[str, ...]] | None] = {
-    VERIFIED: None,
-    REFUSED: ("code", CODES),
-    HITS: None,
-    MISSES: None,
-    FETCH_ERRORS: ("reason", FAILURE_REASONS),
-    STALE_USES: None,
-    KEYS_SKIPPED: ("reason", SKIP_REASONS),
-    DOCUMENTS_REFUSED: ("reason", DOCUMENT_REFUSALS),
+# Whether the verdict decided about the request, or was only noted.
+ENFORCE, OBSERVE = MODES = ("enforce", "observe")
+# Classes of HTTP status, and those of the alarms. A 503 that an anonymous caller can cause is
+# apart: it must page nobody.
+STATUSES = ("2xx", "3xx", "401", "403", "4xx", "503", "keys_busy", "5xx")
+
+# Counter: its labels, each with every value that it may have.
+COUNTERS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    VERIFIED: {"mode": MODES},
+    REFUSED: {"code": CODES, "mode": MODES},
+    HITS: {},
+    MISSES: {},
+    FETCH_ERRORS: {"reason": FAILURE_REASONS},
+    STALE_USES: {},
+    KEYS_SKIPPED: {"reason": SKIP_REASONS},
+    DOCUMENTS_REFUSED: {"reason": DOCUMENT_REFUSALS},
+    RESPONSES: {"status": STATUSES},
 }
 GAUGES = (FETCHED_AT, EXPIRES_AT)
 
@@ -52,7 +60,7 @@ class Sink(Protocol):
     """Where numbers go; an error in a sink is logged once and never reaches a request."""
 
     def increment(self, name: str, by: int, labels: Mapping[str, str]) -> None:
-        """Add ``by`` to the counter ``name``; labels are empty or one of :data:`COUNTERS`."""
+        """Add ``by`` to the counter ``name``; ``labels`` are those of :data:`COUNTERS`."""
 
     def set(self, name: str, value: float) -> None:
         """Set the gauge ``name``, Unix seconds."""
@@ -76,7 +84,9 @@ class _Total:
         return self.step() - self._reads + 1
 
 
-_totals: dict[tuple[str, str], _Total] = {}
+# By name and label values.
+Series = tuple[str, ...]
+_totals: dict[Series, _Total] = {}
 # In a list, so that a forked child can replace it: another thread may have held it.
 _reading = [threading.Lock()]
 if hasattr(os, "register_at_fork"):
@@ -86,17 +96,16 @@ _sinks: tuple[Sink, ...] = ()
 _failed_sinks: set[int] = set()
 
 
-def increment(name: str, label: str = "", by: int = 1) -> None:
-    """Count events; ``label`` is the value of the counter's label, where it has one."""
-    step = _totals[name, label].step
+def increment(name: str, *labels: str, by: int = 1) -> None:
+    """Count events; ``labels`` are the values of the counter's labels, in their order."""
+    step = _totals[(name, *labels)].step
     step()
     if by > 1:
         for _ in range(by - 1):
             step()
     if _sinks:
-        series = COUNTERS[name]
-        labels = {series[0]: label} if series else {}
-        _tell(lambda sink: sink.increment(name, by, labels))
+        named = dict(zip(COUNTERS[name], labels, strict=True))
+        _tell(lambda sink: sink.increment(name, by, named))
 
 
 def set_gauge(name: str, value: float) -> None:
@@ -105,18 +114,18 @@ def set_gauge(name: str, value: float) -> None:
     _tell(lambda sink: sink.set(name, value))
 
 
-def totals() -> dict[tuple[str, str], float]:
-    """Return counters and gauges of this process by name and label value; all are present."""
+def totals() -> dict[Series, float]:
+    """Return counters and gauges of this process by name and label values; all are present."""
     with _reading[0]:
         counters = {series: total.read() for series, total in _totals.items()}
-    return {**counters, **{(name, ""): value for name, value in _gauges.items()}}
+    return {**counters, **{(name,): value for name, value in _gauges.items()}}
 
 
 def reset() -> None:
     """Set every series to 0, as at start-up."""
-    for name, series in COUNTERS.items():
-        for label in series[1] if series else ("",):
-            _totals[name, label] = _Total()
+    for name, labels in COUNTERS.items():
+        for values in product(*labels.values()):
+            _totals[(name, *values)] = _Total()
     _gauges.update(dict.fromkeys(GAUGES, 0.0))
 
 

@@ -70,7 +70,7 @@ class Verifier:
         except ClerkAuthError as error:
             self.note_refusal(error)
             raise
-        metrics.increment(metrics.VERIFIED)
+        metrics.increment(metrics.VERIFIED, metrics.ENFORCE)
         if logger.isEnabledFor(logging.INFO):
             logger.info("JWT signature verified for user %s", claims.user_id)
         signals.send(signals.token_verified, Verifier, claims=claims)
@@ -123,7 +123,7 @@ class Verifier:
 
     def note_refusal(self, error: ClerkAuthError) -> None:
         """Count, log and signal a refusal, whoever found it."""
-        metrics.increment(metrics.REFUSED, error.code)
+        metrics.increment(metrics.REFUSED, error.code, metrics.ENFORCE)
         claim = error.claim if isinstance(error, TokenRejected) else None
         log(logging.INFO, "token_rejected", code=error.code, claim=claim, reason=error.reason)
         signals.send(signals.token_rejected, Verifier, error=error)

@@ -221,7 +221,7 @@ def test_code_of_every_refusal_is_known():
 
 def test_refusal_of_a_header_is_counted_and_logged(configured, caplog):
     call(WhoAmI, "Bearer a b")
-    assert metrics.totals()["jwt_verifications_failure", "token_malformed"] == 1
+    assert metrics.totals()["jwt_verifications_failure", "token_malformed", "enforce"] == 1
     assert "token_rejected code=token_malformed" in caplog.text
 
 
@@ -270,7 +270,7 @@ def test_inactive_user_is_401_and_counted(configured, settings, token):
     response = call(WhoAmI, "Bearer " + token)
     assert response.status_code == 401
     assert response.data["code"] == "user_inactive"
-    assert metrics.totals()["jwt_verifications_failure", "user_inactive"] == 1
+    assert metrics.totals()["jwt_verifications_failure", "user_inactive", "enforce"] == 1
 
 
 def test_defect_in_a_resolver_is_no_verdict(configured, settings, token):

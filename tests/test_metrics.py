@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from itertools import product
 
 import pytest
 from django.conf import settings
@@ -17,20 +18,25 @@ from clerk_auth.fetch import FAILURE_REASONS
 from clerk_auth.verifier import get_verifier
 from tests.conftest import PARTY
 
+MODES = ["enforce", "observe"]
 COUNTERS = {
-    "jwt_verifications_success": ("", [""]),
-    "jwt_verifications_failure": ("code", CODES),
-    "jwks_cache_hits": ("", [""]),
-    "jwks_cache_misses": ("", [""]),
-    "jwks_fetch_errors": ("reason", FAILURE_REASONS),
-    "jwks_stale_uses": ("", [""]),
-    "jwks_keys_skipped": ("reason", SKIP_REASONS),
-    "jwks_documents_refused": ("reason", metrics.DOCUMENT_REFUSALS),
+    "jwt_verifications_success": {"mode": MODES},
+    "jwt_verifications_failure": {"code": CODES, "mode": MODES},
+    "jwks_cache_hits": {},
+    "jwks_cache_misses": {},
+    "jwks_fetch_errors": {"reason": FAILURE_REASONS},
+    "jwks_stale_uses": {},
+    "jwks_keys_skipped": {"reason": SKIP_REASONS},
+    "jwks_documents_refused": {"reason": metrics.DOCUMENT_REFUSALS},
+    "clerk_auth_responses": {
+        "status": ["2xx", "3xx", "401", "403", "4xx", "503", "keys_busy", "5xx"]
+    },
 }
 GAUGES = ["jwks_fetched_timestamp_seconds", "jwks_expiry_timestamp_seconds"]
-SERIES = {(name, label) for name, (_, labels) in COUNTERS.items() for label in labels} | {
-    (name, "") for name in GAUGES
-}
+SERIES = {
+    (name, *values) for name, labels in COUNTERS.items() for values in product(*labels.values())
+} | {(name,) for name in GAUGES}
+EXPIRED = (metrics.REFUSED, "token_expired", "enforce")
 
 
 class RecordingSink:
@@ -92,46 +98,48 @@ def test_every_series_is_there_as_soon_as_the_module_is():
 
 
 def test_one_event_changes_its_series_alone():
-    for name, label in SERIES:
+    for series in SERIES:
         metrics.reset()
-        if name in GAUGES:
-            metrics.set_gauge(name, 1)
+        if series[0] in GAUGES:
+            metrics.set_gauge(series[0], 1)
         else:
-            metrics.increment(name, label)
-        assert metrics.totals() == {**dict.fromkeys(SERIES, 0), (name, label): 1}
+            metrics.increment(*series)
+        assert metrics.totals() == {**dict.fromkeys(SERIES, 0), series: 1}
 
 
 @pytest.mark.parametrize("by", [1, 2, 3])
 def test_several_events_are_counted_at_once(by):
-    metrics.increment(metrics.KEYS_SKIPPED, "private", by)
+    metrics.increment(metrics.KEYS_SKIPPED, "private", by=by)
     assert metrics.totals() == {**dict.fromkeys(SERIES, 0), (metrics.KEYS_SKIPPED, "private"): by}
 
 
 def test_gauge_is_what_it_was_set_to_last():
     for value in (1_800_000_000.5, 1_700_000_000.5):
         metrics.set_gauge(metrics.FETCHED_AT, value)
-    assert metrics.totals()[metrics.FETCHED_AT, ""] == 1_700_000_000.5
+    assert metrics.totals()[metrics.FETCHED_AT,] == 1_700_000_000.5
 
 
 def test_reading_changes_nothing():
     metrics.increment(metrics.HITS)
     for _ in range(3):
-        assert metrics.totals()[metrics.HITS, ""] == 1
+        assert metrics.totals()[metrics.HITS,] == 1
 
 
 @pytest.mark.parametrize(
-    ("name", "label"),
+    "series",
     [
-        ("jwt_verifications_failure", "user_1"),
-        ("jwt_verifications_failure", ""),
+        ("jwt_verifications_failure", "user_1", "enforce"),
+        ("jwt_verifications_failure", "token_expired", "user_1"),
+        ("jwt_verifications_failure", "token_expired"),
+        ("jwt_verifications_failure",),
         ("jwks_fetch_errors", "token_expired"),
         ("jwks_cache_hits", "ins_1"),
-        ("of_somebody_else", ""),
+        ("of_somebody_else",),
     ],
 )
-def test_label_that_is_not_on_the_list_is_never_made(name, label):
+def test_label_that_is_not_on_the_list_is_never_made(series):
     with pytest.raises(KeyError):
-        metrics.increment(name, label)
+        metrics.increment(*series)
     assert set(metrics.totals()) == SERIES
 
 
@@ -166,14 +174,14 @@ def run_together(*works: Callable[[], object]) -> None:
 def count_a_thousand() -> None:
     for _ in range(1000):
         metrics.increment(metrics.HITS)
-        metrics.increment(metrics.REFUSED, "token_expired")
+        metrics.increment(*EXPIRED)
 
 
 def test_no_thread_loses_a_count(switching_often):
     run_together(*[count_a_thousand] * 8)
     totals = metrics.totals()
-    assert totals[metrics.HITS, ""] == 8000
-    assert totals[metrics.REFUSED, "token_expired"] == 8000
+    assert totals[metrics.HITS,] == 8000
+    assert totals[EXPIRED] == 8000
 
 
 def test_threads_that_read_change_no_count_and_see_no_event_that_was_none(switching_often):
@@ -187,8 +195,8 @@ def test_threads_that_read_change_no_count_and_see_no_event_that_was_none(switch
     assert set(seen) == {0}
     assert metrics.totals() == {
         **dict.fromkeys(SERIES, 0),
-        (metrics.HITS, ""): 2000,
-        (metrics.REFUSED, "token_expired"): 2000,
+        (metrics.HITS,): 2000,
+        EXPIRED: 2000,
     }
 
 
@@ -197,10 +205,10 @@ def test_forked_child_goes_on_counting(passes_in_child):
 
     def counts() -> bool:
         metrics.increment(metrics.HITS)
-        return metrics.totals()[metrics.HITS, ""] == 2
+        return metrics.totals()[metrics.HITS,] == 2
 
     assert passes_in_child(counts)
-    assert metrics.totals()[metrics.HITS, ""] == 1
+    assert metrics.totals()[metrics.HITS,] == 1
 
 
 def test_forked_child_reads_while_a_thread_of_the_parent_was_reading(passes_in_child):
@@ -213,24 +221,24 @@ def test_forked_child_reads_while_a_thread_of_the_parent_was_reading(passes_in_c
 
 def test_sinks_are_told_of_every_change(told):
     metrics.connect([path(RecordingSink)])
-    metrics.increment(metrics.VERIFIED)
-    metrics.increment(metrics.REFUSED, "token_expired")
-    metrics.increment(metrics.KEYS_SKIPPED, "private", 3)
+    metrics.increment(metrics.VERIFIED, "enforce")
+    metrics.increment(*EXPIRED)
+    metrics.increment(metrics.KEYS_SKIPPED, "private", by=3)
     metrics.set_gauge(metrics.FETCHED_AT, 1_800_000_000.5)
     assert told == [
-        ("jwt_verifications_success", 1, {}),
-        ("jwt_verifications_failure", 1, {"code": "token_expired"}),
+        ("jwt_verifications_success", 1, {"mode": "enforce"}),
+        ("jwt_verifications_failure", 1, {"code": "token_expired", "mode": "enforce"}),
         ("jwks_keys_skipped", 3, {"reason": "private"}),
         ("jwks_fetched_timestamp_seconds", 1_800_000_000.5),
     ]
 
 
 @pytest.mark.parametrize("name", COUNTERS)
-def test_label_has_its_name(name, told):
+def test_labels_have_their_names(name, told):
     metrics.connect([path(RecordingSink)])
-    label_name, labels = COUNTERS[name]
-    metrics.increment(name, labels[0])
-    assert told == [(name, 1, {label_name: labels[0]} if label_name else {})]
+    labels = {label: values[0] for label, values in COUNTERS[name].items()}
+    metrics.increment(name, *labels.values())
+    assert told == [(name, 1, labels)]
 
 
 def test_failing_sink_changes_nothing_and_is_reported_once(told, caplog):
@@ -240,7 +248,7 @@ def test_failing_sink_changes_nothing_and_is_reported_once(told, caplog):
     for _ in range(3):
         metrics.increment(metrics.HITS)
         metrics.set_gauge(metrics.FETCHED_AT, 1)
-    assert metrics.totals()[metrics.HITS, ""] == 3
+    assert metrics.totals()[metrics.HITS,] == 3
     assert len(told) == 6
     assert [record.event for record in caplog.records] == ["metrics_sink_failed"] * 3
     assert {record.sink for record in caplog.records} == {
@@ -271,7 +279,7 @@ def test_connecting_again_replaces_the_sinks(told):
 def test_settings_name_the_sinks(configured, settings, told):
     settings.CLERK_AUTH = {**settings.CLERK_AUTH, "METRICS": [path(RecordingSink)]}
     get_verifier().verify(configured.signer.token(azp=PARTY))
-    assert ("jwt_verifications_success", 1, {}) in told
+    assert ("jwt_verifications_success", 1, {"mode": "enforce"}) in told
     assert {name for name, *_ in told} >= set(GAUGES)
 
 

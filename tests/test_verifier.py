@@ -161,9 +161,9 @@ def test_verdicts_are_counted_by_code(verifier, local_issuer):
         with pytest.raises(TokenRejected):
             verifier.verify(local_issuer.token(now=NOW, **{"azp": PARTY, **claims}))
     totals = metrics.totals()
-    assert totals["jwt_verifications_success", ""] == 1
-    assert totals["jwt_verifications_failure", "token_expired"] == 2
-    assert totals["jwt_verifications_failure", "party_not_allowed"] == 1
+    assert totals["jwt_verifications_success", "enforce"] == 1
+    assert totals["jwt_verifications_failure", "token_expired", "enforce"] == 2
+    assert totals["jwt_verifications_failure", "party_not_allowed", "enforce"] == 1
 
 
 def test_verdicts_are_signalled(verifier, local_issuer, received):

@@ -188,8 +188,8 @@ def settle() -> None:
 def fetch_errors() -> dict[str, int]:
     """Fetches that failed, by reason, as the counters of the test process have them."""
     return {
-        reason: int(count)
-        for (name, reason), count in metrics.totals().items()
+        labels[0]: int(count)
+        for (name, *labels), count in metrics.totals().items()
         if name == metrics.FETCH_ERRORS and count
     }
 

@@ -1,0 +1,1 @@
+"""Optional integrations; each module is importable only where its library is installed."""
