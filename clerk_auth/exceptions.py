@@ -1,11 +1,18 @@
-"""Errors of verification as Django REST framework answers them: ``{"detail", "code"}``."""
+"""Our errors as Django REST framework answers them: 401 and 503 of verification, 403 of step-up."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 from rest_framework import status
-from rest_framework.exceptions import APIException, AuthenticationFailed, ErrorDetail
+from rest_framework.exceptions import (
+    APIException,
+    AuthenticationFailed,
+    ErrorDetail,
+    PermissionDenied,
+)
 
 from clerk_auth.core.errors import ClerkAuthError, KeysUnavailable, TokenRejected
 
@@ -25,6 +32,34 @@ class AuthenticationUnavailable(APIException):
     def __init__(self, error: KeysUnavailable) -> None:
         super().__init__(_body(error), error.code)
         self.wait = math.ceil(error.retry_after)
+
+
+class ReverificationRequired(PermissionDenied):
+    """403: the user must prove again who they are. Clerk's front end reads the body.
+
+    ``reverification`` is a preset, or a mapping with ``level`` and ``afterMinutes`` (Clerk,
+    "Reverification").
+    """
+
+    default_code = "reverification_required"
+
+    def __init__(self, reverification: str | Mapping[str, Any]) -> None:
+        super().__init__()
+        metadata = reverification if isinstance(reverification, str) else dict(reverification)
+        # Set, not passed on: what is passed on comes out as text, numbers too.
+        self.detail: Any = {
+            "clerk_error": {
+                "type": "forbidden",
+                "reason": "reverification-error",
+                "metadata": {"reverification": metadata},
+            }
+        }
+
+    def get_codes(self) -> str:
+        return self.default_code
+
+    def get_full_details(self) -> dict[str, Any]:
+        return {"message": self.detail, "code": self.default_code}
 
 
 def _body(error: ClerkAuthError) -> dict[str, str]:

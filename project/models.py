@@ -11,12 +11,14 @@ class Upload(models.Model):
     """One CSV file that was taken, and whose it is.
 
     ``owner_id`` is the Clerk user id, a claim of the token; the project has no user rows.
+    ``organization_id`` is the organization that was active, empty outside one.
     ``columns`` is a list of ``{"name", "type", "nullable"}``.
     """
 
     # Random, so that an id tells nothing about other people's uploads.
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     owner_id = models.CharField(max_length=255)
+    organization_id = models.CharField(max_length=255, blank=True, default="", db_index=True)
     name = models.CharField(max_length=255)
     columns = models.JSONField()
     row_count = models.PositiveIntegerField()

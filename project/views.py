@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from django.db.models import QuerySet
+from django.db.models import Count, Q, QuerySet, Sum
 from rest_framework import status
-from rest_framework.decorators import api_view
-from rest_framework.generics import ListAPIView, RetrieveAPIView
+from rest_framework.decorators import api_view, permission_classes
+from rest_framework.generics import ListAPIView, RetrieveDestroyAPIView
+from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from clerk_auth.permissions import (
+    HasFeature,
+    HasPermission,
+    HasPlan,
+    HasRole,
+    IsNotImpersonated,
+    IsOrganizationMember,
+    IsOwner,
+    RequiresReverification,
+)
 from project.csv_records import CSVRejected
 from project.csv_table import parse_csv
 from project.models import Upload
@@ -40,21 +51,32 @@ def me(request: Request) -> Response:
     )
 
 
-class OwnUploads:
-    """Another person's upload does not exist for the one who asks: 404, not 403."""
-
-    request: Request
-
-    def get_queryset(self) -> QuerySet[Upload]:
-        return Upload.objects.filter(owner_id=self.request.user.pk)
+READS_FOR_ALL = HasRole("org:admin") | HasPermission("org:uploads:read")
 
 
-class UploadList(OwnUploads, ListAPIView):
+@api_view(["GET"])
+@permission_classes([IsOrganizationMember])
+def organization(request: Request) -> Response:
+    """Show the active organization, and what the caller is in it."""
+    return Response(asdict(request.auth.organization))
+
+
+@api_view(["GET"])
+@permission_classes([IsOrganizationMember & HasPlan("org:pro") & HasFeature("org:usage")])
+def usage(request: Request) -> Response:
+    """Count what the organization has stored; for those who pay for it."""
+    uploads = Upload.objects.filter(organization_id=request.auth.organization.id)
+    return Response(uploads.aggregate(uploads=Count("id"), rows=Sum("row_count", default=0)))
+
+
+class UploadList(ListAPIView):
+    """The caller's own uploads."""
+
     parser_classes = (UploadMultiPartParser, CSVBodyParser)
     serializer_class = UploadSummarySerializer
 
     def get_queryset(self) -> QuerySet[Upload]:
-        return super().get_queryset().defer("text")
+        return Upload.objects.filter(owner_id=self.request.user.pk).defer("text")
 
     def post(self, request: Request) -> Response:
         name, data = read_upload(request)
@@ -64,6 +86,7 @@ class UploadList(OwnUploads, ListAPIView):
             raise UploadRejected(error.code, error.detail, error.line) from error
         upload = Upload.objects.create(
             owner_id=request.user.pk,
+            organization_id=get_organization_id(request),
             name=name,
             columns=[asdict(column) for column in table.columns],
             row_count=table.row_count,
@@ -72,5 +95,37 @@ class UploadList(OwnUploads, ListAPIView):
         return Response(UploadSummarySerializer(upload).data, status=status.HTTP_201_CREATED)
 
 
-class UploadDetail(OwnUploads, RetrieveAPIView):
+class OrganizationUploads(ListAPIView):
+    """All uploads of the active organization."""
+
+    permission_classes = (READS_FOR_ALL,)
+    serializer_class = UploadSummarySerializer
+
+    def get_queryset(self) -> QuerySet[Upload]:
+        organization_id = get_organization_id(self.request)
+        return Upload.objects.filter(organization_id=organization_id).defer("text")
+
+
+class UploadDetail(RetrieveDestroyAPIView):
+    """One upload. To those outside its organization it does not exist: 404, not 403."""
+
     serializer_class = UploadSerializer
+
+    def get_permissions(self) -> list[BasePermission]:
+        if self.request.method == "DELETE":
+            permission = IsOwner("owner_id") & IsNotImpersonated & RequiresReverification("strict")
+        else:
+            permission = IsOwner("owner_id") | READS_FOR_ALL
+        return [permission()]
+
+    def get_queryset(self) -> QuerySet[Upload]:
+        within_reach = Q(owner_id=self.request.user.pk)
+        if organization_id := get_organization_id(self.request):
+            within_reach |= Q(organization_id=organization_id)
+        return Upload.objects.filter(within_reach)
+
+
+def get_organization_id(request: Request) -> str:
+    """Return the active organization's id; empty outside one."""
+    organization = request.auth.organization
+    return organization.id if organization else ""

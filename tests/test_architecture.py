@@ -24,7 +24,7 @@ LAYERS = (
             *("signals", "sources", "token_cache", "users", "verifier"),
         },
     ),
-    ("DRF surface", {"authentication", "exceptions", "permissions"}),
+    ("DRF surface", {"authentication", "composition", "exceptions", "permissions"}),
     ("edge", {"contrib", "dev", "management", "probes", "selftest", "testing"}),
 )
 # Imports that point up -> why they may.

@@ -154,7 +154,7 @@ class TestReadme:
         for name in steps.REFUSED:
             bad = BAD_TOKENS[name]
             assert re.search(rf"✓  token: {re.escape(bad.title)} +401 {bad.code} ", output)
-        assert output.count("✓") == len(steps.REFUSED) + 6
+        assert output.count("✓") == len(steps.REFUSED) + 10
         assert steps.FETCHES_EXPLAINED in output
 
 

@@ -13,6 +13,13 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeGuard, cast
 
+from clerk_auth.core.authorization import (
+    NOT_ASKED,
+    is_named,
+    is_reverified,
+    is_scoped,
+    with_prefix,
+)
 from clerk_auth.core.encoding import parse_json_object
 
 _MAX_IDENTIFIER_LENGTH = 255
@@ -22,7 +29,6 @@ _ORGANIZATION_SCOPES = frozenset({"o", "ou", "uo"})
 _SCOPES = _ORGANIZATION_SCOPES | {"u"}
 # Letters and symbols that show as nothing.
 _INVISIBLE = frozenset("\u115f\u1160\u2800\u3164\uffa0")
-_ROLE_PREFIX = "org:"
 _NOT_READ = object()
 
 
@@ -198,6 +204,38 @@ class Claims:
             return None
         return _freeze(actor) if isinstance(actor, dict) else MappingProxyType({})
 
+    def has(
+        self,
+        *,
+        role: str = NOT_ASKED,
+        permission: str = NOT_ASKED,
+        feature: str = NOT_ASKED,
+        plan: str = NOT_ASKED,
+        reverification: str | Mapping[str, Any] = NOT_ASKED,
+    ) -> bool:
+        """Tell whether the user has all that is asked for; false when nothing is asked.
+
+        A role or permission needs an active organization; ``admin`` and ``org:admin`` ask the same.
+        A feature or plan may name its scope, ``org:reports`` or ``user:beta``. A reverification is
+        a preset, ``strict``, or ``{"level": "second_factor", "afterMinutes": 10}`` (Clerk,
+        "Authorization checks"). What is asked in a wrong form is not granted; nothing is raised.
+        """
+        organization = self.organization
+        roles = () if organization is None or organization.role is None else (organization.role,)
+        permissions = () if organization is None else organization.permissions
+        answers = []
+        if role is not NOT_ASKED:
+            answers.append(is_named(role, roles))
+        if permission is not NOT_ASKED:
+            answers.append(is_named(permission, permissions))
+        if feature is not NOT_ASKED:
+            answers.append(is_scoped(feature, self.features))
+        if plan is not NOT_ASKED:
+            answers.append(is_scoped(plan, self.plans))
+        if reverification is not NOT_ASKED:
+            answers.append(is_reverified(reverification, self.factor_ages))
+        return bool(answers) and all(answers)
+
 
 def _freeze(value: Any) -> Any:
     if isinstance(value, dict):
@@ -218,7 +256,7 @@ def _identifier_or_none(value: object) -> str | None:
 def _prefixed_role(value: object) -> str | None:
     if not is_identifier(value):
         return None
-    return value if value.startswith(_ROLE_PREFIX) else _ROLE_PREFIX + value
+    return with_prefix(value)
 
 
 def _organization_v1(payload: dict[str, Any]) -> Organization | None:

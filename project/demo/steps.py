@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,11 @@ from project.demo.environment import AUTHORIZED_PARTY
 from project.standin import StandInClerk
 
 ALICE, BOB = "user_2demoAlice", "user_2demoBob"
+# What Clerk's claims say of an organization and of step-up: minutes since each factor.
+ORGANIZATION = {"id": "org_2demo", "slg": "demo"}
+MEMBER = {"o": ORGANIZATION | {"rol": "member"}}
+ADMIN = {"o": ORGANIZATION | {"rol": "admin"}}
+LONG_AGO, JUST_NOW = {"fva": [600, -1]}, {"fva": [0, -1]}
 SAMPLE = Path(__file__).resolve().parent.parent / "sample.csv"
 REFUSED = ("forged", "expired", "alg-none-unsigned", "alg-none", "wrong-issuer", "machine")
 _SAMPLE_ROWS = 20
@@ -60,8 +65,7 @@ def run_steps(api_url: str, clerk: StandInClerk) -> Iterator[Outcome]:
         requests.RequestException: the API does not answer.
     """
     client = Client(api_url)
-    alice, bob = (clerk.signer.token(user_id=user, azp=AUTHORIZED_PARTY) for user in (ALICE, BOB))
-    yield from _accept(client, alice, bob)
+    yield from _accept(client, lambda user, **claims: make_token(clerk, user, **claims))
     for name in REFUSED:
         bad = BAD_TOKENS[name]
         payload = clerk.signer.session_payload(user_id=ALICE, azp=AUTHORIZED_PARTY)
@@ -74,7 +78,13 @@ def run_steps(api_url: str, clerk: StandInClerk) -> Iterator[Outcome]:
     yield Outcome("fetches of the key set, all workers", str(_FETCHES), str(clerk.fetches))
 
 
-def _accept(client: Client, alice: str, bob: str) -> Iterator[Outcome]:
+def make_token(clerk: StandInClerk, user_id: str, **claims: Any) -> str:
+    """Sign a token that the API accepts."""
+    return clerk.signer.token(user_id=user_id, azp=AUTHORIZED_PARTY, **claims)
+
+
+def _accept(client: Client, token_of: Callable[..., str]) -> Iterator[Outcome]:
+    alice = token_of(ALICE, **MEMBER)
     answer = client.call("/api/me")
     yield Outcome("no token", "401", f"{answer.status_code}")
 
@@ -97,8 +107,32 @@ def _accept(client: Client, alice: str, bob: str) -> Iterator[Outcome]:
         f"{answer.status_code} {_read(answer, 'count')} upload",
     )
 
-    answer = client.call(path, bob)
-    yield Outcome("Bob asks for Alice's upload", "404", f"{answer.status_code}")
+    yield from _authorize(client, path, token_of)
+
+
+def _authorize(client: Client, path: str, token_of: Callable[..., str]) -> Iterator[Outcome]:
+    for title, expected, method, token in (
+        ("Bob asks for Alice's upload", "404", "GET", token_of(BOB)),
+        ("Bob, a member of her organization", "403", "GET", token_of(BOB, **MEMBER)),
+        ("Bob, its admin", "200", "GET", token_of(BOB, **ADMIN)),
+        (
+            "Alice deletes it, 10 h after sign-in",
+            "403 step-up: strict",
+            "DELETE",
+            token_of(ALICE, **LONG_AGO),
+        ),
+        ("Alice deletes it, signed in again", "204", "DELETE", token_of(ALICE, **JUST_NOW)),
+    ):
+        answer = client.call(path, token, method=method)
+        yield Outcome(title, expected, f"{answer.status_code}{_read_step_up(answer)}")
+
+
+def _read_step_up(answer: requests.Response) -> str:
+    """Return which proof of identity Clerk's front end is told to ask for."""
+    try:
+        return f" step-up: {answer.json()['clerk_error']['metadata']['reverification']}"
+    except (ValueError, KeyError, TypeError):
+        return ""
 
 
 def _read(answer: requests.Response, name: str) -> object:

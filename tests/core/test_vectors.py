@@ -20,6 +20,7 @@ from clerk_auth.core.encoding import encode_base64url
 from clerk_auth.core.errors import ClerkAuthError, KeySetInvalid, TokenRejected
 from clerk_auth.core.keys import load_public_key, parse_jwks
 from clerk_auth.core.tokens import Policy
+from clerk_auth.exceptions import ReverificationRequired
 from clerk_auth.readers import Refused, read_parties, read_publishable_key
 from clerk_auth.sources import StaticKeySource
 from clerk_auth.verifier import Verifier
@@ -228,3 +229,38 @@ def test_key_that_clerk_calls_unusable_is_no_key():
     with pytest.raises(KeySetInvalid) as caught:
         parse_jwks(document)
     assert caught.value.reason == "no_usable_key"
+
+
+# Questions about roles, permissions, features, plans and step-up
+
+
+def encode_state(state: dict[str, Any]) -> dict[str, Any]:
+    """Write what Clerk's test gives its function as the claims of a version 2 token."""
+    features, permissions = state["features"], state["org_permissions"]
+    claims = {"fea": features, "pla": state["plans"], "fva": state["fva"]}
+    if state["org_id"]:
+        claims["o"] = {"id": state["org_id"], "rol": state["org_role"]}
+    if permissions:
+        ((_, feature, name),) = [permission.split(":") for permission in permissions]
+        claims["o"] |= (
+            {"per": name, "fpm": "0," * len(features.split(",")) + "1"}
+            if isinstance(features, str)
+            else {}
+        )
+        claims["fea"] = f"{features},o:{feature}" if isinstance(features, str) else features
+    return claims
+
+
+def test_questions_have_clerks_answers(local_issuer):
+    rows = [row for row in VECTORS["has"] if row["state"]["user_id"]]
+    assert len(rows) == len(VECTORS["has"]) - 1, "the row without a user is no token: rule 9"
+    for row in rows:
+        claims = conftest.make_claims(local_issuer, **encode_state(row["state"]))
+        assert claims.has(**row["params"]) is row["expect"], row
+
+
+def test_step_up_has_clerks_body():
+    vector = VECTORS["reverification_error"]
+    for example in vector["examples"]:
+        error = ReverificationRequired(example["config"])
+        assert (error.status_code, error.detail) == (vector["status"], example["body"])

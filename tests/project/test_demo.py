@@ -18,7 +18,7 @@ from tests.project.processes import is_running, list_descendants, wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.redis]
 
-ROWS = 12
+ROWS = 16
 
 
 @pytest.fixture
@@ -73,6 +73,8 @@ def test_everything_comes_out_as_expected(start_demo, tmp_path):
         "401",
         "201 20 rows",
         "404",
+        "403 step-up: strict",
+        "204",
         "401 signature_invalid",
         "401 token_expired",
         "401 algorithm_not_allowed",

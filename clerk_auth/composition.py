@@ -1,0 +1,170 @@
+"""How permission classes combine, so that "not" stays closed to whom Clerk did not authenticate.
+
+REST framework's own ``~`` turns every no into a yes, also that to an anonymous caller. Here a
+combination is a class of the same kind as its parts, and ``~`` moves down to the parts (De Morgan):
+``~(A & B)`` is ``~A | ~B``. Each part under a ``~`` asks for a verified Clerk caller first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar, cast
+
+from rest_framework.permissions import (
+    BasePermission,
+    BasePermissionMetaclass,
+    OperandHolder,
+    SingleOperandHolder,
+)
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from clerk_auth.core.claims import Claims
+from clerk_auth.exceptions import ReverificationRequired
+
+Operand = type[BasePermission] | OperandHolder | SingleOperandHolder
+
+
+class _PermissionType(BasePermissionMetaclass):
+    def __and__(cls: Any, other: Operand) -> type[ClerkPermission]:  # type: ignore[override]
+        return _combine(_All, cls, other)
+
+    def __rand__(cls: Any, other: Operand) -> type[ClerkPermission]:  # type: ignore[override]
+        return _combine(_All, other, cls)
+
+    def __or__(cls: Any, other: Operand) -> type[ClerkPermission]:  # type: ignore[override]
+        return _combine(_Any, cls, other)
+
+    def __ror__(cls: Any, other: Operand) -> type[ClerkPermission]:  # type: ignore[override]
+        return _combine(_Any, other, cls)
+
+    def __invert__(cls: Any) -> type[ClerkPermission]:  # type: ignore[override]
+        return cast("type[ClerkPermission]", cls.negated())
+
+
+class ClerkPermission(BasePermission, metaclass=_PermissionType):
+    """A permission that a verified Clerk caller's claims answer; a subclass says :meth:`allows`.
+
+    ``is_of_objects``: it has no answer before there is an object.
+    """
+
+    is_of_objects: ClassVar[bool] = False
+
+    def allows(self, claims: Claims) -> bool:
+        """Answer for this caller."""
+        raise NotImplementedError
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        claims = read_claims(request)
+        return claims is not None and self.allows(claims)
+
+    def has_object_permission(self, request: Request, view: APIView, obj: Any) -> bool:
+        return self.has_permission(request, view)
+
+    @classmethod
+    def negated(cls) -> type[BasePermission]:
+        """Return what ``~`` makes of it."""
+        return make(_Not, f"~{cls.__name__}", operand=cls)
+
+
+def read_claims(request: Request) -> Claims | None:
+    """Return the claims of the caller; ``None`` when Clerk did not authenticate them."""
+    return request.auth if isinstance(request.auth, Claims) else None
+
+
+def make(base: type[ClerkPermission], name: str, **attributes: Any) -> type[ClerkPermission]:
+    """Return a subclass of ``base`` with these attributes, named as people wrote it."""
+    return cast("type[ClerkPermission]", _PermissionType(name, (base,), attributes))
+
+
+class _Not(ClerkPermission):
+    operand: ClassVar[Operand]
+
+    def __init__(self) -> None:
+        self._operand: Any = self.operand()
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        return read_claims(request) is not None and (
+            getattr(self._operand, "is_of_objects", False)
+            or not self._operand.has_permission(request, view)
+        )
+
+    def has_object_permission(self, request: Request, view: APIView, obj: Any) -> bool:
+        return read_claims(request) is not None and not _allows(self._operand, request, view, obj)
+
+    @classmethod
+    def negated(cls) -> type[BasePermission]:
+        return cast("type[BasePermission]", cls.operand)
+
+
+class _Combined(ClerkPermission):
+    sign: ClassVar[str]
+    operands: ClassVar[tuple[Operand, Operand]]
+
+    def __init__(self) -> None:
+        # Of other people's classes, an instance per request: they may keep something in it.
+        self._operands: list[Any] = [operand() for operand in self.operands]
+
+
+class _All(_Combined):
+    sign = "&"
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        return all(operand.has_permission(request, view) for operand in self._operands)
+
+    def has_object_permission(self, request: Request, view: APIView, obj: Any) -> bool:
+        return all(operand.has_object_permission(request, view, obj) for operand in self._operands)
+
+    @classmethod
+    def negated(cls) -> type[BasePermission]:
+        return _combine(_Any, *map(_negate, cls.operands))
+
+
+class _Any(_Combined):
+    sign = "|"
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        return self._is_true_of_one(lambda operand: operand.has_permission(request, view))
+
+    def has_object_permission(self, request: Request, view: APIView, obj: Any) -> bool:
+        return self._is_true_of_one(lambda operand: _allows(operand, request, view, obj))
+
+    def _is_true_of_one(self, question: Callable[[Any], bool]) -> bool:
+        """Ask each; one that wants a reverification is heard when no other says yes."""
+        wanted: ReverificationRequired | None = None
+        for operand in self._operands:
+            try:
+                if question(operand):
+                    return True
+            except ReverificationRequired as error:
+                wanted = wanted or error
+        if wanted is not None:
+            raise wanted
+        return False
+
+    @classmethod
+    def negated(cls) -> type[BasePermission]:
+        return _combine(_All, *map(_negate, cls.operands))
+
+
+def _combine(kind: type[_Combined], *operands: Operand) -> type[ClerkPermission]:
+    for operand in operands:
+        is_class = isinstance(operand, type) and issubclass(operand, BasePermission)
+        if not is_class and not isinstance(operand, OperandHolder | SingleOperandHolder):
+            raise TypeError(f"{operand!r} is no permission class")
+    names = (getattr(operand, "__name__", "...") for operand in operands)
+    return make(kind, f"({f' {kind.sign} '.join(names)})", operands=operands)
+
+
+def _negate(operand: Operand) -> type[BasePermission]:
+    if isinstance(operand, type) and issubclass(operand, ClerkPermission):
+        return operand.negated()
+    return make(_Not, "~...", operand=operand)
+
+
+def _allows(permission: Any, request: Request, view: APIView, obj: Any) -> bool:
+    """Tell whether a permission lets a request through both of its doors."""
+    return bool(
+        permission.has_permission(request, view)
+        and permission.has_object_permission(request, view, obj)
+    )

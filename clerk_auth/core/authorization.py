@@ -1,0 +1,127 @@
+"""Answers to "may they?", from what a verified token grants (Clerk, "Authorization checks").
+
+Each answer is no when the question, or what the token says, is not in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+# Not None: `has(role=None)` asks for a role that nobody has, and must not ask for nothing.
+NOT_ASKED: Any = object()
+
+FIRST_FACTOR, SECOND_FACTOR, MULTI_FACTOR = LEVELS = (
+    "first_factor",
+    "second_factor",
+    "multi_factor",
+)
+_NOT_ENROLLED = -1
+_PREFIX = "org:"
+# How a question may spell a scope, and the letter that stands for it in a token.
+_SCOPES = {"o": "o", "org": "o", "organization": "o", "u": "u", "user": "u"}
+
+
+@dataclass(frozen=True, slots=True)
+class Reverification:
+    """How recently a user must have proved who they are: step-up, in Clerk's words reverification.
+
+    ``level`` is one of :data:`LEVELS`. The factor counts as fresh for less than ``after_minutes``.
+    A user without a second factor is asked for the first.
+    """
+
+    level: str
+    after_minutes: float
+
+    def is_met_by(self, factor_ages: tuple[float, float] | None) -> bool:
+        """Tell whether factors of these ages, in minutes, -1 for not enrolled, are fresh enough."""
+        if factor_ages is None:
+            return False
+        first, second = factor_ages
+        if second == _NOT_ENROLLED:
+            second = first
+        if self.level == FIRST_FACTOR:
+            asked = [first]
+        elif self.level == SECOND_FACTOR:
+            asked = [second]
+        else:
+            asked = [first, second]
+        return all(0 <= age < self.after_minutes for age in asked)
+
+
+PRESETS: Mapping[str, Reverification] = MappingProxyType(
+    {
+        "strict_mfa": Reverification(MULTI_FACTOR, 10),
+        "strict": Reverification(SECOND_FACTOR, 10),
+        "moderate": Reverification(SECOND_FACTOR, 60),
+        "lax": Reverification(SECOND_FACTOR, 1440),
+    }
+)
+
+
+def read_reverification(value: object) -> Reverification:
+    """Read a preset's name, or ``{"level": ..., "afterMinutes": ...}`` as Clerk writes it.
+
+    Raises:
+        ValueError: neither of the two.
+    """
+    if isinstance(value, str) and value in PRESETS:
+        return PRESETS[value]
+    if isinstance(value, Mapping) and value.keys() == {"level", "afterMinutes"}:
+        level, minutes = value["level"], value["afterMinutes"]
+        is_number = isinstance(minutes, int | float) and not isinstance(minutes, bool)
+        if level in LEVELS and is_number and 0 < minutes < float("inf"):
+            return Reverification(level, minutes)
+    raise ValueError(
+        f"a reverification is one of {', '.join(PRESETS)}, or "
+        f'{{"level": one of {", ".join(LEVELS)}, "afterMinutes": a number over 0}}'
+    )
+
+
+def with_prefix(name: str) -> str:
+    """Return the name of a role or permission with its ``org:``; ``admin`` is ``org:admin``."""
+    return name if name.startswith(_PREFIX) else _PREFIX + name
+
+
+def is_named(asked: object, held: Iterable[str]) -> bool:
+    """Tell whether a role or permission is among those held, each with its ``org:`` or without."""
+    return isinstance(asked, str) and with_prefix(asked) in map(with_prefix, held)
+
+
+def split_scope(asked: str) -> tuple[str, str]:
+    """Split a feature or plan into scope and name: ``o``, ``u``, or both when it names none.
+
+    Raises:
+        ValueError: a scope that is neither ``org`` nor ``user``.
+    """
+    scope, colon, name = asked.rpartition(":")
+    if not colon:
+        return "ou", name
+    if scope not in _SCOPES:
+        raise ValueError("the scope of a feature or plan is org or user")
+    return _SCOPES[scope], name
+
+
+def is_scoped(asked: object, held: Iterable[str]) -> bool:
+    """Tell whether a feature or plan is among those held, such as ``o:reports`` or ``uo:beta``."""
+    if not isinstance(asked, str):
+        return False
+    try:
+        scopes, name = split_scope(asked)
+    except ValueError:
+        return False
+    for entry in held:
+        held_scopes, _, held_name = entry.partition(":")
+        if held_name == name and not set(scopes).isdisjoint(held_scopes):
+            return True
+    return False
+
+
+def is_reverified(asked: object, factor_ages: tuple[float, float] | None) -> bool:
+    """Tell whether the factors are as fresh as is asked for."""
+    try:
+        return read_reverification(asked).is_met_by(factor_ages)
+    except ValueError:
+        return False
