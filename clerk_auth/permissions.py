@@ -151,10 +151,11 @@ class _Owned(ClerkPermission):
         return True
 
     def has_object_permission(self, request: Request, view: APIView, obj: Any) -> bool:
-        claims, owner = read_claims(request), getattr(obj, self.field)
-        if claims is None or owner is None:
+        claims = read_claims(request)
+        if claims is None:
             return False
-        return bool(owner == claims.user_id or owner == request.user)
+        owner = getattr(obj, self.field)
+        return owner is not None and bool(owner == claims.user_id or owner == request.user)
 
 
 def _has(**asked: str) -> type[ClerkPermission]:
