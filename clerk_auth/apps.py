@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from django.apps import AppConfig
+from importlib import import_module
+
+from django.apps import AppConfig, apps
 
 from clerk_auth import conf
 
@@ -15,3 +17,5 @@ class ClerkAuthConfig(AppConfig):
         from clerk_auth import checks  # noqa: F401 - registers the system checks
 
         conf.remember_debug()
+        if apps.is_installed("drf_spectacular"):
+            import_module("clerk_auth.contrib.spectacular")  # registers itself

@@ -13,13 +13,16 @@ from collections.abc import Iterator
 from inspect import signature
 from itertools import chain, pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.core.checks.registry import registry
 from django.core.management import BaseCommand, load_command_class
 from django.dispatch import Signal
+from django.utils.module_loading import import_string
 
 from clerk_auth import checks, conf, jwks, metrics, readers, signals
+from clerk_auth.contrib import responses
 from clerk_auth.core import errors
 from clerk_auth.core.keys import SKIP_REASONS
 from clerk_auth.exceptions import AuthenticationUnavailable, InvalidToken
@@ -43,7 +46,10 @@ COMMANDS = {
     "clerk_token": "clerk_auth",
     "demo": "project",
 }
-OPTIONS_OF_OTHERS = {"--deploy", "--fail-level", "--help", "--preload", "--tag", "--workers"}
+OPTIONS_OF_OTHERS = {
+    *("--deploy", "--fail-level", "--fail-on-warn", "--help", "--preload", "--tag", "--validate"),
+    "--workers",
+}
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -311,6 +317,20 @@ class TestMetrics:
     def test_every_signal_has_its_row(self):
         sent = {name for name, value in vars(signals).items() if isinstance(value, Signal)}
         assert rows("metrics.md", "signal").keys() == sent
+
+
+class TestOpenApi:
+    text = read("openapi.md")
+
+    def test_hooks_of_the_page_exist(self):
+        namespace: dict[str, Any] = {}
+        exec(blocks(self.text, "python")[0], namespace)
+        hooks = namespace["SPECTACULAR_SETTINGS"]["POSTPROCESSING_HOOKS"]
+        assert [import_string(hook).__name__ for hook in hooks][1:] == ["document_refusals"]
+
+    def test_every_status_has_its_row(self):
+        table = [table for table in tables(self.text) if table[0][0] == "status"]
+        assert {cells[0] for cells in table[0][1:]} == responses.RESPONSES.keys()
 
 
 class TestArchitecture:

@@ -1,1 +1,1 @@
-"""Optional integrations; each module is importable only where its library is installed."""
+"""Optional integrations; a module that needs a library is importable only where it is installed."""

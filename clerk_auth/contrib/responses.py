@@ -1,0 +1,93 @@
+"""The answers to a refused request as OpenAPI components: plain data, of version 3.0 and later.
+
+Their bodies are those of ``docs/errors.md``; the step-up error is what Clerk's documentation on
+reverification describes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from typing import Any
+
+from clerk_auth.core.authorization import LEVELS, PRESETS
+from clerk_auth.core.errors import OUTAGES, REJECTIONS
+
+Schema = dict[str, Any]
+
+# HTTP status -> name of the response.
+RESPONSES = {"401": "ClerkUnauthorized", "403": "ClerkForbidden", "503": "ClerkUnavailable"}
+
+
+def ref(kind: str, name: str) -> Schema:
+    """Return a reference to a component."""
+    return {"$ref": f"#/components/{kind}/{name}"}
+
+
+def make_components() -> dict[str, dict[str, Schema]]:
+    """Return the components by kind and name, new ones at each call."""
+    text = {"type": "string"}
+    return {
+        "responses": {
+            "ClerkUnauthorized": {
+                "description": "The token was refused, or there was none.",
+                "headers": {
+                    "WWW-Authenticate": {
+                        "description": "RFC 6750: `Bearer`, with an `error` if there was a token.",
+                        "schema": text,
+                    }
+                },
+                "content": _json("ClerkUnauthorized"),
+            },
+            "ClerkForbidden": {
+                "description": "The token is good, and its user may not do this.",
+                "content": _json("ClerkForbidden"),
+            },
+            "ClerkUnavailable": {
+                "description": "The token cannot be checked now: wait, and repeat.",
+                "headers": {
+                    "Retry-After": {
+                        "description": "Seconds to wait.",
+                        "schema": {"type": "integer", "minimum": 1},
+                    }
+                },
+                "content": _json("ClerkUnavailable"),
+            },
+        },
+        # Enums of codes are components: the hook for enums would rename a project's own ``code``.
+        "schemas": {
+            "ClerkRejectionCode": _enum(*(error.code for error in REJECTIONS)),
+            "ClerkOutageCode": _enum(*(error.code for error in OUTAGES)),
+            # Without a credential the body is REST framework's own, and has no code.
+            "ClerkUnauthorized": _object(
+                detail=text, code=ref("schemas", "ClerkRejectionCode"), optional={"code"}
+            ),
+            "ClerkForbidden": {
+                "oneOf": [_object(detail=text), ref("schemas", "ClerkReverification")]
+            },
+            "ClerkUnavailable": _object(detail=text, code=ref("schemas", "ClerkOutageCode")),
+            "ClerkReverification": _object(clerk_error=_step_up()),
+        },
+    }
+
+
+def _step_up() -> Schema:
+    """Return the error upon which Clerk's front end opens its step-up dialog."""
+    config = _object(level=_enum(*LEVELS), afterMinutes={"type": "number", "minimum": 0})
+    return _object(
+        type=_enum("forbidden"),
+        reason=_enum("reverification-error"),
+        metadata=_object(reverification={"oneOf": [_enum(*PRESETS), config]}),
+    )
+
+
+def _enum(*values: str) -> Schema:
+    return {"type": "string", "enum": list(values)}
+
+
+def _object(*, optional: Set[str] = frozenset(), **properties: Schema) -> Schema:
+    required = [name for name in properties if name not in optional]
+    return {"type": "object", "properties": properties, "required": required}
+
+
+def _json(name: str) -> Schema:
+    return {"application/json": {"schema": ref("schemas", name)}}
