@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from django.db.models import Count, Q, QuerySet, Sum
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import status
 from rest_framework.decorators import api_view, permission_classes
 from rest_framework.generics import ListAPIView, RetrieveDestroyAPIView
@@ -25,7 +27,15 @@ from clerk_auth.permissions import (
 from project.csv_records import CSVRejected
 from project.csv_table import parse_csv
 from project.models import Upload
-from project.serializers import UploadSerializer, UploadSummarySerializer
+from project.serializers import (
+    CallerSerializer,
+    ErrorSerializer,
+    OrganizationSerializer,
+    UploadErrorSerializer,
+    UploadSerializer,
+    UploadSummarySerializer,
+    UsageSerializer,
+)
 from project.upload_body import (
     CSVBodyParser,
     UploadMultiPartParser,
@@ -33,7 +43,18 @@ from project.upload_body import (
     read_upload,
 )
 
+# For the schema: a serializer cannot say that a body is one file, in a form or alone.
+_UPLOAD_BODIES = {
+    "multipart/form-data": {
+        "type": "object",
+        "properties": {"file": {"type": "string", "format": "binary"}},
+        "required": ["file"],
+    },
+    "text/csv": OpenApiTypes.BINARY,
+}
 
+
+@extend_schema(responses=CallerSerializer)
 @api_view(["GET"])
 def me(request: Request) -> Response:
     """Say who is asking, from the claims alone; times are Unix seconds."""
@@ -54,6 +75,7 @@ def me(request: Request) -> Response:
 READS_FOR_ALL = HasRole("org:admin") | HasPermission("org:uploads:read")
 
 
+@extend_schema(responses=OrganizationSerializer)
 @api_view(["GET"])
 @permission_classes([IsOrganizationMember])
 def organization(request: Request) -> Response:
@@ -61,6 +83,7 @@ def organization(request: Request) -> Response:
     return Response(asdict(request.auth.organization))
 
 
+@extend_schema(responses=UsageSerializer)
 @api_view(["GET"])
 @permission_classes([IsOrganizationMember & HasPlan("org:pro") & HasFeature("org:usage")])
 def usage(request: Request) -> Response:
@@ -69,6 +92,12 @@ def usage(request: Request) -> Response:
     return Response(uploads.aggregate(uploads=Count("id"), rows=Sum("row_count", default=0)))
 
 
+@extend_schema_view(
+    get=extend_schema(responses={200: UploadSummarySerializer(many=True), 404: ErrorSerializer}),
+    post=extend_schema(
+        request=_UPLOAD_BODIES, responses={201: UploadSummarySerializer, 400: UploadErrorSerializer}
+    ),
+)
 class UploadList(ListAPIView):
     """The caller's own uploads."""
 
@@ -79,6 +108,7 @@ class UploadList(ListAPIView):
         return Upload.objects.filter(owner_id=self.request.user.pk).defer("text")
 
     def post(self, request: Request) -> Response:
+        """Take one CSV file of up to 5 MiB whose first line names the columns."""
         name, data = read_upload(request)
         try:
             table = parse_csv(data)
@@ -95,6 +125,9 @@ class UploadList(ListAPIView):
         return Response(UploadSummarySerializer(upload).data, status=status.HTTP_201_CREATED)
 
 
+@extend_schema_view(
+    get=extend_schema(responses={200: UploadSummarySerializer(many=True), 404: ErrorSerializer})
+)
 class OrganizationUploads(ListAPIView):
     """All uploads of the active organization."""
 
@@ -106,6 +139,10 @@ class OrganizationUploads(ListAPIView):
         return Upload.objects.filter(organization_id=organization_id).defer("text")
 
 
+@extend_schema_view(
+    get=extend_schema(responses={200: UploadSerializer, 404: ErrorSerializer}),
+    delete=extend_schema(responses={204: None, 404: ErrorSerializer}),
+)
 class UploadDetail(RetrieveDestroyAPIView):
     """One upload. To those outside its organization it does not exist: 404, not 403."""
 

@@ -104,7 +104,8 @@ def _serve(
         argv = [sys.executable, _MANAGE, "runserver", "--noreload", address]
         return "runserver", children.start(argv, output=output, environment=environment)
     argv = [sys.executable, "-m", "gunicorn", "project.wsgi"]
-    argv += ["--workers", str(workers), "--graceful-timeout", "1"]
+    # Threads: a browser connects ahead of its requests, and would hold a worker with each of these.
+    argv += ["--workers", str(workers), "--threads", "8", "--graceful-timeout", "1"]
     argv += ["--bind", f"fd://{listener.fileno()}", "--pythonpath", str(settings.BASE_DIR)]
     process = children.start(
         argv, output=output, environment=environment, pass_fds=[listener.fileno()]

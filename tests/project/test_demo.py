@@ -8,6 +8,8 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import ExitStack
+from urllib.parse import urljoin
 
 import pytest
 import requests
@@ -124,6 +126,18 @@ def test_taken_port(start_demo):
         status, _, stderr = finish(start_demo("--port", str(port)))
     assert status == 1
     assert f"Port {port} cannot be had" in stderr
+
+
+def test_docs_page_answers_beside_the_idle_connections_of_a_browser(serving):
+    _, stdout, _ = serving
+    url = re.search(r"^http://(\S+):(\d+)/api/docs$", stdout, re.MULTILINE)
+    with ExitStack() as stack:
+        for _ in range(6):
+            stack.enter_context(socket.create_connection((url[1], int(url[2]))))
+        page = requests.get(url[0], timeout=5)
+        assert page.status_code == 200
+        for file in re.findall(r'src="([^"]+)"', page.text):
+            assert requests.get(urljoin(url[0], file), timeout=5).status_code == 200
 
 
 def test_curl_lines_work(serving):

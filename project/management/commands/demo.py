@@ -107,7 +107,9 @@ class Command(BaseCommand):
         token = f"{clerk.issuer}{TOKEN_PATH}?user={ALICE}"
         curl = f"""curl -H "Authorization: Bearer $(curl -s '{token}')" {api.url}/api/"""
         self.stdout.write(
-            f"\nIt keeps running; Ctrl-C ends it. Each line takes a token of 60 seconds:\n\n"
+            "\nIt keeps running; Ctrl-C ends it. The docs of the API, and a token of 60 seconds to "
+            f"paste into their Authorize:\n\n{api.url}/api/docs\n{token}\n\n"
+            "Each of these lines takes a token for itself:\n\n"
             f"{curl}me\n{curl}uploads\n{curl}uploads -F file=@{SAMPLE}\n"
         )
         self.stdout.flush()
