@@ -1,7 +1,9 @@
 """Session tokens: compact JWS (RFC 7515) that carry Clerk's claims.
 
 ``read_token`` checks what can be checked without a key, ``verify_token`` checks the signature and
-only then parses the payload. The numbers in the comments are the rules of ``docs/security.md``.
+only then parses the payload. Both call the rules in order, a function each, that
+``clerk_auth.inspection`` calls one by one; the numbers in the comments are those of
+``docs/security.md``.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from clerk_auth.core.claims import Claims, Verified, is_identifier, is_number
 from clerk_auth.core.encoding import decode_checked, parse_json_object, split_compact
@@ -67,6 +69,12 @@ class UnverifiedToken(NamedTuple):
     payload: bytes
     signature: bytes
 
+    @classmethod
+    def from_segments(cls, kid: str, segments: list[bytes]) -> UnverifiedToken:
+        """Put together what :func:`split_token` returned."""
+        header, payload, signature = segments
+        return cls(kid, header + b"." + payload, payload, decode_checked(signature))
+
     def __repr__(self) -> str:
         return "UnverifiedToken()"
 
@@ -79,22 +87,21 @@ def read_token(text: str, policy: Policy) -> UnverifiedToken:
         AlgorithmNotAllowed: ``alg`` is not ``RS256``.
         TokenClassNotAccepted: a JWT template, machine or OAuth token.
     """
+    segments = split_token(text, policy)
+    return UnverifiedToken.from_segments(_read_kid(segments[0], policy.kid_required), segments)
+
+
+def split_token(text: str, policy: Policy) -> list[bytes]:
+    """Return header, payload and signature, each of them base64url."""
     # 2: text
     if len(text) > policy.max_token_bytes:
         raise TokenMalformed("longer than MAX_TOKEN_BYTES")
     if not text.isascii():
         raise TokenMalformed("not ASCII")
-    data = text.encode("ascii")
     try:
-        header, payload, signature = split_compact(data)
+        return split_compact(text.encode("ascii"))
     except ValueError as error:
         raise TokenMalformed(str(error)) from None
-    return UnverifiedToken(
-        kid=_read_kid(header, policy.kid_required),
-        signing_input=data[: -len(signature) - 1],
-        payload=payload,
-        signature=decode_checked(signature),
-    )
 
 
 def verify_token(
@@ -128,34 +135,15 @@ def find_signing_key(token: UnverifiedToken, keys: Iterable[VerifyingKey]) -> Ve
 
 def check_claims(token: UnverifiedToken, policy: Policy, *, now: float) -> Claims:
     """Check the payload of a token whose signature holds; raises as :func:`verify_token`."""
-    # 7: payload and time
     text = decode_checked(token.payload)
-    try:
-        payload = parse_json_object(text)
-    except ValueError as error:
-        raise TokenMalformed(f"payload: {_parse_problem(error)}") from None
-    expires_at = _read_time(payload, "exp")
-    not_before = _read_time(payload, "nbf") if "nbf" in payload else None
-    issued_at = _read_time(payload, "iat") if "iat" in payload else None
+    payload = read_payload(text)
+    expires_at, not_before, issued_at = read_times(payload)
     check_times(expires_at, not_before, issued_at, policy, now=now)
-    # 8: issuer
-    issuer = payload.get("iss")
-    if not isinstance(issuer, str) or issuer not in policy.issuers:
-        raise IssuerNotAllowed("iss is missing or not a configured issuer", claim="iss")
-    # 9: identity
-    user_id = _read_identifier(payload, "sub")
-    if user_id.startswith(_MACHINE_SUBJECT_PREFIX):
-        raise TokenClassNotAccepted("sub is a machine", claim="sub")
-    session_id = _read_identifier(payload, "sid")
-    # 10: for whom
-    authorized_party = _check_party(payload, policy)
-    _check_audience(payload, policy)
-    # 11: session
-    status = payload.get("sts", "active")
-    if status == "pending" and not policy.accept_pending:
-        raise SessionPending("sts is pending", claim="sts")
-    if status not in ("active", "pending"):
-        raise ClaimInvalid("sts is neither active nor pending", claim="sts")
+    issuer = check_issuer(payload, policy)
+    user_id, session_id = check_identity(payload)
+    authorized_party = check_party(payload, policy)
+    check_audience(payload, policy)
+    status = check_session(payload, policy)
     verified = Verified(
         user_id,
         session_id,
@@ -168,6 +156,21 @@ def check_claims(token: UnverifiedToken, policy: Policy, *, now: float) -> Claim
         text,
     )
     return Claims(verified, payload)
+
+
+def read_payload(text: bytes) -> dict[str, Any]:
+    """Parse a decoded payload; who made it is for the signature to say."""
+    # 7: payload and time
+    return _parse("payload", text)
+
+
+def read_times(payload: dict[str, Any]) -> tuple[float, float | None, float | None]:
+    """Return ``exp``, ``nbf`` and ``iat``; ``ClaimInvalid`` unless they are numbers."""
+    return (
+        _read_time(payload, "exp"),
+        _read_time(payload, "nbf") if "nbf" in payload else None,
+        _read_time(payload, "iat") if "iat" in payload else None,
+    )
 
 
 def check_times(
@@ -188,6 +191,62 @@ def check_times(
         raise TokenNotYetValid("iat is in the future", claim="iat")
 
 
+def check_issuer(payload: dict[str, Any], policy: Policy) -> str:
+    """Return ``iss``."""
+    # 8: issuer
+    issuer = payload.get("iss")
+    if not isinstance(issuer, str) or issuer not in policy.issuers:
+        raise IssuerNotAllowed("iss is missing or not a configured issuer", claim="iss")
+    return issuer
+
+
+def check_identity(payload: dict[str, Any]) -> tuple[str, str]:
+    """Return ``sub`` and ``sid``."""
+    # 9: identity
+    user_id = _read_identifier(payload, "sub")
+    if user_id.startswith(_MACHINE_SUBJECT_PREFIX):
+        raise TokenClassNotAccepted("sub is a machine", claim="sub")
+    return user_id, _read_identifier(payload, "sid")
+
+
+def check_party(payload: dict[str, Any], policy: Policy) -> str | None:
+    """Return ``azp``, or ``None`` if there is none and none is required."""
+    # 10: for whom
+    party = payload.get("azp", _ABSENT)
+    if not policy.authorized_parties:
+        return party if isinstance(party, str) else None
+    if party is _ABSENT:
+        if policy.party_required:
+            raise PartyNotAllowed("azp is missing", claim="azp")
+        return None
+    if not isinstance(party, str) or party not in policy.authorized_parties:
+        raise PartyNotAllowed("azp is not an authorized party", claim="azp")
+    return party
+
+
+def check_audience(payload: dict[str, Any], policy: Policy) -> None:
+    """Check ``aud``, if audiences are set."""
+    if not policy.audiences:
+        return
+    audience = payload.get("aud")
+    audiences = audience if isinstance(audience, list) else [audience]
+    if not all(isinstance(entry, str) for entry in audiences):
+        raise AudienceNotAllowed("aud is missing or malformed", claim="aud")
+    if policy.audiences.isdisjoint(audiences):
+        raise AudienceNotAllowed("aud holds no accepted audience", claim="aud")
+
+
+def check_session(payload: dict[str, Any], policy: Policy) -> str:
+    """Return ``sts``, ``active`` where there is none."""
+    # 11: session
+    status = payload.get("sts", "active")
+    if status == "pending" and not policy.accept_pending:
+        raise SessionPending("sts is pending", claim="sts")
+    if status not in ("active", "pending"):
+        raise ClaimInvalid("sts is neither active nor pending", claim="sts")
+    return cast("str", status)
+
+
 def may_be_ours(token: UnverifiedToken, policy: Policy, *, now: float) -> bool:
     """Tell whether an unverified token could pass at all, if only its key were known.
 
@@ -195,8 +254,8 @@ def may_be_ours(token: UnverifiedToken, policy: Policy, *, now: float) -> bool:
     or that another issuer made. Nothing else of the payload is looked at.
     """
     try:
-        payload = parse_json_object(decode_checked(token.payload))
-    except ValueError:
+        payload = read_payload(decode_checked(token.payload))
+    except TokenMalformed:
         return False
     issuer, expires_at = payload.get("iss"), payload.get("exp")
     return (
@@ -211,34 +270,57 @@ def may_be_ours(token: UnverifiedToken, policy: Policy, *, now: float) -> bool:
 # parse; each is bounded by MAX_TOKEN_BYTES, and a refusal is not kept.
 @lru_cache(maxsize=32)
 def _read_kid(segment: bytes, required: bool) -> str:
+    header = read_header(segment)
+    check_header(header)
+    check_class(header)
+    return read_kid(header) if required else ""
+
+
+def read_header(segment: bytes) -> dict[str, Any]:
+    """Decode and parse a header."""
+    return _parse("header", decode_checked(segment))
+
+
+def check_header(header: dict[str, Any]) -> None:
+    """Check what a header says of the signature, and that it is one of a JWT."""
     # 3: header
-    try:
-        header = parse_json_object(decode_checked(segment))
-    except ValueError as error:
-        raise TokenMalformed(f"header: {_parse_problem(error)}") from None
     if header.get("alg") != ALGORITHM:
         raise AlgorithmNotAllowed("alg is not RS256")
     if "crit" in header or header.get("b64", True) is not True:
         raise TokenMalformed("header: crit or b64")
-    # 4: class
-    token_type = header.get("typ", "JWT")
-    if token_type != "JWT":
-        if isinstance(token_type, str) and token_type.lower().endswith("+jwt"):
-            raise TokenClassNotAccepted("typ is of another token class")
+    if header.get("typ", "JWT") != "JWT" and not _names_another_class(header["typ"]):
         raise TokenMalformed("header: typ is not JWT")
+
+
+def check_class(header: dict[str, Any]) -> None:
+    """Check that a header is that of a session token; ``TokenClassNotAccepted`` if not."""
+    # 4: class
+    if _names_another_class(header.get("typ")):
+        raise TokenClassNotAccepted("typ is of another token class")
     if header.get("cat", SESSION_CATEGORY) not in _ACCEPTED_CATEGORIES:
         raise TokenClassNotAccepted("cat is of another token class")
-    if not required:
-        return ""
+
+
+def read_kid(header: dict[str, Any]) -> str:
+    """Return the key id, of 1 to 512 characters; after the class, which explains a lack of it."""
     kid = header.get("kid")
     if not isinstance(kid, str) or not 0 < len(kid) <= MAX_KID_LENGTH:
         raise TokenMalformed("header: kid is missing or malformed")
     return kid
 
 
-def _parse_problem(error: ValueError) -> str:
-    """Name what is wrong without the parser's message, which may quote the token."""
-    return "not UTF-8" if isinstance(error, UnicodeDecodeError) else "not a strict JSON object"
+def _names_another_class(token_type: object) -> bool:
+    return isinstance(token_type, str) and token_type.lower().endswith("+jwt")
+
+
+def _parse(part: str, text: bytes) -> dict[str, Any]:
+    try:
+        return parse_json_object(text)
+    except UnicodeDecodeError:
+        raise TokenMalformed(f"{part}: not UTF-8") from None
+    except ValueError:
+        # Without the parser's message, which may quote the token.
+        raise TokenMalformed(f"{part}: not a strict JSON object") from None
 
 
 def _read_time(payload: dict[str, Any], claim: str) -> float:
@@ -253,27 +335,3 @@ def _read_identifier(payload: dict[str, Any], claim: str) -> str:
     if not is_identifier(value):
         raise ClaimInvalid(f"{claim} is missing or malformed", claim=claim)
     return value
-
-
-def _check_party(payload: dict[str, Any], policy: Policy) -> str | None:
-    party = payload.get("azp", _ABSENT)
-    if not policy.authorized_parties:
-        return party if isinstance(party, str) else None
-    if party is _ABSENT:
-        if policy.party_required:
-            raise PartyNotAllowed("azp is missing", claim="azp")
-        return None
-    if not isinstance(party, str) or party not in policy.authorized_parties:
-        raise PartyNotAllowed("azp is not an authorized party", claim="azp")
-    return party
-
-
-def _check_audience(payload: dict[str, Any], policy: Policy) -> None:
-    if not policy.audiences:
-        return
-    audience = payload.get("aud")
-    audiences = audience if isinstance(audience, list) else [audience]
-    if not all(isinstance(entry, str) for entry in audiences):
-        raise AudienceNotAllowed("aud is missing or malformed", claim="aud")
-    if policy.audiences.isdisjoint(audiences):
-        raise AudienceNotAllowed("aud holds no accepted audience", claim="aud")
