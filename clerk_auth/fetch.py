@@ -1,4 +1,4 @@
-"""Fetching the key document from Clerk: the only place that opens a socket.
+"""Fetching over HTTP, the key document from Clerk above all: the only place that opens a socket.
 
 The deadline is total, from connecting to the last byte. The HTTP library's own time-outs bound
 each read and not the whole, so a watchdog shuts the connection down when the time is up, whatever
@@ -14,16 +14,18 @@ import io
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from http.client import HTTPResponse
-from typing import Any
+from typing import Any, TypeVar
 
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError
 
 from clerk_auth import __version__
+
+T = TypeVar("T")
 
 MAX_BODY_BYTES = 256 * 1024
 # Status line, headers and body, as they come over the wire.
@@ -71,6 +73,15 @@ class FetchedDocument:
     elapsed_seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer of any status; ``body`` is read only where ``status`` is 400 or above."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
 def fetch_document(url: str, timeout_seconds: float) -> FetchedDocument:
     """Fetch ``url``, at most 256 KiB of decoded body, in ``timeout_seconds`` altogether.
 
@@ -80,13 +91,32 @@ def fetch_document(url: str, timeout_seconds: float) -> FetchedDocument:
     Raises:
         FetchFailed: anything but a complete answer of status 200 in time.
     """
+    accepted = {"Accept": "application/jwk-set+json, application/json"}
+    (body, date), elapsed_seconds = _exchange(url, timeout_seconds, accepted, _read_document)
+    return FetchedDocument(body, date, elapsed_seconds)
+
+
+def fetch_answer(url: str, timeout_seconds: float, headers: Mapping[str, str]) -> Answer:
+    """Ask ``url`` with ``headers``, bounded and careful as :func:`fetch_document`.
+
+    Raises:
+        FetchFailed: there was no complete answer in time.
+    """
+    return _exchange(url, timeout_seconds, headers, _read_answer)[0]
+
+
+def _exchange(
+    url: str,
+    timeout_seconds: float,
+    headers: Mapping[str, str],
+    read: Callable[[requests.Response], T],
+) -> tuple[T, float]:
+    """Return what ``read`` makes of the response, and how many seconds it took."""
     started_at = time.monotonic()
     with _Watchdog(timeout_seconds) as watchdog:
         try:
-            with _open(url, timeout_seconds, watchdog) as response:
-                _check_status(response.status_code)
-                body = _read_body(response)
-                date = response.headers.get("Date")
+            with _open(url, timeout_seconds, headers, watchdog) as response:
+                found = read(response)
         except FetchFailed:
             if watchdog.barked:
                 raise FetchFailed("timeout") from None
@@ -97,7 +127,7 @@ def fetch_document(url: str, timeout_seconds: float) -> FetchedDocument:
     elapsed_seconds = time.monotonic() - started_at
     if watchdog.barked or elapsed_seconds > timeout_seconds:
         raise FetchFailed("timeout")
-    return FetchedDocument(body, date, elapsed_seconds)
+    return found, elapsed_seconds
 
 
 class _Watchdog:
@@ -188,14 +218,16 @@ def _no_credentials(request: requests.PreparedRequest) -> requests.PreparedReque
 
 
 @contextlib.contextmanager
-def _open(url: str, timeout_seconds: float, watchdog: _Watchdog) -> Iterator[requests.Response]:
+def _open(
+    url: str, timeout_seconds: float, headers: Mapping[str, str], watchdog: _Watchdog
+) -> Iterator[requests.Response]:
     with requests.Session() as session, contextlib.closing(_WatchedAdapter(watchdog)) as adapter:
         request = session.prepare_request(
             requests.Request(
                 "GET",
                 url,
                 headers={
-                    "Accept": "application/jwk-set+json, application/json",
+                    **headers,
                     "Accept-Encoding": "identity",
                     "Cache-Control": "no-cache",
                     "User-Agent": f"django-clerk-auth/{__version__}",
@@ -210,6 +242,16 @@ def _open(url: str, timeout_seconds: float, watchdog: _Watchdog) -> Iterator[req
         )
         with contextlib.closing(response):
             yield response
+
+
+def _read_document(response: requests.Response) -> tuple[bytes, str | None]:
+    _check_status(response.status_code)
+    return _read_body(response), response.headers.get("Date")
+
+
+def _read_answer(response: requests.Response) -> Answer:
+    body = _read_body(response) if response.status_code >= 400 else b""
+    return Answer(response.status_code, response.headers, body)
 
 
 def _check_status(status: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from clerk_auth.core.errors import KeyNotFound
+from clerk_auth.core.errors import KeyNotFound, KeysUnavailable
 from clerk_auth.core.keys import KeySet, VerifyingKey
 
 Keys = tuple[VerifyingKey, ...]
@@ -63,7 +63,7 @@ class KeySource(Protocol):
 
 
 class StaticKeySource:
-    """Keys of ``JWT_KEY``, of the development issuer, or under test.
+    """Keys of ``JWT_KEY``, of the development issuer, of an inspection, or under test.
 
     With ``ignore_kid`` every key is tried, whatever key id a token names.
     """
@@ -73,6 +73,8 @@ class StaticKeySource:
         self._ignore_kid = ignore_kid
 
     def keys_for(self, kid: str) -> Keys:
+        if not self._key_set.keys:
+            raise KeysUnavailable("no key set")
         return self._key_set.keys if self._ignore_kid else self._key_set.keys_for(kid)
 
     def search(self, kid: str) -> Keys:

@@ -13,6 +13,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from clerk_auth.conf import get_config
 from clerk_auth.core.keys import describe_key
+from clerk_auth.durations import format_duration
 from clerk_auth.jwks import CachedKeySource
 from clerk_auth.sources import SourceStatus
 from clerk_auth.verifier import make_source
@@ -57,15 +58,15 @@ class Command(BaseCommand):
         style = self.style.SUCCESS if status.state in ("fresh", "static") else self.style.WARNING
         self.stdout.write(f"state    {style(status.state)}")
         if status.fetched_at is not None and status.expires_at is not None:
-            self.stdout.write(f"fetched  {_duration(now - status.fetched_at)} ago")
-            self.stdout.write(f"expires  in {_duration(status.expires_at - now)}")
+            self.stdout.write(f"fetched  {format_duration(now - status.fetched_at)} ago")
+            self.stdout.write(f"expires  in {format_duration(status.expires_at - now)}")
             self.stdout.write(f"version  {status.generation}")
         if status.failure is not None:
             wait = max(0.0, status.failure.until - now)
             self.stdout.write(
                 self.style.ERROR(
                     f"failing  {status.failure.reason}, {status.failure.count} in a row; "
-                    f"next attempt in {_duration(wait)}"
+                    f"next attempt in {format_duration(wait)}"
                 )
             )
         if status.is_cache_avoided:
@@ -87,11 +88,3 @@ def _as_dict(status: SourceStatus) -> dict[str, Any]:
         "is_cache_avoided": status.is_cache_avoided,
         "keys": [describe_key(key) for key in status.keys],
     }
-
-
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"

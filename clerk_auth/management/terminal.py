@@ -1,0 +1,119 @@
+"""What the commands share of a terminal: a token that comes in, and a report that goes out."""
+
+from __future__ import annotations
+
+import getpass
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from django.core.management.base import CommandError, CommandParser, OutputWrapper
+from django.core.management.color import Style
+
+from clerk_auth.explanations import describe_time, show
+from clerk_auth.inspection import ACCEPTED, FAILED, NOT_CHECKED, PASSED, Inspection
+
+# More than any token: what is longer was piped in by mistake.
+MAX_INPUT_BYTES = 1024 * 1024
+# A terminal's line ends here, without a word (POSIX: MAX_CANON).
+MAX_LINE_CHARACTERS = 4095
+WARNED, SKIPPED = "warning", "skipped"
+
+_MARKS = {PASSED: "✓", WARNED: "!", FAILED: "✗", SKIPPED: "-", NOT_CHECKED: "-"}
+_ASCII_MARKS = {PASSED: "ok", WARNED: "!!", FAILED: "XX", SKIPPED: "--", NOT_CHECKED: "--"}
+_TIMES = ("exp", "nbf", "iat")
+
+
+def add_token_option(parser: CommandParser, *, default: str | None, text: str) -> None:
+    """Add ``--token -``, and catch what else is written there so that nobody repeats it."""
+    parser.add_argument("--token", nargs="?", const="-", default=default, metavar="-", help=text)
+    parser.add_argument("unexpected", nargs="*", help="Nothing goes here, and no token.")
+
+
+def read_token(options: dict[str, Any]) -> str | None:
+    """Return what standard input holds, ``None`` without ``--token``.
+
+    Raises:
+        CommandError: there is nothing or too much to read, or the token is an argument.
+    """
+    if options["token"] not in (None, "-") or options["unexpected"]:
+        # Not repeated: this may go to a log.
+        raise CommandError(
+            "A token is read from standard input alone, with --token -: others on this machine "
+            "see arguments, and shells remember them. Take this one for known.",
+            returncode=2,
+        )
+    if options["token"] is None:
+        return None
+    text = _read_line() if sys.stdin.isatty() else _read_all()
+    if not text.strip():
+        raise CommandError("There is no token on standard input.", returncode=2)
+    return text
+
+
+def _read_line() -> str:
+    line = getpass.getpass("Paste the token (it is not shown) and press Enter: ", sys.stderr)
+    if len(line) >= MAX_LINE_CHARACTERS:
+        raise CommandError(
+            f"A terminal cuts a line at {MAX_LINE_CHARACTERS} characters: put the token into a "
+            "file, and redirect standard input.",
+            returncode=2,
+        )
+    return line
+
+
+def _read_all() -> str:
+    data = sys.stdin.buffer.read(MAX_INPUT_BYTES + 1)
+    if len(data) > MAX_INPUT_BYTES:
+        raise CommandError("More than 1 MiB on standard input: this is no token.", returncode=2)
+    # As a web server decodes a header: any byte is a character, and no token has one above ASCII.
+    return data.decode("latin-1")
+
+
+def choose_marks(stream: OutputWrapper) -> dict[str, str]:
+    """Return a mark for each status that ``stream`` can show."""
+    encoding = getattr(stream, "encoding", None) or "ascii"
+    try:
+        "".join(_MARKS.values()).encode(encoding)
+    except (LookupError, UnicodeEncodeError):
+        return _ASCII_MARKS
+    return _MARKS
+
+
+def print_inspection(inspection: Inspection, stream: OutputWrapper, style: Style) -> None:
+    """Print rules, claims and verdict, in lines that nothing of the token can steer."""
+    _print_rules(inspection, stream, style)
+    if inspection.payload is not None:
+        _print_claims(inspection, stream, style)
+    stream.write("")
+    if inspection.verdict == ACCEPTED:
+        stream.write(style.SUCCESS("ACCEPTED: the verifier lets this token in."))
+    else:
+        why = f"{inspection.code} ({inspection.reason})"
+        stream.write(style.ERROR(f"{inspection.verdict.upper()}: {why}."))
+
+
+def _print_rules(inspection: Inspection, stream: OutputWrapper, style: Style) -> None:
+    marks = choose_marks(stream)
+    paint: dict[str, Callable[[str], str]] = {PASSED: style.SUCCESS, FAILED: style.ERROR}
+    stream.write(style.MIGRATE_HEADING("rules"))
+    for finding in inspection.findings:
+        mark = paint.get(finding.status, str)(marks[finding.status])
+        said = "; ".join(filter(None, [finding.reason, finding.found]))
+        stream.write(f"  {mark} {finding.rule:<10}  {said}")
+        if finding.status == FAILED:
+            stream.write(f"      expected: {finding.expected}")
+            stream.write(f"      {finding.remedy}")
+
+
+def _print_claims(inspection: Inspection, stream: OutputWrapper, style: Style) -> None:
+    if inspection.key is not None:
+        stream.write(style.MIGRATE_HEADING(f"claims, signed by {inspection.key.thumbprint}"))
+    else:
+        stream.write(style.WARNING("claims, UNVERIFIED: anybody may have written them"))
+    for claim, value in (inspection.payload or {}).items():
+        when = f"  {describe_time(value, inspection.checked_at)}" if claim in _TIMES else ""
+        stream.write(f"  {show(claim)[1:-1]}  {show(value)}{when}")
+    stream.write(style.MIGRATE_HEADING("as request.auth shows them"))
+    for name, value in (inspection.session or {}).items():
+        stream.write(f"  {name}  {show(value)}")
