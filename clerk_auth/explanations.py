@@ -50,7 +50,7 @@ _EXPECTED = {
     "credential": "one word, or Bearer and one word",
     "header": f'a JSON object: alg "{ALGORITHM}", typ "JWT" or none, neither crit nor b64',
     "class": f'cat "{SESSION_CATEGORY}" (session), "{IGNORED_CATEGORY}" or none',
-    "signature": "made by one of these keys",
+    "signature": "made by the key, or one of the keys, under this key id",
     "payload": "a JSON object in UTF-8 without duplicate members",
     "identity": "sub and sid of 1 to 255 visible characters, sub of no machine (mch_)",
 }

@@ -234,7 +234,7 @@ def _judge_signature(
         return
     token = UnverifiedToken.from_segments("", segments)
     found = ", ".join(f"RSA {key.bits} {key.thumbprint}" for key in keys)
-    key = inspection.judge("signature", lambda: find_signing_key(token, keys), f"tried {found}")
+    key = inspection.judge("signature", lambda: find_signing_key(token, keys), found)
     inspection.key = key
 
 

@@ -20,12 +20,13 @@ from clerk_auth.core.errors import ClerkAuthError, KeySetInvalid
 from clerk_auth.core.keys import describe_key, parse_jwks
 from clerk_auth.dev import LocalIssuer
 from clerk_auth.fetch import FetchedDocument, FetchFailed, fetch_document
+from clerk_auth.inspection import ACCEPTED, FAILED, PASSED, Inspection, inspect
 from clerk_auth.probes import BAD_TOKENS, BadToken
 from clerk_auth.sources import Keys, StaticKeySource
 from clerk_auth.verifier import Verifier, make_cached_source, make_source
 
 SCHEMA_VERSION = 1
-PASSED, WARNED, FAILED, SKIPPED = "passed", "warning", "failed", "skipped"
+WARNED, SKIPPED = "warning", "skipped"
 _UNSHARED_BACKENDS = ("LocMemCache", "DummyCache")
 
 FETCH_REMEDIES = {
@@ -51,14 +52,19 @@ class Result:
 
 @dataclass(slots=True)
 class Report:
-    """Results in the order of a request's way, and the keys that are in use."""
+    """Results in the order of a request's way, and the keys that are in use.
+
+    ``inspection`` is that of a token, if one was given.
+    """
 
     results: list[Result] = field(default_factory=list)
     keys: Keys = ()
+    inspection: Inspection | None = None
 
     @property
     def passed(self) -> bool:
-        return all(result.status != FAILED for result in self.results)
+        is_accepted = self.inspection is None or self.inspection.verdict == ACCEPTED
+        return is_accepted and all(result.status != FAILED for result in self.results)
 
     def as_dict(self) -> dict[str, Any]:
         """Return a JSON-ready dict; its shape changes only with ``schema_version``."""
@@ -67,6 +73,7 @@ class Report:
             "passed": self.passed,
             "probes": [asdict(result) for result in self.results],
             "keys": [describe_key(key) for key in self.keys],
+            "token": self.inspection and self.inspection.as_dict(),
         }
 
 
@@ -75,10 +82,10 @@ def could_not_run(problem: str) -> dict[str, Any]:
     return {"schema_version": SCHEMA_VERSION, "passed": False, "error": problem}
 
 
-def run(config: Config, *, offline: bool = False) -> Report:
+def run(config: Config, *, offline: bool = False, token: str | None = None) -> Report:
     """Run every probe; the shared cache is warm afterwards, if a fetch succeeded."""
     report = Report()
-    report.results.append(_describe(config))
+    report.results.append(describe(config))
     if config.jwks_url is None:
         report.keys = make_source(config).status().keys
     else:
@@ -86,10 +93,12 @@ def run(config: Config, *, offline: bool = False) -> Report:
         report.results.extend(_probe_key_set(config, config.jwks_url, report, offline=offline))
     report.results.extend(_probe_claims(config))
     report.results.extend(_probe_keys(config, report.keys))
+    if token is not None:
+        report.inspection = inspect(token, config.policy, report.keys, now=time.time())
     return report
 
 
-def _describe(config: Config) -> Result:
+def describe(config: Config) -> Result:
     keys_from = config.jwks_url or ("the development issuer" if config.dev_mode else "JWT_KEY")
     parties = f"{len(config.authorized_parties)} authorized parties"
     detail = f"issuer {', '.join(config.issuers)}; keys from {keys_from}; {parties}"
@@ -179,11 +188,11 @@ def _probe_clock(document: FetchedDocument, started_at: float, leeway_seconds: f
 
 def _probe_claims(config: Config) -> Iterator[Result]:
     """Run the policy over a throw-away key: first a good token, then each bad one."""
-    issuer = _throw_away_issuer().acting_as(config.issuers[0])
+    issuer = throw_away_issuer().acting_as(config.issuers[0])
     policy = config.policy
     source = StaticKeySource((issuer.verifying_key,), ignore_kid=not policy.kid_required)
     verifier = Verifier(source, policy)
-    payload = _good_payload(config, issuer)
+    payload = good_payload(config, issuer)
     try:
         verifier.check(issuer.sign(payload))
     except ClerkAuthError as error:
@@ -207,8 +216,8 @@ def _probe_keys(config: Config, keys: Keys) -> Iterator[Result]:
         return
     policy = config.policy
     verifier = Verifier(StaticKeySource(keys, ignore_kid=not policy.kid_required), policy)
-    forger = _throw_away_issuer().acting_as(config.issuers[0])
-    payload = _good_payload(config, forger)
+    forger = throw_away_issuer().acting_as(config.issuers[0])
+    payload = good_payload(config, forger)
     for key in keys:
         for bad in BAD_TOKENS.values():
             if not bad.by_claims and bad.applies(policy):
@@ -218,12 +227,13 @@ def _probe_keys(config: Config, keys: Keys) -> Iterator[Result]:
 
 
 @functools.cache
-def _throw_away_issuer() -> LocalIssuer:
+def throw_away_issuer() -> LocalIssuer:
     """Return an issuer whose key nobody trusts, and which ends with the process."""
     return LocalIssuer.generate("https://selftest.invalid", kid="ins_selftest")
 
 
-def _good_payload(config: Config, issuer: LocalIssuer) -> dict[str, Any]:
+def good_payload(config: Config, issuer: LocalIssuer) -> dict[str, Any]:
+    """Return claims that the policy accepts."""
     claims: dict[str, Any] = {}
     if config.authorized_parties:
         claims["azp"] = config.authorized_parties[0]

@@ -25,7 +25,13 @@ LAYERS = (
         },
     ),
     ("DRF surface", {"authentication", "composition", "exceptions", "permissions"}),
-    ("edge", {"contrib", "dev", "management", "probes", "selftest", "testing"}),
+    (
+        "edge",
+        {
+            *("contrib", "deployed", "dev", "durations", "explanations", "inspection"),
+            *("management", "probes", "selftest", "testing"),
+        },
+    ),
 )
 # Imports that point up -> why they may.
 UPWARD = {

@@ -19,8 +19,9 @@ from clerk_auth.conf import Config, get_config
 from clerk_auth.core.errors import IssuerNotAllowed, KeyNotFound
 from clerk_auth.dev import LocalIssuer
 from clerk_auth.fetch import FetchedDocument
+from clerk_auth.inspection import FAILED, PASSED
 from clerk_auth.probes import BAD_TOKENS
-from clerk_auth.selftest import FAILED, PASSED, SKIPPED, WARNED, Report, Result
+from clerk_auth.selftest import SKIPPED, WARNED, Report, Result
 from clerk_auth.sources import StaticKeySource
 from clerk_auth.verifier import Verifier, get_verifier
 from tests.conftest import ISSUER, NOW, PARTY
@@ -99,7 +100,7 @@ def test_every_bad_token_is_refused_with_its_own_code(healthy):
 @pytest.mark.integration
 def test_report_is_json_with_every_key_described(healthy):
     document = json.loads(json.dumps(healthy.as_dict()))
-    assert set(document) == {"schema_version", "passed", "probes", "keys"}
+    assert set(document) == {"schema_version", "passed", "probes", "keys", "token"}
     assert (document["schema_version"], document["passed"]) == (1, True)
     assert len(document["probes"]) == len(healthy.results)
     assert set(document["probes"][0]) == {"group", "name", "status", "detail", "remedy"}
@@ -416,8 +417,8 @@ def test_development_issuer_is_tried_too(settings, tmp_path, monkeypatch):
 
 def test_missing_parties_are_a_warning(key_configured):
     key_configured.CLERK_AUTH = {**key_configured.CLERK_AUTH, "AUTHORIZED_PARTIES": []}
-    assert selftest._describe(get_config()).status == WARNED
-    assert "AUTHORIZED_PARTIES" in selftest._describe(get_config()).remedy
+    assert selftest.describe(get_config()).status == WARNED
+    assert "AUTHORIZED_PARTIES" in selftest.describe(get_config()).remedy
 
 
 @pytest.mark.integration

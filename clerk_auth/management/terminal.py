@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import getpass
 import sys
 from collections.abc import Callable
@@ -12,22 +13,23 @@ from django.core.management.color import Style
 
 from clerk_auth.explanations import describe_time, show
 from clerk_auth.inspection import ACCEPTED, FAILED, NOT_CHECKED, PASSED, Inspection
+from clerk_auth.selftest import SKIPPED, WARNED
 
 # More than any token: what is longer was piped in by mistake.
 MAX_INPUT_BYTES = 1024 * 1024
 # A terminal's line ends here, without a word (POSIX: MAX_CANON).
 MAX_LINE_CHARACTERS = 4095
-WARNED, SKIPPED = "warning", "skipped"
 
 _MARKS = {PASSED: "✓", WARNED: "!", FAILED: "✗", SKIPPED: "-", NOT_CHECKED: "-"}
 _ASCII_MARKS = {PASSED: "ok", WARNED: "!!", FAILED: "XX", SKIPPED: "--", NOT_CHECKED: "--"}
 _TIMES = ("exp", "nbf", "iat")
+_WIDEST_NAME = 24
 
 
 def add_token_option(parser: CommandParser, *, default: str | None, text: str) -> None:
     """Add ``--token -``, and catch what else is written there so that nobody repeats it."""
     parser.add_argument("--token", nargs="?", const="-", default=default, metavar="-", help=text)
-    parser.add_argument("unexpected", nargs="*", help="Nothing goes here, and no token.")
+    parser.add_argument("unexpected", nargs="*", help=argparse.SUPPRESS)
 
 
 def read_token(options: dict[str, Any]) -> str | None:
@@ -52,7 +54,10 @@ def read_token(options: dict[str, Any]) -> str | None:
 
 
 def _read_line() -> str:
-    line = getpass.getpass("Paste the token (it is not shown) and press Enter: ", sys.stderr)
+    try:
+        line = getpass.getpass("Paste the token (it is not shown) and press Enter: ", sys.stderr)
+    except EOFError:
+        return ""
     if len(line) >= MAX_LINE_CHARACTERS:
         raise CommandError(
             f"A terminal cuts a line at {MAX_LINE_CHARACTERS} characters: put the token into a "
@@ -111,9 +116,31 @@ def _print_claims(inspection: Inspection, stream: OutputWrapper, style: Style) -
         stream.write(style.MIGRATE_HEADING(f"claims, signed by {inspection.key.thumbprint}"))
     else:
         stream.write(style.WARNING("claims, UNVERIFIED: anybody may have written them"))
-    for claim, value in (inspection.payload or {}).items():
-        when = f"  {describe_time(value, inspection.checked_at)}" if claim in _TIMES else ""
-        stream.write(f"  {show(claim)[1:-1]}  {show(value)}{when}")
+    rows = [
+        (show(claim)[1:-1], show(value), _when(claim, value, inspection.checked_at))
+        for claim, value in (inspection.payload or {}).items()
+    ]
+    _print_rows(rows, stream)
     stream.write(style.MIGRATE_HEADING("as request.auth shows them"))
-    for name, value in (inspection.session or {}).items():
-        stream.write(f"  {name}  {show(value)}")
+    session = dict(inspection.session or {})
+    organization = session.pop("organization", None)
+    for name, value in (organization or {"id": None}).items():
+        session[f"organization.{name}"] = value
+    notes = {"factor_ages": "minutes, when the token was made; -1: not enrolled"}
+    _print_rows(
+        [
+            (name, show(value), notes.get(name, "") if value is not None else "")
+            for name, value in sorted(session.items())
+        ],
+        stream,
+    )
+
+
+def _when(claim: str, value: object, now: float) -> str:
+    return describe_time(value, now) if claim in _TIMES else ""
+
+
+def _print_rows(rows: list[tuple[str, str, str]], stream: OutputWrapper) -> None:
+    width = min(_WIDEST_NAME, max((len(name) for name, _, _ in rows), default=0))
+    for name, value, note in rows:
+        stream.write(f"  {name:<{width}}  {value}  {note}".rstrip())

@@ -9,22 +9,22 @@ from collections.abc import Callable
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from clerk_auth import selftest
-from clerk_auth.conf import get_config
-from clerk_auth.selftest import FAILED, PASSED, SKIPPED, WARNED, Report
+from clerk_auth import deployed, readers, selftest
+from clerk_auth.conf import Config, get_config
+from clerk_auth.inspection import FAILED, PASSED
+from clerk_auth.management import terminal
+from clerk_auth.selftest import SKIPPED, WARNED, Report
 
 _RETRY_SECONDS = 1.0
-_MARKS = {PASSED: "✓", WARNED: "!", FAILED: "✗", SKIPPED: "-"}
-_ASCII_MARKS = {PASSED: "ok", WARNED: "!!", FAILED: "XX", SKIPPED: "--"}
 
 
 class Command(BaseCommand):
     help = (
         "Check settings, cache, Clerk's key set and clock, and that every kind of bad token is "
-        "refused. Warms the shared cache. Exit status: 0 passed, 1 a probe failed, 2 it could "
-        "not run."
+        "refused. Warms the shared cache. With --url, check from outside that a deployed API "
+        "refuses them. Exit status: 0 passed, 1 a probe failed, 2 it could not run."
     )
     # Problems in the settings are ours to report, with exit status 2.
     requires_system_checks = ()
@@ -41,16 +41,28 @@ class Command(BaseCommand):
         parser.add_argument(
             "--offline", action="store_true", help="Use no network but the cache's."
         )
+        parser.add_argument(
+            "--url",
+            metavar="URL",
+            help="Check a deployed API instead: the address of a view that answers GET.",
+        )
+        terminal.add_token_option(
+            parser,
+            default=None,
+            text="Explain the token on standard input, too; with --url, try it.",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             config = get_config()
-        except ImproperlyConfigured as error:
+            url = _read_url(options)
+            token = terminal.read_token(options)
+        except (ImproperlyConfigured, CommandError) as error:
             self._stop(options, str(error))
         deadline = time.monotonic() + options["wait"]
         while True:
             try:
-                report = selftest.run(config, offline=options["offline"])
+                report = _run(config, url, token, offline=options["offline"])
             except Exception as error:
                 if options["traceback"]:
                     raise
@@ -73,7 +85,7 @@ class Command(BaseCommand):
         sys.exit(2)
 
     def _print(self, report: Report) -> None:
-        marks = self._marks()
+        marks = terminal.choose_marks(self.stdout)
         styles: dict[str, Callable[[str], str]] = {
             PASSED: self.style.SUCCESS,
             WARNED: self.style.WARNING,
@@ -91,6 +103,9 @@ class Command(BaseCommand):
             if result.remedy:
                 self.stdout.write(f"      {result.remedy}")
         self._print_keys(report)
+        if report.inspection is not None:
+            self.stdout.write(self.style.MIGRATE_HEADING("the token given"))
+            terminal.print_inspection(report.inspection, self.stdout, self.style)
         self._print_summary(report)
 
     def _print_keys(self, report: Report) -> None:
@@ -114,10 +129,19 @@ class Command(BaseCommand):
         else:
             self.stdout.write(self.style.ERROR(f"NOT READY: {tally}."))
 
-    def _marks(self) -> dict[str, str]:
-        encoding = getattr(self.stdout, "encoding", None) or "ascii"
-        try:
-            "".join(_MARKS.values()).encode(encoding)
-        except (LookupError, UnicodeEncodeError):
-            return _ASCII_MARKS
-        return _MARKS
+
+def _read_url(options: dict[str, Any]) -> str | None:
+    if options["url"] is None:
+        return None
+    if options["offline"]:
+        raise CommandError("--url asks over the network: leave out --offline.")
+    try:
+        return readers.read_url(options["url"])
+    except readers.Refused as refused:
+        raise CommandError(f"--url {refused.message} {refused.hint}") from None
+
+
+def _run(config: Config, url: str | None, token: str | None, *, offline: bool) -> Report:
+    if url is not None:
+        return deployed.run(config, url, token=token)
+    return selftest.run(config, offline=offline, token=token)

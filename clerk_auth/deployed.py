@@ -1,0 +1,190 @@
+"""Probes of a deployed API: is what anybody may send there answered as docs/errors.md says?
+
+The tokens are those of ``probes`` that need no key of Clerk's. They have expired as well, so that
+an unknown key id or a wrong signature costs the API no look for keys and no cooldown: a verifier
+of ours finds that out last of all, and still answers with the code of what is wrong first.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from clerk_auth.conf import Config
+from clerk_auth.core.encoding import parse_json_object
+from clerk_auth.core.errors import CODES
+from clerk_auth.core.keys import VerifyingKey
+from clerk_auth.fetch import Answer, FetchFailed, fetch_answer
+from clerk_auth.inspection import (
+    ACCEPTED,
+    FAILED,
+    PASSED,
+    Inspection,
+    inspect,
+    load_keys,
+    read_credential,
+)
+from clerk_auth.probes import BAD_TOKENS, BadToken
+from clerk_auth.selftest import (
+    SKIPPED,
+    WARNED,
+    Report,
+    Result,
+    describe,
+    good_payload,
+    throw_away_issuer,
+)
+
+Ask = Callable[..., Answer]
+
+TIMEOUT_SECONDS = 10.0
+_EXPIRED_SECONDS = 3600
+_GROUP = "deployed API"
+
+_UNREACHED = {
+    "tls": "The certificate is not trusted: check the API's certificate and this host's CA bundle.",
+    "timeout": "Nothing answered in time: check the address, and the network in between.",
+    "connection": "Check the address, and DNS and proxy of this host.",
+}
+_OPEN = (
+    "Do not deploy: whoever calls this view gets in. Give it ClerkAuthentication, and first in "
+    "authentication_classes; if it has that, report this, see SECURITY.md."
+)
+_OF_ANOTHER = (
+    "Another authenticator, an exception handler or a proxy answers here, the API has other "
+    "settings than this host, or does not enforce."
+)
+_BY_STATUS = {
+    400: "Is the host's name in ALLOWED_HOSTS?",
+    403: "Another authenticator comes first and has no challenge (clerk_auth.W004), or something "
+    "in front of the API refuses. Put ClerkAuthentication first.",
+    404: "There is no such path: give the address of a view that answers GET.",
+    405: "This view does not answer GET: give the address of one that does.",
+    429: "Too many requests, says something in front of the API: wait, and repeat.",
+    503: "The API has no keys, or is not up: run clerk_selftest where it runs.",
+}
+_PAGE = "A page came where an API should answer: check path and proxies."
+_REDIRECT = "Redirects are not followed: give the address that it leads to, with https and slash."
+_SERVER_ERROR = "Look into the log of the API, or of the proxy in front of it."
+_PERMISSION = "The token was let in, and a permission says no: give the address of a view for it."
+_DIFFERENT = "This host lets it in: compare the settings, the keys and the clock of both."
+
+
+def run(
+    config: Config, url: str, *, token: str | None = None, timeout_seconds: float = TIMEOUT_SECONDS
+) -> Report:
+    """Probe the view at ``url``; ``token`` is inspected, and sent there if it is accepted here.
+
+    ``timeout_seconds`` bounds each request; the first that gets no answer is the last.
+    """
+    ask = functools.partial(_ask, url, timeout_seconds)
+    report = Report([describe(config)], load_keys(config))
+    if token is not None:
+        report.inspection = inspect(token, config.policy, report.keys, now=time.time())
+    try:
+        report.results.append(_judge_anonymous(ask(), config.realm))
+        report.results.extend(_probe_refusals(config, ask, report.keys[:1]))
+        if token is not None and report.inspection is not None:
+            report.results.append(_probe_token(ask, token, report.inspection))
+    except FetchFailed as error:
+        remedy = _UNREACHED.get(error.reason, _PAGE)
+        report.results.append(Result(_GROUP, "answer", FAILED, f"{url}: {error.reason}", remedy))
+    return report
+
+
+def _ask(url: str, timeout_seconds: float, token: str | None = None) -> Answer:
+    headers = {"Accept": "application/json"}
+    if token is not None:
+        headers["Authorization"] = f"Bearer {token}"
+    return fetch_answer(url, timeout_seconds, headers)
+
+
+def _judge_anonymous(answer: Answer, realm: str) -> Result:
+    name = "no credential"
+    if _is_success(answer):
+        remedy = "Anybody may read it; the tokens below are refused all the same, or should be."
+        return Result(_GROUP, name, WARNED, f"{answer.status}: the view is public", remedy)
+    if answer.status != 401:
+        return Result(_GROUP, name, FAILED, _describe(answer), _explain(answer))
+    if answer.headers.get("WWW-Authenticate") != f'Bearer realm="{realm}"':
+        return Result(_GROUP, name, FAILED, "401 with another WWW-Authenticate", _OF_ANOTHER)
+    return Result(_GROUP, name, PASSED, "401")
+
+
+def _probe_refusals(config: Config, ask: Ask, keys: tuple[VerifyingKey, ...]) -> Iterator[Result]:
+    """Try what anybody can make, under the id of the first of ``keys``."""
+    if not keys:
+        remedy = "Run clerk_selftest: it says why the keys cannot be had."
+        yield Result(_GROUP, "bad tokens", FAILED, "not sent: there are no keys", remedy)
+        return
+    forger = throw_away_issuer().acting_as(config.issuers[0])
+    payload = good_payload(config, forger)
+    payload["exp"] = payload["iat"] - _EXPIRED_SECONDS
+    for bad in BAD_TOKENS.values():
+        if not bad.by_claims and bad.applies(config.policy):
+            token = bad.make(forger, payload, keys[0])
+            yield _judge_refusal(ask(token), bad, config.realm)
+
+
+def _judge_refusal(answer: Answer, bad: BadToken, realm: str) -> Result:
+    def judge(status: str, detail: str, remedy: str = "") -> Result:
+        return Result(_GROUP, bad.title, status, detail, remedy)
+
+    if answer.status != 401:
+        is_open = _is_success(answer)
+        return judge(FAILED, _describe(answer), _OPEN if is_open else _explain(answer))
+    body = _read_body(answer)
+    if body.get("code") != bad.code:
+        return judge(FAILED, f"{_describe(answer)}, not {bad.code}", _explain(answer))
+    if body != {"detail": bad.error.detail, "code": bad.code}:
+        return judge(FAILED, f"401 {bad.code} with another body", _OF_ANOTHER)
+    challenge = (
+        f'Bearer realm="{realm}", error="invalid_token", error_description="{bad.error.detail}"'
+    )
+    if answer.headers.get("WWW-Authenticate") != challenge:
+        return judge(FAILED, f"401 {bad.code} with another WWW-Authenticate", _OF_ANOTHER)
+    return judge(PASSED, f"401 {bad.code}")
+
+
+def _probe_token(ask: Ask, text: str, inspection: Inspection) -> Result:
+    name = "the token given"
+    if inspection.verdict != ACCEPTED:
+        return Result(_GROUP, name, SKIPPED, "not sent: it is not accepted here")
+    answer = ask(read_credential(text))
+    if _is_success(answer):
+        return Result(_GROUP, name, PASSED, str(answer.status))
+    if answer.status == 401:
+        return Result(_GROUP, name, FAILED, _describe(answer), _DIFFERENT)
+    remedy = _PERMISSION if answer.status == 403 else _explain(answer)
+    return Result(_GROUP, name, FAILED, _describe(answer), remedy)
+
+
+def _is_success(answer: Answer) -> bool:
+    return 200 <= answer.status < 300
+
+
+def _describe(answer: Answer) -> str:
+    """Name what came, without repeating any of it but a code of ours."""
+    if _is_success(answer):
+        return f"ACCEPTED with {answer.status}"
+    code = _read_body(answer).get("code")
+    return f"{answer.status} {code}" if code in CODES else f"{answer.status} without a code of ours"
+
+
+def _explain(answer: Answer) -> str:
+    if answer.status in (401, 403) and answer.body.lstrip().startswith(b"<"):
+        return _PAGE
+    if 300 <= answer.status < 400:
+        return _REDIRECT
+    if answer.status in _BY_STATUS:
+        return _BY_STATUS[answer.status]
+    return _SERVER_ERROR if answer.status >= 500 else _OF_ANOTHER
+
+
+def _read_body(answer: Answer) -> dict[str, Any]:
+    try:
+        return parse_json_object(answer.body)
+    except ValueError:
+        return {}
