@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
 import subprocess
@@ -12,36 +11,20 @@ import time
 
 import pytest
 from django.conf import settings as django_settings
-from django.core.management import call_command
 
 from clerk_auth.dev import DEV_DIRECTORY
 from clerk_auth.probes import BAD_TOKENS
 from project.demo.environment import inherit_environment
+from tests.api_server import serve_api
+from tests.commands import Outcome, run_command
 from tests.conftest import ISSUER, PARTY
 from tests.issuer_server import IssuerServer, answer
 
 TOKEN = re.compile(r"eyJ[\w-]+\.")
 
 
-class Outcome:
-    """What a run of the command left behind."""
-
-    def __init__(self, status: int, out: str, err: str) -> None:
-        self.status, self.out, self.err = status, out, err
-
-
-def run(*arguments: str, encoding: str = "utf-8") -> Outcome:
-    out, err = (io.TextIOWrapper(io.BytesIO(), encoding=encoding) for _ in range(2))
-    status = 0
-    try:
-        call_command("clerk_selftest", "--no-color", *arguments, stdout=out, stderr=err)
-    except SystemExit as end:
-        status = end.code
-    written = []
-    for stream in (out, err):
-        stream.flush()
-        written.append(stream.buffer.getvalue().decode(encoding))
-    return Outcome(status, *written)
+def run(*arguments: str, **options: str) -> Outcome:
+    return run_command("clerk_selftest", *arguments, **options)
 
 
 def run_process(*arguments: str, **environment: str) -> Outcome:
@@ -280,8 +263,102 @@ def test_process_on_an_ascii_terminal_prints_ascii(issuer_server):
     assert "  ok good token" in done.out
 
 
+# A token to explain
+
+
 @pytest.mark.integration
-def test_unknown_option_ends_with_two():
+def test_token_is_explained_beside_the_probes(configured):
+    done = run("--token", "-", given=configured.signer.token("user_shown", azp=PARTY))
+    assert done.status == 0
+    assert 'sub "user_shown"' in done.out
+    assert "ACCEPTED: " in done.out
+    assert done.out.splitlines()[-1].startswith("The lock is locked")
+    assert not TOKEN.search(done.out + done.err)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("arguments", [["--token", "-"], ["--token"]], ids=str)
+def test_token_that_is_refused_ends_it_with_one(configured, arguments):
+    token = configured.signer.token(azp=PARTY, expires_in=-60)
+    done = run(*arguments, "--json", given=token)
+    document = json.loads(done.out)
+    assert (done.status, document["passed"]) == (1, False)
+    assert document["token"]["code"] == "token_expired"
+    assert {probe["status"] for probe in document["probes"]} <= {"passed", "warning", "skipped"}
+    assert token.split(".")[2] not in done.out
+
+
+@pytest.mark.integration
+def test_without_a_token_there_is_none_in_the_document(key_configured):
+    assert json.loads(run("--json").out)["token"] is None
+
+
+@pytest.mark.integration
+def test_token_among_the_arguments_ends_it_with_two_and_is_not_repeated():
     done = run_process("--token", "eyJ.a.b")
+    assert (done.status, done.out) == (2, "")
+    assert "eyJ" not in done.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--token", "eyJ.a.b"], ["--token=eyJ.a.b"], ["eyJ.a.b"], ["--token", "-", "eyJ.a.b"]],
+    ids=str,
+)
+def test_token_is_no_argument(key_configured, arguments):
+    done = run(*arguments, "--json")
     assert done.status == 2
-    assert done.out == ""
+    assert "standard input" in json.loads(done.out)["error"]
+    assert "eyJ" not in done.out + done.err
+
+
+@pytest.mark.parametrize("given", ["", " \n"])
+def test_no_token_on_standard_input_ends_it_with_two(key_configured, given):
+    done = run("--token", "-", given=given)
+    assert (done.status, done.out) == (2, "")
+    assert "no token on standard input" in done.err
+
+
+# A deployed API
+
+
+@pytest.mark.integration
+def test_deployed_api_is_checked_from_outside(configured):
+    with serve_api() as url:
+        token = configured.signer.token(azp=PARTY)
+        done = run("--url", f"{url}/api/me", "--token", "-", given=token)
+        assert done.status == 0, done.out
+        assert "  ✓ signed by somebody else" in done.out
+        assert re.search("  ✓ the token given +200", done.out)
+        assert not TOKEN.search(done.out + done.err)
+        assert run("--url", f"{url}/health/live").status == 1
+
+
+@pytest.mark.integration
+def test_process_finds_an_open_api(issuer_server):
+    api = IssuerServer(issuer_server.signer)
+    api.script = answer(b"{}")
+    try:
+        done = run_process("--url", f"{api.issuer}/me", **environment_of(issuer_server))
+    finally:
+        api.stop()
+    assert done.status == 1
+    assert done.out.count("ACCEPTED with 200") == 8
+    assert "NOT READY" in done.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--url", "http://api.example.com/me"], "plain http"),
+        (["--url", "api.example.com/me"], "scheme"),
+        (["--url", "https://user:secret@api.example.com/"], "without credentials"),
+        (["--url", ""], "--url"),
+        (["--url", "https://api.example.com/", "--offline"], "--offline"),
+    ],
+)
+def test_address_that_cannot_be_asked_ends_it_with_two(key_configured, arguments, said):
+    done = run(*arguments)
+    assert (done.status, done.out) == (2, "")
+    assert said in done.err
+    assert "secret" not in done.err

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import getpass
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser, OutputWrapper
@@ -122,18 +122,17 @@ def _print_claims(inspection: Inspection, stream: OutputWrapper, style: Style) -
     ]
     _print_rows(rows, stream)
     stream.write(style.MIGRATE_HEADING("as request.auth shows them"))
-    session = dict(inspection.session or {})
-    organization = session.pop("organization", None)
-    for name, value in (organization or {"id": None}).items():
-        session[f"organization.{name}"] = value
-    notes = {"factor_ages": "minutes, when the token was made; -1: not enrolled"}
-    _print_rows(
-        [
-            (name, show(value), notes.get(name, "") if value is not None else "")
-            for name, value in sorted(session.items())
-        ],
-        stream,
-    )
+    _print_rows(list(_session_rows(inspection.session or {})), stream)
+
+
+def _session_rows(session: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+    for name, value in session.items():
+        if name == "organization" and value is not None:
+            yield from ((f"{name}.{key}", show(inner), "") for key, inner in value.items())
+        elif name == "factor_ages" and value is not None:
+            yield name, show(value), "minutes, when the token was made; -1: not enrolled"
+        else:
+            yield name, show(value), ""
 
 
 def _when(claim: str, value: object, now: float) -> str:

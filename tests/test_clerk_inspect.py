@@ -1,0 +1,266 @@
+"""The inspection as an operator runs it: what it reads, what it prints, and the exit status."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+
+import pytest
+from django.conf import settings as django_settings
+
+from clerk_auth.dev import LocalIssuer
+from clerk_auth.explanations import RULES
+from clerk_auth.management.terminal import MAX_INPUT_BYTES, MAX_LINE_CHARACTERS
+from clerk_auth.probes import BAD_TOKENS
+from project.demo.environment import inherit_environment
+from tests.commands import Outcome, run_command
+from tests.conftest import ISSUER, PARTY
+
+
+def run(*arguments: str, **options) -> Outcome:
+    return run_command("clerk_inspect", *arguments, **options)
+
+
+@pytest.fixture
+def key_configured(settings, local_issuer):
+    settings.CLERK_AUTH = {
+        "ISSUER": ISSUER,
+        "JWT_KEY": local_issuer.public_pem.strip(),
+        "AUTHORIZED_PARTIES": [PARTY],
+    }
+
+
+def parts_of(token: str) -> list[str]:
+    return [part for part in token.strip().split(".") if part]
+
+
+# What it says
+
+
+def test_good_token_is_accepted(key_configured, local_issuer):
+    token = local_issuer.token("user_shown", azp=PARTY, o={"id": "org_1"}, fva=[3, -1])
+    done = run(given=f"Bearer {token}\n")
+    assert (done.status, done.err) == (0, "")
+    lines = done.out.splitlines()
+    assert [line.split()[1] for line in lines[1 : len(RULES) + 1]] == list(RULES)
+    assert lines[-1] == "ACCEPTED: the verifier lets this token in."
+    thumbprint = local_issuer.verifying_key.thumbprint
+    for said in (
+        f"claims, signed by {thumbprint}",
+        'sub  "user_shown"',
+        '"org_1"',
+        " UTC (in ",
+        "minutes, when the token was made",
+    ):
+        assert said in done.out
+    assert not [part for part in parts_of(token) if part in done.out]
+
+
+@pytest.mark.parametrize("name", ["expired", "wrong-party", "forged", "alg-none", "malformed"])
+def test_bad_token_is_refused_and_never_printed(name, key_configured, local_issuer):
+    bad = BAD_TOKENS[name]
+    token = bad.make(local_issuer, local_issuer.session_payload(azp=PARTY))
+    text, document = run(given=token), run("--json", given=token)
+    assert (text.status, document.status) == (1, 1)
+    assert text.out.splitlines()[-1].startswith(f"REFUSED: {bad.code} (")
+    assert json.loads(document.out)["code"] == bad.code
+    for done in (text, document):
+        assert done.err == ""
+        assert not [part for part in parts_of(token) if part in done.out]
+
+
+def test_failed_rule_has_what_was_expected_and_what_to_do(key_configured, local_issuer):
+    out = run(given=local_issuer.token(azp="https://other.example")).out
+    _, _, after = out.partition("✗ party")
+    found, expected, remedy, *_ = after.splitlines()
+    assert 'azp is not an authorized party; azp "https://other.example"' in found
+    assert expected == f'      expected: azp "{PARTY}"'
+    assert "AUTHORIZED_PARTIES" in remedy
+
+
+def test_claims_that_nobody_signed_are_marked(key_configured, other_issuer):
+    done = run(given=other_issuer.token(azp=PARTY))
+    assert "claims, UNVERIFIED: anybody may have written them" in done.out
+    assert "signed by" not in done.out
+
+
+HOSTILE = "\x1b[2J\x1b]0;owned\x07\r\n\u202e\x9b\ud800é"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1"])
+@pytest.mark.parametrize("arguments", [[], ["--json"]], ids=["text", "json"])
+def test_hostile_claims_neither_steer_nor_break_a_terminal(
+    key_configured, local_issuer, encoding, arguments
+):
+    claims = {"name": HOSTILE, HOSTILE: {HOSTILE: HOSTILE}, "iss": HOSTILE, "sts": HOSTILE}
+    claims |= {"act": {HOSTILE: HOSTILE}, "o": {"id": "org_1", "slg": "x"}, "long": "x" * 5000}
+    payload = local_issuer.session_payload("user_1", azp=PARTY, **claims)
+    done = run(*arguments, given=local_issuer.sign(payload, {"x": HOSTILE}), encoding=encoding)
+    assert done.status == 1
+    assert all(line.isprintable() for line in done.out.splitlines())
+    assert not arguments or json.loads(done.out)["claims"]["name"] == HOSTILE
+    assert arguments or max(map(len, done.out.splitlines())) < 500
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1"])
+def test_marks_are_written_as_the_terminal_can(key_configured, encoding):
+    out = run(given="x", encoding=encoding).out
+    failed, other = ("✗", "XX") if encoding == "utf-8" else ("XX", "✗")
+    assert f"  {failed} text" in out
+    assert f"  {other} text" not in out
+
+
+@pytest.mark.integration
+def test_without_keys_it_ends_with_two_and_shows_the_claims(configured):
+    token = configured.signer.token("user_shown", azp=PARTY)
+    configured.stop()
+    done = run(given=token)
+    assert done.status == 2
+    assert "user_shown" in done.out
+    assert done.out.splitlines()[-1].startswith("UNKNOWN: keys_unavailable (")
+    document = run("--json", given=token)
+    assert (document.status, json.loads(document.out)["verdict"]) == (2, "unknown")
+
+
+# What it reads
+
+
+@pytest.mark.parametrize(
+    ("given", "status", "said"),
+    [
+        (b"", 2, "no token on standard input"),
+        (b" \r\n\t", 2, "no token on standard input"),
+        (b"x" * (MAX_INPUT_BYTES + 1), 2, "More than 1 MiB"),
+        (b"x" * MAX_INPUT_BYTES, 1, "longer than MAX_TOKEN_BYTES"),
+        (b"\xff\xfe\x00", 1, "not ASCII"),
+        (b"\0", 1, "not three segments"),
+    ],
+    ids=["nothing", "blank", "too-much", "much", "bytes", "nul"],
+)
+def test_input_that_is_no_token_is_said_to_be_none(key_configured, given, status, said):
+    done = run(given=given)
+    assert done.status == status
+    assert said in (done.err if status == 2 else done.out)
+    assert len(done.out + done.err) < 5000
+
+
+@pytest.mark.parametrize("arguments", [["eyJ.a.b"], ["--token", "eyJ.a.b"], ["--token=eyJ.a.b"]])
+def test_token_is_no_argument(key_configured, arguments):
+    for more in ([], ["--json"]):
+        done = run(*arguments, *more, given="x")
+        assert done.status == 2
+        assert "standard input" in done.err
+        assert "eyJ" not in done.out + done.err
+        assert not more or json.loads(done.out) == {
+            "schema_version": 1,
+            "verdict": "unknown",
+            "error": done.err.splitlines()[1],
+        }
+
+
+def test_wrong_settings_end_it_with_two(settings):
+    settings.CLERK_AUTH = {"FRONTEND_API": "https://clerk.example.com"}
+    done = run(given="x")
+    assert (done.status, done.out) == (2, "")
+    assert "FRONTEND_API" in done.err
+
+
+def test_key_file_that_cannot_be_read_ends_it_with_two(settings, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".clerk-dev").mkdir()
+    (tmp_path / ".clerk-dev" / "signing-key.pem").write_text("not a key")
+    settings.DEBUG = True
+    settings.CLERK_AUTH = {"DEV_MODE": True}
+    assert run(given="x").status == 2
+    with pytest.raises(ValueError, match="PEM"):
+        run("--traceback", given="x")
+
+
+# At a terminal
+
+
+def environment_of(issuer: LocalIssuer) -> dict[str, str]:
+    return {
+        **inherit_environment(),
+        "CLERK_ISSUER": ISSUER,
+        "CLERK_JWT_KEY": issuer.public_pem,
+        "PYTHONIOENCODING": "utf-8",
+    }
+
+
+def type_into(*arguments: str, typed: str, environment: dict[str, str]) -> tuple[int, str]:
+    """Run a command at a terminal of its own; return its status and all that was shown there."""
+    ours, its = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "manage.py", *arguments],
+        cwd=django_settings.BASE_DIR,
+        env=environment,
+        stdin=its,
+        stdout=its,
+        stderr=its,
+        start_new_session=True,
+    )
+    os.close(its)
+    shown = b""
+    while b"Enter: " not in shown and (read := _read(ours)):
+        shown += read
+    os.write(ours, typed.encode())
+    while read := _read(ours):
+        shown += read
+    os.close(ours)
+    return process.wait(), shown.decode()
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 4096)
+    except OSError:  # the process has ended
+        return b""
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("command", [["clerk_inspect"], ["clerk_selftest", "--token", "-"]])
+def test_terminal_is_asked_and_does_not_show_the_token(command, local_issuer):
+    token = local_issuer.token("user_typed")
+    status, shown = type_into(
+        *command, typed=f"{token}\n", environment=environment_of(local_issuer)
+    )
+    assert status == 0, shown
+    assert shown.startswith("Paste the token")
+    assert "user_typed" in shown
+    assert not [part for part in parts_of(token) if part in shown]
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("\n", "no token on standard input"),
+        ("\x04", "no token on standard input"),
+        ("x" * MAX_LINE_CHARACTERS + "x\n", "cuts a line"),
+    ],
+    ids=["enter", "ctrl-d", "long"],
+)
+def test_terminal_without_a_whole_token_ends_it_with_two(typed, said, local_issuer):
+    status, shown = type_into(
+        "clerk_inspect", typed=typed, environment=environment_of(local_issuer)
+    )
+    assert status == 2, shown
+    assert said in shown
+
+
+@pytest.mark.integration
+def test_process_prints_one_document_and_nothing_else(local_issuer):
+    done = subprocess.run(
+        [sys.executable, "manage.py", "clerk_inspect", "--json"],
+        cwd=django_settings.BASE_DIR,
+        env=environment_of(local_issuer),
+        input=local_issuer.token().encode(),
+        capture_output=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert json.loads(done.stdout)["verdict"] == "accepted"
