@@ -49,7 +49,7 @@ _UNREACHED = {
     "connection": "Check the address, and DNS and proxy of this host.",
 }
 _OPEN = (
-    "Do not deploy: whoever calls this view gets in. Give it ClerkAuthentication, and first in "
+    "Do not deploy: a bad token gets in. Give the view ClerkAuthentication, first in "
     "authentication_classes; if it has that, report this, see SECURITY.md."
 )
 _OF_ANOTHER = (

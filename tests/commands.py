@@ -19,13 +19,13 @@ class Outcome:
 
 
 def run_command(
-    name: str, *arguments: str, given: str | bytes = b"", encoding: str = "utf-8"
+    name: str, *arguments: str, given: str | bytes | None = b"", encoding: str = "utf-8"
 ) -> Outcome:
-    """Run a command in this process, with ``given`` on its standard input."""
+    """Run a command in this process, with ``given`` on its standard input; ``None`` closes that."""
     data = given.encode() if isinstance(given, str) else given
     out, err = (io.TextIOWrapper(io.BytesIO(), encoding=encoding) for _ in range(2))
     status, before = 0, sys.stdin
-    sys.stdin = io.TextIOWrapper(io.BytesIO(data))
+    sys.stdin = None if data is None else io.TextIOWrapper(io.BytesIO(data))
     try:
         call_command(name, "--no-color", *arguments, stdout=out, stderr=err)
     except SystemExit as end:

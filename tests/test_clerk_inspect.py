@@ -131,6 +131,7 @@ def test_without_keys_it_ends_with_two_and_shows_the_claims(configured):
 @pytest.mark.parametrize(
     ("given", "status", "said"),
     [
+        (None, 2, "no token on standard input"),
         (b"", 2, "no token on standard input"),
         (b" \r\n\t", 2, "no token on standard input"),
         (b"x" * (MAX_INPUT_BYTES + 1), 2, "More than 1 MiB"),
@@ -138,7 +139,7 @@ def test_without_keys_it_ends_with_two_and_shows_the_claims(configured):
         (b"\xff\xfe\x00", 1, "not ASCII"),
         (b"\0", 1, "not three segments"),
     ],
-    ids=["nothing", "blank", "too-much", "much", "bytes", "nul"],
+    ids=["closed", "nothing", "blank", "too-much", "much", "bytes", "nul"],
 )
 def test_input_that_is_no_token_is_said_to_be_none(key_configured, given, status, said):
     done = run(given=given)

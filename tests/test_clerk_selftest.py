@@ -344,6 +344,7 @@ def test_process_finds_an_open_api(issuer_server):
         api.stop()
     assert done.status == 1
     assert done.out.count("ACCEPTED with 200") == 8
+    assert done.out.count("Do not deploy") == 1
     assert "NOT READY" in done.out
 
 

@@ -21,7 +21,7 @@ from django.core.management import BaseCommand, load_command_class
 from django.dispatch import Signal
 from django.utils.module_loading import import_string
 
-from clerk_auth import checks, conf, jwks, metrics, readers, signals
+from clerk_auth import checks, conf, explanations, jwks, metrics, readers, signals
 from clerk_auth.contrib import responses
 from clerk_auth.core import errors
 from clerk_auth.core.keys import SKIP_REASONS
@@ -41,6 +41,7 @@ PAGES = [
 ]
 SOURCES = sorted((ROOT / "clerk_auth").rglob("*.py"))
 COMMANDS = {
+    "clerk_inspect": "clerk_auth",
     "clerk_keys": "clerk_auth",
     "clerk_selftest": "clerk_auth",
     "clerk_token": "clerk_auth",
@@ -264,6 +265,10 @@ def logged_events() -> dict[str, tuple[str, set[str]]]:
                 ):
                     found[event] = level, {str(keyword.arg) for keyword in node.keywords}
     return found
+
+
+def test_every_rule_of_an_inspection_has_its_row():
+    assert tuple(rows("inspect.md", "rule")) == explanations.RULES
 
 
 class TestOperation:

@@ -47,7 +47,10 @@ def read_token(options: dict[str, Any]) -> str | None:
         )
     if options["token"] is None:
         return None
-    text = _read_line() if sys.stdin.isatty() else _read_all()
+    if sys.stdin is None:  # it is closed
+        text = ""
+    else:
+        text = _read_line() if sys.stdin.isatty() else _read_all()
     if not text.strip():
         raise CommandError("There is no token on standard input.", returncode=2)
     return text

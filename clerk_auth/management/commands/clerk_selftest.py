@@ -92,7 +92,7 @@ class Command(BaseCommand):
             FAILED: self.style.ERROR,
             SKIPPED: str,
         }
-        group = ""
+        group = remedy = ""
         width = max(len(result.name) for result in report.results)
         for result in report.results:
             if result.group != group:
@@ -100,8 +100,10 @@ class Command(BaseCommand):
                 self.stdout.write(self.style.MIGRATE_HEADING(group))
             mark = styles[result.status](marks[result.status])
             self.stdout.write(f"  {mark} {result.name:<{width}}  {result.detail}")
-            if result.remedy:
+            # Once for all that need the same.
+            if result.remedy and result.remedy != remedy:
                 self.stdout.write(f"      {result.remedy}")
+            remedy = result.remedy
         self._print_keys(report)
         if report.inspection is not None:
             self.stdout.write(self.style.MIGRATE_HEADING("the token given"))
