@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from clerk_auth.authentication import read_bearer_token
 from clerk_auth.conf import Config
@@ -170,13 +170,15 @@ def load_keys(config: Config) -> Keys:
 
 
 def read_credential(text: str) -> str:
-    """Return the token of ``text``, which is one or an ``Authorization`` header's value."""
+    """Return the token of ``text``, which is one or an ``Authorization`` header's value.
+
+    Raises:
+        TokenMalformed: it is not one credential.
+    """
     text = text.strip()
     is_header = text[:7].rstrip().lower() == "bearer"
-    token = read_bearer_token(text if is_header else f"Bearer {text}")
-    if token is None:
-        raise TokenMalformed("not a bearer credential")
-    return token
+    # Not None, which is for another scheme.
+    return cast("str", read_bearer_token(text if is_header else f"Bearer {text}"))
 
 
 def inspect(text: str, policy: Policy, keys: Keys, *, now: float) -> Inspection:

@@ -91,6 +91,17 @@ def configured(settings, issuer_server: IssuerServer) -> IssuerServer:
     return issuer_server
 
 
+@pytest.fixture
+def key_configured(settings, local_issuer):
+    """Settings with ``JWT_KEY``: no network, and the key id is ignored."""
+    settings.CLERK_AUTH = {
+        "ISSUER": ISSUER,
+        "JWT_KEY": local_issuer.public_pem.strip(),
+        "AUTHORIZED_PARTIES": [PARTY],
+    }
+    return settings
+
+
 @pytest.fixture(scope="session")
 def redis() -> Iterator[RedisServer]:
     """A real Redis of our own; fails with remedies where none can be had."""

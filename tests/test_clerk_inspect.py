@@ -24,15 +24,6 @@ def run(*arguments: str, **options) -> Outcome:
     return run_command("clerk_inspect", *arguments, **options)
 
 
-@pytest.fixture
-def key_configured(settings, local_issuer):
-    settings.CLERK_AUTH = {
-        "ISSUER": ISSUER,
-        "JWT_KEY": local_issuer.public_pem.strip(),
-        "AUTHORIZED_PARTIES": [PARTY],
-    }
-
-
 def parts_of(token: str) -> list[str]:
     return [part for part in token.strip().split(".") if part]
 

@@ -17,7 +17,7 @@ from clerk_auth.probes import BAD_TOKENS
 from project.demo.environment import inherit_environment
 from tests.api_server import serve_api
 from tests.commands import Outcome, run_command
-from tests.conftest import ISSUER, PARTY
+from tests.conftest import PARTY
 from tests.issuer_server import IssuerServer, answer
 
 TOKEN = re.compile(r"eyJ[\w-]+\.")
@@ -44,15 +44,6 @@ def environment_of(server: IssuerServer) -> dict[str, str]:
         "CLERK_JWKS_URL": server.jwks_url,
         "CLERK_AUTHORIZED_PARTIES": PARTY,
         "PYTHONIOENCODING": "utf-8",
-    }
-
-
-@pytest.fixture
-def key_configured(settings, local_issuer):
-    settings.CLERK_AUTH = {
-        "ISSUER": ISSUER,
-        "JWT_KEY": local_issuer.public_pem.strip(),
-        "AUTHORIZED_PARTIES": [PARTY],
     }
 
 

@@ -33,6 +33,7 @@ from clerk_auth.fetch import (
     MAX_BODY_BYTES,
     MAX_WIRE_BYTES,
     FetchFailed,
+    fetch_answer,
     fetch_document,
 )
 from tests.issuer_server import IssuerServer, Script, after, answer, drip, hang
@@ -190,6 +191,45 @@ def test_huge_body_is_not_read_to_its_end(server, status):
     assert hung_up.wait(5)
     # What the buffers of two sockets hold is sent, whether or not anybody reads.
     assert sum(sent) < 50_000_000
+
+
+# An answer of any status
+
+
+@pytest.mark.parametrize(
+    ("status", "body"), [(200, b""), (204, b""), (302, b""), (399, b""), (400, b"x"), (503, b"x")]
+)
+def test_answer_has_a_body_where_it_refuses(server, status, body):
+    server.script = answer(
+        b"" if status == 204 else b"x", status=f"{status} X", headers=["Location: /", "X-Y: z"]
+    )
+    found = fetch_answer(server.issuer, 5, {"Authorization": "Bearer x"})
+    assert (found.status, found.body, found.headers["x-y"]) == (status, body, "z")
+    assert server.fetches == 1
+    assert b"Authorization: Bearer x\r\n" in server.requests[0]
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        (answer(bytes(MAX_BODY_BYTES + 1), status="404 X"), "too_large"),
+        (answer(b"", status="404 X", length=1), "body"),
+        (hang(), "timeout"),
+    ],
+    ids=["large", "cut", "hanging"],
+)
+def test_answer_that_is_not_complete_is_a_failure(server, script, reason):
+    server.script = script
+    with pytest.raises(FetchFailed) as caught:
+        fetch_answer(server.issuer, TIMEOUT_SECONDS, {})
+    assert caught.value.reason == reason
+
+
+def test_header_that_is_none_is_not_sent_and_not_repeated(server):
+    with pytest.raises(FetchFailed) as caught:
+        fetch_answer(server.issuer, 5, {"Authorization": "Bearer x\r\nX-Evil: 1"})
+    assert "Evil" not in str(caught.value)
+    assert server.fetches == 0
 
 
 # Size

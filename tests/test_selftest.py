@@ -382,17 +382,6 @@ def test_offline_tries_the_keys_that_are_shared_already(configured):
     assert len([r for r in report.results if r.group == "keys"]) == len(BY_KEYS)
 
 
-@pytest.fixture
-def key_configured(settings, local_issuer):
-    """Settings with ``JWT_KEY``: no network, and the key id is ignored."""
-    settings.CLERK_AUTH = {
-        "ISSUER": ISSUER,
-        "JWT_KEY": local_issuer.public_pem.strip(),
-        "AUTHORIZED_PARTIES": [PARTY],
-    }
-    return settings
-
-
 @pytest.mark.integration
 def test_configured_key_is_tried_without_network(key_configured, local_issuer):
     report = run()

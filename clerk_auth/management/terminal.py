@@ -47,13 +47,16 @@ def read_token(options: dict[str, Any]) -> str | None:
         )
     if options["token"] is None:
         return None
-    if sys.stdin is None:  # it is closed
-        text = ""
-    else:
-        text = _read_line() if sys.stdin.isatty() else _read_all()
+    text = _read_input()
     if not text.strip():
         raise CommandError("There is no token on standard input.", returncode=2)
     return text
+
+
+def _read_input() -> str:
+    if sys.stdin is None:  # it is closed
+        return ""
+    return _read_line() if sys.stdin.isatty() else _read_all()
 
 
 def _read_line() -> str:
@@ -120,7 +123,7 @@ def _print_claims(inspection: Inspection, stream: OutputWrapper, style: Style) -
     else:
         stream.write(style.WARNING("claims, UNVERIFIED: anybody may have written them"))
     rows = [
-        (show(claim)[1:-1], show(value), _when(claim, value, inspection.checked_at))
+        (show(claim).strip('"'), show(value), _when(claim, value, inspection.checked_at))
         for claim, value in (inspection.payload or {}).items()
     ]
     _print_rows(rows, stream)

@@ -140,6 +140,8 @@ def _read_url(options: dict[str, Any]) -> str | None:
     try:
         return readers.read_url(options["url"])
     except readers.Refused as refused:
+        if refused.plain_http:
+            raise CommandError("--url is plain http, which shows tokens: use https.") from None
         raise CommandError(f"--url {refused.message} {refused.hint}") from None
 
 
