@@ -264,6 +264,7 @@ def test_token_is_explained_beside_the_probes(configured):
     assert 'sub "user_shown"' in done.out
     assert "ACCEPTED: " in done.out
     assert done.out.splitlines()[-1].startswith("The lock is locked")
+    assert done.out.splitlines()[-1].endswith(" skipped; the token is accepted.")
     assert not TOKEN.search(done.out + done.err)
 
 

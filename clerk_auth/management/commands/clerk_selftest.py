@@ -125,6 +125,8 @@ class Command(BaseCommand):
             f"{counts[PASSED]} passed, {counts[WARNED]} warnings, {counts[FAILED]} failed, "
             f"{counts[SKIPPED]} skipped"
         )
+        if report.inspection is not None:
+            tally += f"; the token is {report.inspection.verdict}"
         self.stdout.write("")
         if report.passed:
             self.stdout.write(self.style.SUCCESS(f"The lock is locked: {tally}."))
