@@ -1,4 +1,4 @@
-"""The Django app: it reads no setting and opens no connection when it is loaded."""
+"""The Django app: loading it needs no setting and opens no connection."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ class ClerkAuthConfig(AppConfig):
     verbose_name = "Clerk authentication"
 
     def ready(self) -> None:
-        from clerk_auth import checks  # noqa: F401 - registers the system checks
+        from clerk_auth import checks, metrics  # noqa: F401 - the checks register themselves
 
         conf.remember_debug()
         if apps.is_installed("drf_spectacular"):
             import_module("clerk_auth.contrib.spectacular")  # registers itself
+        metrics.connect_early()

@@ -1,20 +1,26 @@
 """Counters and gauges under fixed names, with labels from closed lists.
 
 Totals of the process are always kept. ``METRICS`` names sinks that are told of every change: a
-sink is a class without arguments whose instances have the methods of :class:`Sink`.
+sink is a class without arguments whose instances have the methods of :class:`Sink`. Sinks are made
+when the app is ready, so that every series is at 0 wherever they write before the first event.
 """
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from itertools import count, product
+from types import MappingProxyType
 from typing import Protocol
 
+from django.core.signals import setting_changed
+from django.dispatch import receiver
 from django.utils.module_loading import import_string
 
+from clerk_auth.conf import derived, get_config
 from clerk_auth.core.errors import CODES
 from clerk_auth.core.keys import SKIP_REASONS
 from clerk_auth.fetch import FAILURE_REASONS
@@ -54,13 +60,41 @@ COUNTERS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     RESPONSES: {"status": STATUSES},
 }
 GAUGES = (FETCHED_AT, EXPIRES_AT)
+# For those who meet a metric where they look, far from its documentation.
+DESCRIPTIONS: Mapping[str, str] = {
+    VERIFIED: "Tokens that were verified",
+    REFUSED: "Tokens that were refused or could not be checked, by error code",
+    HITS: "Tokens whose key the process held",
+    MISSES: "Tokens whose key the process did not hold",
+    FETCH_ERRORS: "Fetches of the key set that failed, by reason",
+    STALE_USES: "Tokens verified with a key set that is due for a refresh",
+    KEYS_SKIPPED: "Keys of a fetched document that were left out, by reason",
+    DOCUMENTS_REFUSED: "Reads of a shared document that could not be used, by reason",
+    RESPONSES: "Responses of the whole project, by class of status",
+    FETCHED_AT: "When the key set in use was fetched, Unix seconds; 0 without one",
+    EXPIRES_AT: "When the key set in use can no longer be used, Unix seconds; 0 without one",
+}
+
+# A metric's name, then the values of its labels in their order.
+Series = tuple[str, ...]
+# Every series of the counters: its labels, as sinks are told them.
+SERIES: Mapping[Series, Mapping[str, str]] = {
+    (name, *values): MappingProxyType(dict(zip(labels, values, strict=True)))
+    for name, labels in COUNTERS.items()
+    for values in product(*labels.values())
+}
 
 
 class Sink(Protocol):
-    """Where numbers go; an error in a sink is logged once and never reaches a request."""
+    """Where numbers go; an error in a sink is logged once and never reaches a request.
+
+    One that holds something back also has ``close()``, which is called when another takes its
+    place and when the process ends. A forked child makes sinks of its own; it closes none of its
+    parent's.
+    """
 
     def increment(self, name: str, by: int, labels: Mapping[str, str]) -> None:
-        """Add ``by`` to the counter ``name``; ``labels`` are those of :data:`COUNTERS`."""
+        """Add ``by`` to the counter ``name``; ``labels`` are as in :data:`SERIES`."""
 
     def set(self, name: str, value: float) -> None:
         """Set the gauge ``name``, Unix seconds."""
@@ -84,34 +118,40 @@ class _Total:
         return self.step() - self._reads + 1
 
 
-# By name and label values.
-Series = tuple[str, ...]
 _totals: dict[Series, _Total] = {}
 # In a list, so that a forked child can replace it: another thread may have held it.
 _reading = [threading.Lock()]
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=lambda: _reading.__setitem__(0, threading.Lock()))
 _gauges: dict[str, float] = {}
+_factories: tuple[Callable[[], Sink], ...] = ()
 _sinks: tuple[Sink, ...] = ()
 _failed_sinks: set[int] = set()
 
 
 def increment(name: str, *labels: str, by: int = 1) -> None:
     """Count events; ``labels`` are the values of the counter's labels, in their order."""
-    step = _totals[(name, *labels)].step
+    series = (name, *labels)
+    step = _totals[series].step
     step()
     if by > 1:
         for _ in range(by - 1):
             step()
-    if _sinks:
-        named = dict(zip(COUNTERS[name], labels, strict=True))
-        _tell(lambda sink: sink.increment(name, by, named))
+    for sink in _sinks:
+        try:
+            sink.increment(name, by, SERIES[series])
+        except Exception as error:
+            _report(sink, error)
 
 
 def set_gauge(name: str, value: float) -> None:
     """Set a gauge, Unix seconds."""
     _gauges[name] = value
-    _tell(lambda sink: sink.set(name, value))
+    for sink in _sinks:
+        try:
+            sink.set(name, value)
+        except Exception as error:
+            _report(sink, error)
 
 
 def totals() -> dict[Series, float]:
@@ -123,28 +163,74 @@ def totals() -> dict[Series, float]:
 
 def reset() -> None:
     """Set every series to 0, as at start-up."""
-    for name, labels in COUNTERS.items():
-        for values in product(*labels.values()):
-            _totals[(name, *values)] = _Total()
+    _totals.update({series: _Total() for series in SERIES})
     _gauges.update(dict.fromkeys(GAUGES, 0.0))
 
 
 def connect(paths: Iterable[str]) -> None:
-    """Make the sinks that ``paths`` name the ones that are told."""
+    """Make the sinks that ``paths`` name the ones that are told; ``ImportError`` changes nothing.
+
+    One that cannot be made is logged and left out.
+    """
+    global _factories
+    factories = tuple(import_string(path) for path in paths)
+    _close_sinks()
+    _factories = factories
+    _make_sinks()
+
+
+@derived
+def connect_configured() -> None:
+    """Connect the sinks that the settings name, once for each state of the settings."""
+    connect(get_config().metrics)
+
+
+def connect_early() -> None:
+    """Connect them before the first token; what is wrong is left for that one to raise."""
+    try:
+        connect_configured()
+    except Exception:
+        connect(())
+
+
+@receiver(setting_changed, dispatch_uid="clerk_auth.metrics")
+def _connect_again(*, setting: str, **_: object) -> None:
+    # conf, imported before, has been told first and has forgotten the old setting.
+    if setting == "CLERK_AUTH":
+        connect_early()
+
+
+def _make_sinks() -> None:
     global _sinks
-    _sinks = tuple(import_string(path)() for path in paths)
     _failed_sinks.clear()
-
-
-def _tell(change: Callable[[Sink], None]) -> None:
-    for sink in _sinks:
+    made = []
+    for factory in _factories:
         try:
-            change(sink)
+            made.append(factory())
         except Exception as error:
-            if id(sink) not in _failed_sinks:
-                _failed_sinks.add(id(sink))
-                name = type(sink).__qualname__
-                log(logging.ERROR, "metrics_sink_failed", sink=name, error=type(error).__name__)
+            _report(factory, error)
+    _sinks = tuple(made)
 
 
+def _close_sinks() -> None:
+    global _sinks
+    closed, _sinks = _sinks, ()
+    for sink in closed:
+        try:
+            getattr(sink, "close", lambda: None)()
+        except Exception as error:
+            _report(sink, error)
+
+
+def _report(failed: Sink | Callable[[], Sink], error: Exception) -> None:
+    if id(failed) not in _failed_sinks:
+        _failed_sinks.add(id(failed))
+        name = getattr(failed, "__qualname__", type(failed).__qualname__)
+        log(logging.ERROR, "metrics_sink_failed", sink=name, error=type(error).__name__)
+
+
+atexit.register(_close_sinks)
+if hasattr(os, "register_at_fork"):
+    # Threads, sockets and what was not yet written are the parent's.
+    os.register_at_fork(after_in_child=_make_sinks)
 reset()

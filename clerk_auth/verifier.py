@@ -133,7 +133,7 @@ class Verifier:
 def get_verifier() -> Verifier:
     """Return the process's verifier; ``ImproperlyConfigured`` while the settings are wrong."""
     config = get_config()
-    metrics.connect(config.metrics)
+    metrics.connect_configured()
     return Verifier(make_source(config), config.policy, cache_size=config.verified_token_cache_size)
 
 
