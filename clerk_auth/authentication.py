@@ -59,6 +59,7 @@ class ClerkAuthentication(BaseAuthentication):
             _http_request(request)._clerk_auth_refusal = error  # type: ignore[attr-defined]
             raise InvalidToken(error) from None
         except KeysUnavailable as error:
+            _http_request(request)._clerk_auth_outage = error.code  # type: ignore[attr-defined]
             raise AuthenticationUnavailable(error) from None
 
     def authenticate_header(self, request: Request) -> str:

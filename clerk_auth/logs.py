@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 
+from clerk_auth.core.errors import KeysBusy
+
 logger = logging.getLogger("clerk_auth")
 
 
@@ -18,3 +20,16 @@ def log(level: int, event: str, **facts: object) -> None:
         # One message per event, so that whatever groups records groups them by it.
         message = f"clerk_auth.{event} %s" if fields else f"clerk_auth.{event}"
         logger.log(level, message, *filter(None, [fields]), extra={"event": event, **facts})
+
+
+def is_keys_busy(request: object, status: int) -> bool:
+    """Tell whether the answer to Django's ``request`` is a 503 that an anonymous caller causes."""
+    return status == 503 and getattr(request, "_clerk_auth_outage", None) == KeysBusy.code
+
+
+class WithoutKeysBusy(logging.Filter):
+    """Drops what ``django.request`` logs of such an answer, so that it is mailed to nobody."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        request, status = getattr(record, "request", None), getattr(record, "status_code", 0)
+        return not is_keys_busy(request, status)

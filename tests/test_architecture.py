@@ -29,7 +29,7 @@ LAYERS = (
         "edge",
         {
             *("contrib", "deployed", "dev", "durations", "explanations", "inspection"),
-            *("management", "probes", "selftest", "testing"),
+            *("management", "middleware", "probes", "selftest", "testing"),
         },
     ),
 )
