@@ -68,6 +68,7 @@ _CLERK_AUTH: dict[str, tuple[str, Callable[[Environment, str], object]]] = {
     "AUTHORIZED_PARTIES": ("CLERK_AUTHORIZED_PARTIES", read_list),
     "AUDIENCE": ("CLERK_AUDIENCE", read_list),
     "DEV_MODE": ("AUTH_DEV_MODE", read_flag),
+    "METRICS": ("CLERK_METRICS", read_list),
 }
 
 

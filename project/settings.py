@@ -26,6 +26,8 @@ INSTALLED_APPS = [
     "project",
 ]
 MIDDLEWARE = [
+    # First: it counts what the others answer, too.
+    "clerk_auth.middleware.ResponseCounter",
     "django.middleware.security.SecurityMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -85,22 +87,31 @@ SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEBUG
 # DJANGO_HTTPS=0 is for runs on loopback, where nothing terminates TLS.
 _https = read_flag(os.environ, "DJANGO_HTTPS")
 SECURE_SSL_REDIRECT = not DEBUG if _https is None else _https
-# Probes speak plain HTTP to the process itself.
-SECURE_REDIRECT_EXEMPT = [r"^health/"]
+# Probes and scrapers speak plain HTTP to the process itself.
+SECURE_REDIRECT_EXEMPT = [r"^health/", r"^metrics$"]
 SECURE_HSTS_SECONDS = 31_536_000 if SECURE_SSL_REDIRECT else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = SECURE_SSL_REDIRECT
 if read_flag(os.environ, "DJANGO_PROXY_SSL_HEADER"):
     # Only behind a proxy that removes this header from what clients send.
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
+# What a scraper of /metrics must bring; without it there is no such page.
+METRICS_TOKEN = read_text(os.environ, "METRICS_TOKEN")
+
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
+    "filters": {"without_keys_busy": {"()": "clerk_auth.logs.WithoutKeysBusy"}},
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": "WARNING"},
     # Django's logger loses its own handlers here: root has one.
-    "loggers": {"clerk_auth": {"level": "INFO"}, "django": {"level": "INFO"}},
+    "loggers": {
+        "clerk_auth": {"level": "INFO"},
+        "django": {"level": "INFO"},
+        # An anonymous caller can cause these: they are counted, and are nobody's errors.
+        "django.request": {"filters": ["without_keys_busy"]},
+    },
 }
 
 if read_flag(os.environ, "JWT_SIGNATURE_VERIFICATION_ENABLED") is False:

@@ -4,7 +4,7 @@ from django.contrib.staticfiles.views import serve
 from django.urls import path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
-from project import health, views
+from project import health, scrape, views
 
 urlpatterns = [
     path("health/live", health.live, name="live"),
@@ -15,6 +15,7 @@ urlpatterns = [
     # What the page loads, with DEBUG off too, which Django calls insecure: slow, and not audited.
     # A deployment has collectstatic, and a web server or CDN for what it finds.
     path("static/<path:path>", serve, {"insecure": True}),
+    path("metrics", scrape.metrics, name="metrics"),
     path("api/me", views.me, name="me"),
     path("api/organization", views.organization, name="organization"),
     path("api/organization/uploads", views.OrganizationUploads.as_view(), name="org-uploads"),

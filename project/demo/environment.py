@@ -11,7 +11,9 @@ from project.standin import StandInClerk
 
 AUTHORIZED_PARTY = "https://app.example.com"
 _FOREIGN = re.compile(
-    r"CLERK_|DJANGO_|JWT_|GUNICORN_|AUTH_DEV_MODE$|REDIS_URL$|\w+_PROXY$", re.IGNORECASE
+    r"CLERK_|DJANGO_|JWT_|GUNICORN_|AUTH_DEV_MODE$|REDIS_URL$|\w+_PROXY$"
+    r"|METRICS_TOKEN$|PROMETHEUS_",
+    re.IGNORECASE,
 )
 
 

@@ -61,6 +61,7 @@ def test_every_variable_has_its_key():
             "CLERK_AUTHORIZED_PARTIES": "https://app.example.com, https://www.example.com",
             "CLERK_AUDIENCE": "api",
             "AUTH_DEV_MODE": "false",
+            "CLERK_METRICS": "clerk_auth.contrib.prometheus.PrometheusSink",
         }
     ) == {
         "FRONTEND_API": "clerk.example.com",
@@ -71,6 +72,7 @@ def test_every_variable_has_its_key():
         "AUTHORIZED_PARTIES": ["https://app.example.com", "https://www.example.com"],
         "AUDIENCE": ["api"],
         "DEV_MODE": False,
+        "METRICS": ["clerk_auth.contrib.prometheus.PrometheusSink"],
     }
 
 
