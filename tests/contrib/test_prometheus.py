@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import socket
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
-import requests
-from django.conf import settings
 from prometheus_client import REGISTRY, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from clerk_auth import metrics
-from project import children
-from project.demo.environment import AUTHORIZED_PARTY, inherit_environment
+from project.demo.environment import AUTHORIZED_PARTY
 from project.standin import StandInClerk
+from tests.contrib.server import Server, serve
 from tests.project.processes import wait_until
 
 SINK = "clerk_auth.contrib.prometheus.PrometheusSink"
@@ -90,66 +84,26 @@ def test_metrics_explain_themselves(before):
         assert f"# HELP {exposed} {description}\n" in text
 
 
-class Server:
-    """The demo under gunicorn, with two workers."""
-
-    def __init__(self, url: str, directory: Path) -> None:
-        self._url = url
-        self._directory = directory
-        self._session = requests.Session()
-        self._session.trust_env = False
-
-    def get(self, path: str, token: str) -> int:
-        headers = {"Authorization": f"Bearer {token}"}
-        # A connection of its own for each, so that both workers get some.
-        headers["Connection"] = "close"
-        self.answer = self._session.get(self._url + path, headers=headers, timeout=10)
-        return self.answer.status_code
-
-    def scrape(self) -> Values:
-        assert self.get("/metrics", TOKEN) == 200
-        return read(self.answer.text)
-
-    def writers(self) -> set[str]:
-        """Return the processes that have files of counters."""
-        return {path.stem.split("_")[1] for path in self._directory.glob("counter_*.db")}
-
-
-@contextmanager
-def serve(clerk: StandInClerk, directory: Path, *options: str) -> Iterator[Server]:
-    shared = directory / "metrics"
-    shared.mkdir()
-    environment = inherit_environment() | {
-        "DJANGO_SETTINGS_MODULE": "project.settings",
-        "DJANGO_HTTPS": "0",
-        "CLERK_ISSUER": clerk.issuer,
-        "CLERK_JWKS_URL": clerk.jwks_url,
-        "CLERK_AUTHORIZED_PARTIES": AUTHORIZED_PARTY,
-        "CLERK_METRICS": SINK,
-        "METRICS_TOKEN": TOKEN,
-        "PROMETHEUS_MULTIPROC_DIR": str(shared),
-        "XDG_RUNTIME_DIR": str(directory),
-    }
-    log = directory / "gunicorn.log"
-    with socket.create_server(("127.0.0.1", 0)) as listener, log.open("wb") as output:
-        argv = [sys.executable, "-m", "gunicorn", "project.wsgi", "--workers", "2", *options]
-        argv += ["--bind", f"fd://{listener.fileno()}", "--pythonpath", str(settings.BASE_DIR)]
-        process = children.start(
-            argv, output=output, environment=environment, pass_fds=[listener.fileno()]
-        )
-        try:
-            yield Server(f"http://127.0.0.1:{listener.getsockname()[1]}", shared)
-        finally:
-            children.stop(process)
+def scrape(server: Server) -> Values:
+    assert server.get("/metrics", TOKEN) == 200
+    return read(server.text)
 
 
 @pytest.mark.integration
 @pytest.mark.parametrize("options", [[], ["--preload"]], ids=["each-loads", "preloaded"])
 def test_workers_start_at_zero_and_are_added_up(options, tmp_path):
-    with StandInClerk() as clerk, serve(clerk, tmp_path, *options) as server:
+    files = tmp_path / "metrics"
+    files.mkdir()
+    environment = {
+        "CLERK_METRICS": SINK,
+        "METRICS_TOKEN": TOKEN,
+        "PROMETHEUS_MULTIPROC_DIR": str(files),
+    }
+    with StandInClerk() as clerk, serve(clerk, tmp_path, *options, **environment) as server:
         # Preloaded, the parent of the workers has made the series for all of them.
-        wait_until(lambda: len(server.writers()) >= (1 if options else 2))
-        first = server.scrape()
+        writers = 1 if options else 2
+        wait_until(lambda: len(list(files.glob("counter_*.db"))) >= writers)
+        first = scrape(server)
         assert first.keys() == metrics.totals().keys()
         assert set(first.values()) == {0}
 
@@ -158,7 +112,7 @@ def test_workers_start_at_zero_and_are_added_up(options, tmp_path):
         assert [server.get("/api/me", good) for _ in range(20)] == [200] * 20
         assert [server.get("/api/me", expired) for _ in range(6)] == [401] * 6
 
-        scraped = server.scrape()
+        scraped = scrape(server)
         counted = {series: value for series, value in scraped.items() if value}
         fetched_at, expires_at = (counted.pop((name,)) for name in metrics.GAUGES)
         assert expires_at == fetched_at + 86400

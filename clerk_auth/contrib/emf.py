@@ -1,0 +1,115 @@
+"""Metrics for CloudWatch: lines of its embedded metric format, at an interval and at the end.
+
+They are INFO records of the logger ``clerk_auth.emf``, and nothing but JSON. Unless the project
+gives this logger handlers, they go to standard error as they are; never to those of the loggers
+above, which would put something before them. Source: "Specification: Embedded metric format" in
+Amazon CloudWatch's user guide.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Iterator, Mapping
+
+from clerk_auth import metrics
+
+LOGGER = "clerk_auth.emf"
+
+
+class EMFSink:
+    """Writes what was counted since the last time, one line for each set of label values.
+
+    A series that did not change is left out, but for the first interval, which has all of them.
+    Gauges are always written. Subclass it for another ``namespace`` or ``interval_seconds``.
+    """
+
+    namespace = "clerk_auth"
+    interval_seconds = 60.0
+
+    def __init__(self) -> None:
+        self._logger = _prepare_logger()
+        # What was counted before is a parent's to write.
+        self._written = metrics.totals()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._closed = threading.Event()
+
+    def increment(self, name: str, by: int, labels: Mapping[str, str]) -> None:
+        """Nothing to do but to start: the totals have it."""
+        if self._thread is None:
+            self._start()
+
+    def set(self, name: str, value: float) -> None:
+        """Nothing to do but to start, as well."""
+        if self._thread is None:
+            self._start()
+
+    def close(self) -> None:
+        """Write the rest; a process without events writes nothing."""
+        self._closed.set()
+        if self._thread is not None:
+            self.write()
+
+    def write(self, *, unchanged: bool = False) -> None:
+        """Write what changed since the last time, or ``unchanged`` series too."""
+        with self._lock:
+            totals = metrics.totals()
+            for labels, values in _group(totals, self._written, unchanged=unchanged):
+                self._logger.info(_format(self.namespace, labels, values, now=time.time()))
+            self._written = totals
+
+    # Not before there is an event: until then, a server may fork.
+    def _start(self) -> None:
+        with self._lock:
+            if self._thread is None:
+                thread = threading.Thread(target=self._run, name=LOGGER, daemon=True)
+                thread.start()
+                self._thread = thread
+
+    def _run(self) -> None:
+        is_first = True
+        while not self._closed.wait(self.interval_seconds):
+            self.write(unchanged=is_first)
+            is_first = False
+
+
+def _prepare_logger() -> logging.Logger:
+    logger = logging.getLogger(LOGGER)
+    logger.propagate = False
+    if not logger.handlers:
+        logger.addHandler(logging.StreamHandler())
+    if logger.level == logging.NOTSET:
+        logger.setLevel(logging.INFO)
+    return logger
+
+
+def _group(
+    totals: Mapping[metrics.Series, float],
+    written: Mapping[metrics.Series, float],
+    *,
+    unchanged: bool,
+) -> Iterator[tuple[Mapping[str, str], dict[str, float]]]:
+    """Yield label values with the metrics that have them: a line can hold one value per label."""
+    groups: dict[tuple[tuple[str, str], ...], dict[str, float]] = {}
+    for series, total in totals.items():
+        labels = metrics.SERIES.get(series)
+        value = total if labels is None else total - written[series]
+        if value or unchanged or labels is None:
+            groups.setdefault(tuple((labels or {}).items()), {})[series[0]] = value
+    for items, values in groups.items():
+        yield dict(items), values
+
+
+def _format(
+    namespace: str, labels: Mapping[str, str], values: Mapping[str, float], *, now: float
+) -> str:
+    definitions = [
+        {"Name": name, "Unit": "Count" if name in metrics.COUNTERS else "Seconds"}
+        for name in values
+    ]
+    directive = {"Namespace": namespace, "Dimensions": [list(labels)], "Metrics": definitions}
+    about = {"Timestamp": int(now * 1000), "CloudWatchMetrics": [directive]}
+    return json.dumps({"_aws": about, **labels, **values})

@@ -1,0 +1,67 @@
+"""The demo under gunicorn, with two workers."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import requests
+from django.conf import settings
+
+from project import children
+from project.demo.environment import AUTHORIZED_PARTY, inherit_environment
+from project.standin import StandInClerk
+
+
+class Server:
+    def __init__(self, url: str, log: Path) -> None:
+        self._url = url
+        self._log = log
+        self._session = requests.Session()
+        self._session.trust_env = False
+        self.text = ""
+
+    def get(self, path: str, token: str) -> int:
+        """Return the status of the answer; ``text`` is its body."""
+        # A connection of its own for each, so that both workers get some.
+        headers = {"Authorization": f"Bearer {token}", "Connection": "close"}
+        answer = self._session.get(self._url + path, headers=headers, timeout=10)
+        self.text = answer.text
+        return answer.status_code
+
+    def read_log(self) -> str:
+        """Return what the server and its workers have written."""
+        return self._log.read_text()
+
+
+@contextmanager
+def serve(
+    clerk: StandInClerk, directory: Path, *options: str, **environment: str
+) -> Iterator[Server]:
+    """Yield the server; requests wait until it is there. It has ended afterwards."""
+    variables = {
+        "DJANGO_SETTINGS_MODULE": "project.settings",
+        "DJANGO_HTTPS": "0",
+        "CLERK_ISSUER": clerk.issuer,
+        "CLERK_JWKS_URL": clerk.jwks_url,
+        "CLERK_AUTHORIZED_PARTIES": AUTHORIZED_PARTY,
+        # gunicorn puts its control socket there, one for all servers of a user.
+        "XDG_RUNTIME_DIR": str(directory),
+    }
+    log = directory / "gunicorn.log"
+    with socket.create_server(("127.0.0.1", 0)) as listener, log.open("wb") as output:
+        argv = [sys.executable, "-m", "gunicorn", "project.wsgi", "--workers", "2", *options]
+        argv += ["--bind", f"fd://{listener.fileno()}", "--pythonpath", str(settings.BASE_DIR)]
+        process = children.start(
+            argv,
+            output=output,
+            environment=inherit_environment() | variables | environment,
+            pass_fds=[listener.fileno()],
+        )
+        try:
+            yield Server(f"http://127.0.0.1:{listener.getsockname()[1]}", log)
+        finally:
+            children.stop(process)

@@ -1,0 +1,107 @@
+"""What an SDK collects, whenever it comes, and that none is needed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+
+import pytest
+from django.conf import settings
+from opentelemetry.metrics import set_meter_provider
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import Gauge, InMemoryMetricReader, Sum
+
+from clerk_auth import metrics
+from project.demo.environment import inherit_environment
+
+SINK = "clerk_auth.contrib.opentelemetry.OpenTelemetrySink"
+
+Collect = Callable[[], dict[metrics.Series, float]]
+
+
+@pytest.fixture(scope="module")
+def reader() -> InMemoryMetricReader:
+    """A process has one provider for life; it comes after the sink, as in a worker after a fork."""
+    metrics.connect([SINK])
+    metrics.increment(metrics.HITS)
+    reader = InMemoryMetricReader()
+    set_meter_provider(MeterProvider([reader]))
+    return reader
+
+
+@pytest.fixture
+def collect(reader) -> Iterator[Collect]:
+    metrics.connect([SINK])
+    yield lambda: {
+        series: point.value for metric in read(reader) for series, point in points(metric)
+    }
+    metrics.connect([])
+
+
+def read(reader):
+    (resource,) = reader.get_metrics_data().resource_metrics
+    (scope,) = resource.scope_metrics
+    assert scope.scope.name == "clerk_auth"
+    return scope.metrics
+
+
+def points(metric):
+    for point in metric.data.data_points:
+        labels = list(metrics.COUNTERS.get(metric.name, ()))
+        assert list(point.attributes) == labels
+        yield (metric.name, *point.attributes.values()), point
+
+
+def test_every_series_is_collected_at_zero(collect):
+    assert collect() == dict.fromkeys(metrics.totals(), 0)
+
+
+def test_totals_are_collected(collect):
+    metrics.increment(metrics.REFUSED, "token_expired", "observe", by=2)
+    metrics.set_gauge(metrics.FETCHED_AT, 1_800_000_000.5)
+    for _ in range(2):
+        assert collect() == metrics.totals()
+    metrics.increment(metrics.REFUSED, "token_expired", "observe")
+    assert collect()[metrics.REFUSED, "token_expired", "observe"] == 3
+
+
+def test_sink_may_be_connected_again(collect, caplog):
+    metrics.connect([SINK])
+    metrics.increment(metrics.HITS)
+    assert collect()[metrics.HITS,] == 1
+    assert caplog.records == []
+
+
+def test_counters_only_grow_and_gauges_are_times(collect, reader):
+    for metric in read(reader):
+        assert metric.description == metrics.DESCRIPTIONS[metric.name]
+        if metric.name in metrics.COUNTERS:
+            assert isinstance(metric.data, Sum)
+            assert metric.data.is_monotonic
+        else:
+            assert isinstance(metric.data, Gauge)
+            assert metric.unit == "s"
+
+
+@pytest.mark.integration
+def test_no_sdk_is_needed():
+    program = (
+        "import sys, django; django.setup(); from clerk_auth import metrics; "
+        "metrics.increment(metrics.HITS); metrics.set_gauge(metrics.FETCHED_AT, 1); "
+        "print(len(metrics._sinks), 'opentelemetry.sdk' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program],
+        cwd=settings.BASE_DIR,
+        env=inherit_environment()
+        | {
+            "DJANGO_SETTINGS_MODULE": "project.settings",
+            "CLERK_FRONTEND_API": "clerk.example.com",
+            "CLERK_METRICS": SINK,
+        },
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.stdout, done.stderr) == ("1 False\n", "")
