@@ -24,6 +24,7 @@ from clerk_auth.conf import Config, find_problems, get_config, is_debug
 from clerk_auth.users import database_user
 
 FOREIGN_DISTRIBUTION = "clerk-auth-django"
+RESPONSE_COUNTER = "clerk_auth.middleware.ResponseCounter"
 
 _DJANGO_REDIS = "django_redis.cache.RedisCache"
 _REDIS = "django.core.cache.backends.redis.RedisCache"
@@ -174,6 +175,19 @@ def check_users(**_: Any) -> Iterator[CheckMessage]:
                 return
     if import_string(config.user_resolver) is database_user:
         yield from _check_user_id_field(config)
+
+
+@register(Tags.security)
+def check_responses_are_counted(**_: Any) -> Iterator[CheckMessage]:
+    """W011: metrics go somewhere, and nobody counts what the alarms need."""
+    config = _config()
+    if config and config.metrics and RESPONSE_COUNTER not in settings.MIDDLEWARE:
+        yield Warning(
+            "CLERK_AUTH['METRICS'] names sinks, but responses are not counted: alarms on "
+            "clerk_auth_responses stay silent.",
+            hint=f"Put {RESPONSE_COUNTER!r} first in MIDDLEWARE.",
+            id="clerk_auth.W011",
+        )
 
 
 def _check_user_id_field(config: Config) -> Iterator[CheckMessage]:

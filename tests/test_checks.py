@@ -376,6 +376,23 @@ def test_model_and_field_are_named(secure):
     assert f"{User._meta.label}.first_name" in error.msg
 
 
+# Metrics
+
+
+@pytest.mark.parametrize(
+    ("sinks", "middleware", "ids"),
+    [
+        ([], [], []),
+        (["clerk_auth.metrics.Sink"], [], ["W011"]),
+        (["clerk_auth.metrics.Sink"], ["clerk_auth.middleware.ResponseCounter"], []),
+    ],
+)
+def test_responses_are_counted_where_metrics_go_somewhere(sinks, middleware, ids, secure):
+    secure.CLERK_AUTH = {**SECURE, "METRICS": sinks}
+    secure.MIDDLEWARE = ["django.middleware.common.CommonMiddleware", *middleware]
+    assert found() == ids
+
+
 # What else is installed, and what runs us
 
 

@@ -16,6 +16,7 @@ from clerk_auth.core.errors import CODES
 from clerk_auth.core.keys import SKIP_REASONS
 from clerk_auth.fetch import FAILURE_REASONS
 from clerk_auth.verifier import get_verifier
+from project.demo.environment import inherit_environment
 from tests.conftest import PARTY
 
 MODES = ["enforce", "observe"]
@@ -63,6 +64,37 @@ class OtherFailingSink(FailingSink):
 
 class NoSinkAtAll:
     pass
+
+
+class ClosingSink(RecordingSink):
+    def close(self):
+        self.told.append(("closed",))
+
+
+class FailingToCloseSink(FailingSink):
+    def close(self):
+        raise RuntimeError("no statsd")
+
+
+class GreedySink(RecordingSink):
+    def increment(self, name, by, labels):
+        labels["user"] = "user_1"
+
+
+class PrintingSink:
+    def __init__(self):
+        print("made")
+
+    def increment(self, name, by, labels):
+        print("told")
+
+    def close(self):
+        print("closed")
+
+
+class UnmakeableSink:
+    def __init__(self):
+        raise OSError("no statsd")
 
 
 def path(sink: type) -> str:
@@ -274,6 +306,125 @@ def test_connecting_again_replaces_the_sinks(told):
     metrics.connect([])
     metrics.increment(metrics.HITS)
     assert len(told) == 1
+
+
+def test_sink_that_cannot_be_made_is_left_out_and_reported(told, caplog):
+    metrics.connect([path(UnmakeableSink), path(RecordingSink)])
+    metrics.increment(metrics.HITS)
+    assert len(told) == 1
+    (record,) = caplog.records
+    assert (record.event, record.sink, record.error) == (
+        "metrics_sink_failed",
+        "UnmakeableSink",
+        "OSError",
+    )
+    assert "no statsd" not in caplog.text
+
+
+def test_sink_that_cannot_be_imported_leaves_the_others_as_they_are(told):
+    metrics.connect([path(RecordingSink)])
+    with pytest.raises(ImportError):
+        metrics.connect([path(ClosingSink), "no_such_module.Sink"])
+    metrics.increment(metrics.HITS)
+    assert len(told) == 1
+
+
+def test_no_sink_changes_what_the_others_are_told(told, caplog):
+    metrics.connect([path(GreedySink), path(RecordingSink)])
+    metrics.increment(metrics.VERIFIED, "enforce")
+    assert told == [("jwt_verifications_success", 1, {"mode": "enforce"})]
+    assert [record.sink for record in caplog.records] == ["GreedySink"]
+
+
+def test_sink_is_closed_when_another_takes_its_place(told):
+    metrics.connect([path(ClosingSink), path(RecordingSink)])
+    metrics.connect([path(RecordingSink)])
+    assert told == [("closed",)]
+    metrics.increment(metrics.HITS)
+    assert len(told) == 2
+
+
+def test_sink_that_fails_to_close_stops_nobody(told, caplog):
+    metrics.connect([path(FailingToCloseSink), path(ClosingSink)])
+    metrics.connect([])
+    assert told == [("closed",)]
+    assert [record.sink for record in caplog.records] == ["FailingToCloseSink"]
+
+
+def test_forked_child_makes_sinks_of_its_own_and_closes_none_of_its_parent(told, passes_in_child):
+    metrics.connect([path(ClosingSink)])
+    (ours,) = metrics._sinks
+
+    def has_its_own() -> bool:
+        (sink,) = metrics._sinks
+        metrics.increment(metrics.HITS)
+        return sink is not ours and [name for name, *_ in told] == [metrics.HITS]
+
+    assert passes_in_child(has_its_own)
+    assert metrics._sinks == (ours,)
+
+
+def test_settings_that_change_connect_other_sinks_at_once(settings, told):
+    settings.CLERK_AUTH = {"FRONTEND_API": "clerk.example.com", "METRICS": [path(ClosingSink)]}
+    metrics.increment(metrics.HITS)
+    assert len(told) == 1
+    settings.CLERK_AUTH = {"FRONTEND_API": "clerk.example.com"}
+    metrics.increment(metrics.HITS)
+    assert told[1:] == [("closed",)]
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"FRONTEND_API": "clerk.example.com", "METRICS": ["no_such_module.Sink"]},
+        {"FRONTEND_API": "https://clerk.example.com"},
+        {},
+        None,
+    ],
+)
+def test_settings_that_cannot_be_used_connect_nothing_and_raise_nothing(broken, settings, told):
+    settings.CLERK_AUTH = {"FRONTEND_API": "clerk.example.com", "METRICS": [path(RecordingSink)]}
+    settings.CLERK_AUTH = broken
+    metrics.increment(metrics.HITS)
+    assert told == []
+
+
+def test_verifier_connects_no_sink_twice(configured, settings):
+    settings.CLERK_AUTH = {**settings.CLERK_AUTH, "METRICS": [path(RecordingSink)]}
+    (sink,) = metrics._sinks
+    get_verifier()
+    assert metrics._sinks == (sink,)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    ("sinks", "told"),
+    [
+        # Made when Django has started, closed when the process ends.
+        (f"{__name__}.PrintingSink", ["made", "started", "told", "closed"]),
+        ("no_such_module.Sink", ["started"]),
+        ("", ["started"]),
+    ],
+)
+def test_sinks_live_as_long_as_the_process(sinks, told):
+    program = (
+        "import django; django.setup(); print('started'); "
+        "from clerk_auth import metrics; metrics.increment(metrics.HITS)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=settings.BASE_DIR,
+        env=inherit_environment()
+        | {
+            "DJANGO_SETTINGS_MODULE": "project.settings",
+            "CLERK_FRONTEND_API": "clerk.example.com",
+            "CLERK_METRICS": sinks,
+        },
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout.split() == told, done.stderr
 
 
 def test_settings_name_the_sinks(configured, settings, told):
