@@ -5,11 +5,12 @@ A request without a token is refused by a permission, and a 503 may be anybody's
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Awaitable
+from typing import cast
 
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction
-from django.http import HttpRequest, HttpResponseBase
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.utils.deprecation import MiddlewareMixin
 
 from clerk_auth import metrics
 from clerk_auth.logs import is_keys_busy
@@ -18,31 +19,23 @@ _APART = {401: "401", 403: "403", 503: "503"}
 _LABELS = {status: _APART.get(status, f"{status // 100}xx") for status in range(200, 600)}
 
 
-class ResponseCounter:
+class ResponseCounter(MiddlewareMixin):
     """Counts each response by class of status; first in ``MIDDLEWARE``, it sees all of them."""
 
-    sync_capable = async_capable = True
-
-    def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
-        self._get_response = get_response
-        self._is_async = iscoroutinefunction(get_response)
-        if self._is_async:
-            markcoroutinefunction(self)
-
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
-        if self._is_async:
-            return self._answer(request)
+        if self.async_mode:
+            return self.__acall__(request)
         try:
-            response: HttpResponseBase = self._get_response(request)
+            response = cast(HttpResponseBase, self.get_response(request))
         except Exception:
             _count(request, 500)
             raise
         _count(request, response.status_code)
         return response
 
-    async def _answer(self, request: HttpRequest) -> HttpResponseBase:
+    async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
         try:
-            response: HttpResponseBase = await self._get_response(request)
+            response = await cast(Awaitable[HttpResponseBase], self.get_response(request))
         except Exception:
             _count(request, 500)
             raise
