@@ -48,10 +48,10 @@ def main() -> None:
 
 def measure(title: str, path: str) -> None:
     """Print one row of the table."""
-    from clerk_auth import metrics
+    from clerk_auth import metrics, sinks
 
     logging.getLogger("clerk_auth.emf").addHandler(logging.NullHandler())
-    metrics.connect([f"clerk_auth.contrib.{path}"] if path else [])
+    sinks.connect([f"clerk_auth.contrib.{path}"] if path else [])
     key = generate_private_key(public_exponent=65537, key_size=2048)
     signature, public = key.sign(b"message", PKCS1v15(), SHA256()), key.public_key()
     padding, digest = PKCS1v15(), SHA256()
@@ -63,7 +63,7 @@ def measure(title: str, path: str) -> None:
         checks.append(
             cpu_seconds(lambda: public.verify(signature, b"message", padding, digest), SIGNATURES)
         )
-    metrics.connect([])
+    sinks.connect([])
     ratio, seconds = cost_ratio(events, checks), summarize(events)
     spread = f"{ratio.median:.4f} ({ratio.low:.4f} to {ratio.high:.4f})"
     print(f"{title:<26}{seconds.median * 1e9:>12.0f}{spread:>34}", flush=True)

@@ -14,9 +14,9 @@ class ClerkAuthConfig(AppConfig):
     verbose_name = "Clerk authentication"
 
     def ready(self) -> None:
-        from clerk_auth import checks, metrics  # noqa: F401 - the checks register themselves
+        from clerk_auth import checks, sinks  # noqa: F401 - the checks register themselves
 
         conf.remember_debug()
         if apps.is_installed("drf_spectacular"):
             import_module("clerk_auth.contrib.spectacular")  # registers itself
-        metrics.connect_early()
+        sinks.connect_early()

@@ -1,30 +1,20 @@
 """Counters and gauges under fixed names, with labels from closed lists.
 
-Totals of the process are always kept. ``METRICS`` names sinks that are told of every change: a
-sink is a class without arguments whose instances have the methods of :class:`Sink`. Sinks are made
-when the app is ready, so that every series is at 0 wherever they write before the first event.
+Totals of the process are always kept, and the sinks are told of every change.
 """
 
 from __future__ import annotations
 
-import atexit
-import logging
 import os
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from itertools import count, product
 from types import MappingProxyType
-from typing import Protocol
 
-from django.core.signals import setting_changed
-from django.dispatch import receiver
-from django.utils.module_loading import import_string
-
-from clerk_auth.conf import derived, get_config
+from clerk_auth import sinks
 from clerk_auth.core.errors import CODES
 from clerk_auth.core.keys import SKIP_REASONS
 from clerk_auth.fetch import FAILURE_REASONS
-from clerk_auth.logs import log
 
 VERIFIED = "jwt_verifications_success"
 REFUSED = "jwt_verifications_failure"
@@ -85,21 +75,6 @@ SERIES: Mapping[Series, Mapping[str, str]] = {
 }
 
 
-class Sink(Protocol):
-    """Where numbers go; an error in a sink is logged once and never reaches a request.
-
-    One that holds something back also has ``close()``, which is called when another takes its
-    place and when the process ends. A forked child makes sinks of its own; it closes none of its
-    parent's.
-    """
-
-    def increment(self, name: str, by: int, labels: Mapping[str, str]) -> None:
-        """Add ``by`` to the counter ``name``; ``labels`` are as in :data:`SERIES`."""
-
-    def set(self, name: str, value: float) -> None:
-        """Set the gauge ``name``, Unix seconds."""
-
-
 class _Total:
     """A count that threads share without a lock: ``next`` of a counter is one step.
 
@@ -121,12 +96,7 @@ class _Total:
 _totals: dict[Series, _Total] = {}
 # In a list, so that a forked child can replace it: another thread may have held it.
 _reading = [threading.Lock()]
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=lambda: _reading.__setitem__(0, threading.Lock()))
 _gauges: dict[str, float] = {}
-_factories: tuple[Callable[[], Sink], ...] = ()
-_sinks: tuple[Sink, ...] = ()
-_failed_sinks: set[int] = set()
 
 
 def increment(name: str, *labels: str, by: int = 1) -> None:
@@ -137,21 +107,13 @@ def increment(name: str, *labels: str, by: int = 1) -> None:
     if by > 1:
         for _ in range(by - 1):
             step()
-    for sink in _sinks:
-        try:
-            sink.increment(name, by, SERIES[series])
-        except Exception as error:
-            _report(sink, error)
+    sinks.increment(name, by, SERIES[series])
 
 
 def set_gauge(name: str, value: float) -> None:
     """Set a gauge, Unix seconds."""
     _gauges[name] = value
-    for sink in _sinks:
-        try:
-            sink.set(name, value)
-        except Exception as error:
-            _report(sink, error)
+    sinks.set_gauge(name, value)
 
 
 def totals() -> dict[Series, float]:
@@ -167,70 +129,14 @@ def reset() -> None:
     _gauges.update(dict.fromkeys(GAUGES, 0.0))
 
 
-def connect(paths: Iterable[str]) -> None:
-    """Make the sinks that ``paths`` name the ones that are told; ``ImportError`` changes nothing.
-
-    One that cannot be made is logged and left out.
-    """
-    global _factories
-    factories = tuple(import_string(path) for path in paths)
-    _close_sinks()
-    _factories = factories
-    _make_sinks()
+def _begin_in_child() -> None:
+    _reading[0] = threading.Lock()
+    # After the lock: a sink may read the totals.
+    sinks.make_anew()
 
 
-@derived
-def connect_configured() -> None:
-    """Connect the sinks that the settings name, once for each state of the settings."""
-    connect(get_config().metrics)
-
-
-def connect_early() -> None:
-    """Connect them before the first token; what is wrong is left for that one to raise."""
-    try:
-        connect_configured()
-    except Exception:
-        connect(())
-
-
-@receiver(setting_changed, dispatch_uid="clerk_auth.metrics")
-def _connect_again(*, setting: str, **_: object) -> None:
-    # conf, imported before, has been told first and has forgotten the old setting.
-    if setting == "CLERK_AUTH":
-        connect_early()
-
-
-def _make_sinks() -> None:
-    global _sinks
-    _failed_sinks.clear()
-    made = []
-    for factory in _factories:
-        try:
-            made.append(factory())
-        except Exception as error:
-            _report(factory, error)
-    _sinks = tuple(made)
-
-
-def _close_sinks() -> None:
-    global _sinks
-    closed, _sinks = _sinks, ()
-    for sink in closed:
-        try:
-            getattr(sink, "close", lambda: None)()
-        except Exception as error:
-            _report(sink, error)
-
-
-def _report(failed: Sink | Callable[[], Sink], error: Exception) -> None:
-    if id(failed) not in _failed_sinks:
-        _failed_sinks.add(id(failed))
-        name = getattr(failed, "__qualname__", type(failed).__qualname__)
-        log(logging.ERROR, "metrics_sink_failed", sink=name, error=type(error).__name__)
-
-
-atexit.register(_close_sinks)
 if hasattr(os, "register_at_fork"):
-    # Threads, sockets and what was not yet written are the parent's.
-    os.register_at_fork(after_in_child=_make_sinks)
+    os.register_at_fork(after_in_child=_begin_in_child)
+
+
 reset()

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from django.conf import settings
 from django.core.cache import caches
 
-from clerk_auth import metrics, signals
+from clerk_auth import metrics, signals, sinks
 from clerk_auth.conf import Config, derived, get_config
 from clerk_auth.core.claims import Claims
 from clerk_auth.core.errors import ClerkAuthError, KeyNotFound, SignatureInvalid, TokenRejected
@@ -133,7 +133,7 @@ class Verifier:
 def get_verifier() -> Verifier:
     """Return the process's verifier; ``ImproperlyConfigured`` while the settings are wrong."""
     config = get_config()
-    metrics.connect_configured()
+    sinks.connect_configured()
     return Verifier(make_source(config), config.policy, cache_size=config.verified_token_cache_size)
 
 

@@ -21,7 +21,7 @@ LAYERS = (
         "Django side",
         {
             *("apps", "checks", "conf", "fetch", "jwks", "logs", "metrics", "readers", "shared"),
-            *("signals", "sources", "token_cache", "users", "verifier"),
+            *("signals", "sinks", "sources", "token_cache", "users", "verifier"),
         },
     ),
     ("DRF surface", {"authentication", "composition", "exceptions", "permissions"}),

@@ -335,7 +335,7 @@ def test_backend_that_cannot_be_imported_is_left_to_django(secure):
         pytest.param({"USER_RESOLVER": "no_such_module.resolve"}, ["E006"], id="no-module"),
         pytest.param({"USER_RESOLVER": "clerk_auth.users.no_such"}, ["E006"], id="no-function"),
         pytest.param({"METRICS": ["no_such_module.Sink"]}, ["E006"], id="no-sink"),
-        pytest.param({"METRICS": ["clerk_auth.metrics.Sink"]}, [], id="sink"),
+        pytest.param({"METRICS": ["clerk_auth.sinks.Sink"]}, [], id="sink"),
         pytest.param({"USER_RESOLVER": "clerk_auth.users.stateless_user"}, [], id="stateless"),
         pytest.param({"USER_ID_FIELD": "email"}, [], id="field-that-nobody-uses"),
         pytest.param({"USER_RESOLVER": "clerk_auth.users.database_user"}, ["W009"], id="username"),
@@ -383,8 +383,8 @@ def test_model_and_field_are_named(secure):
     ("sinks", "middleware", "ids"),
     [
         ([], [], []),
-        (["clerk_auth.metrics.Sink"], [], ["W011"]),
-        (["clerk_auth.metrics.Sink"], ["clerk_auth.middleware.ResponseCounter"], []),
+        (["clerk_auth.sinks.Sink"], [], ["W011"]),
+        (["clerk_auth.sinks.Sink"], ["clerk_auth.middleware.ResponseCounter"], []),
     ],
 )
 def test_responses_are_counted_where_metrics_go_somewhere(sinks, middleware, ids, secure):

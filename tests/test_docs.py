@@ -21,7 +21,7 @@ from django.core.management import BaseCommand, load_command_class
 from django.dispatch import Signal
 from django.utils.module_loading import import_string
 
-from clerk_auth import checks, conf, explanations, jwks, metrics, readers, signals
+from clerk_auth import checks, conf, explanations, jwks, metrics, readers, signals, sinks
 from clerk_auth.contrib import responses
 from clerk_auth.core import errors
 from clerk_auth.core.keys import SKIP_REASONS
@@ -317,7 +317,7 @@ class TestMetrics:
         (block,) = (block for block in blocks(read("metrics.md"), "python") if "StatsD" in block)
         exec(block, namespace)
         for name in ("increment", "set"):
-            ours, theirs = (getattr(cls, name) for cls in (metrics.Sink, namespace["StatsD"]))
+            ours, theirs = (getattr(cls, name) for cls in (sinks.Sink, namespace["StatsD"]))
             assert signature(theirs).parameters.keys() == signature(ours).parameters.keys()
 
     def test_every_signal_has_its_row(self):

@@ -5,21 +5,18 @@ from __future__ import annotations
 import json
 import logging
 import queue
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from django.conf import settings
 
-from clerk_auth import metrics
+from clerk_auth import metrics, sinks
 from clerk_auth.contrib.emf import LOGGER, EMFSink
-from project.demo.environment import AUTHORIZED_PARTY, inherit_environment
+from project.demo.environment import AUTHORIZED_PARTY
 from project.standin import StandInClerk
-from tests.contrib.server import serve
+from tests.contrib.processes import run_program, serve
 
 SINK = "clerk_auth.contrib.emf.EMFSink"
 EXPIRED = (metrics.REFUSED, "token_expired", "enforce")
@@ -100,7 +97,7 @@ def clean_logger() -> Iterator[None]:
     logger.handlers, logger.propagate = [], True
     logger.setLevel(logging.NOTSET)
     yield
-    metrics.connect([])
+    sinks.connect([])
     logger.handlers, logger.propagate = kept[:2]
     logger.setLevel(kept[2])
 
@@ -115,8 +112,8 @@ def lines(clean_logger) -> Lines:
 @pytest.fixture
 def sink(lines) -> EMFSink:
     metrics.increment(metrics.HITS)  # before it was there: not its to write
-    metrics.connect([SINK])
-    (sink,) = metrics._sinks
+    sinks.connect([SINK])
+    (sink,) = sinks._sinks
     return sink
 
 
@@ -170,7 +167,7 @@ def test_thread_starts_with_the_first_event(sink):
 
 
 def test_interval_writes_all_series_first_and_then_the_changed_ones(lines):
-    metrics.connect([f"{__name__}.Impatient"])
+    sinks.connect([f"{__name__}.Impatient"])
     metrics.increment(metrics.HITS)
     first = [lines.documents.get(timeout=5)]
     while collect(first).keys() != metrics.totals().keys():
@@ -184,14 +181,14 @@ def test_interval_writes_all_series_first_and_then_the_changed_ones(lines):
 
 def test_sink_that_is_replaced_writes_the_rest_and_ends(sink, lines):
     metrics.increment(metrics.HITS)
-    metrics.connect([])
+    sinks.connect([])
     assert lines.take() == {(metrics.HITS,): 1, **GAUGES}
     sink._thread.join(5)
     assert not sink._thread.is_alive()
 
 
 def test_process_without_events_writes_nothing(sink, lines):
-    metrics.connect([])
+    sinks.connect([])
     assert lines.take() == {}
 
 
@@ -200,7 +197,7 @@ def test_forked_child_writes_its_own_counts_alone(sink, lines, passes_in_child):
 
     def writes_its_own() -> bool:
         metrics.increment(metrics.HITS)
-        metrics._close_sinks()
+        sinks._close()
         return lines.take() == {(metrics.HITS,): 1, **GAUGES}
 
     assert passes_in_child(writes_its_own)
@@ -208,14 +205,16 @@ def test_forked_child_writes_its_own_counts_alone(sink, lines, passes_in_child):
     assert lines.take() == {(metrics.HITS,): 2, **GAUGES}
 
 
-def test_forked_child_starts_while_a_thread_of_the_parent_writes(sink, passes_in_child):
+@pytest.mark.parametrize("held", ["writes", "reads"])
+def test_forked_child_starts_while_a_thread_of_the_parent(held, sink, passes_in_child):
     metrics.increment(metrics.HITS)
 
     def has_a_thread() -> bool:
         metrics.increment(metrics.HITS)
-        return metrics._sinks[0]._thread.is_alive()
+        return sinks._sinks[0]._thread.is_alive()
 
-    with sink._lock:  # as another thread may hold it
+    # As another thread may hold it.
+    with sink._lock if held == "writes" else metrics._reading[0]:
         assert passes_in_child(has_a_thread)
 
 
@@ -223,35 +222,35 @@ def test_forked_child_starts_while_a_thread_of_the_parent_writes(sink, passes_in
 
 
 def test_lines_go_to_standard_error_as_they_are(clean_logger, capsys):
-    metrics.connect([SINK])
+    sinks.connect([SINK])
     metrics.increment(metrics.HITS)
-    metrics.connect([])
+    sinks.connect([])
     (line,) = capsys.readouterr().err.splitlines()
     assert collect([read(line)]) == {(metrics.HITS,): 1, **GAUGES}
 
 
 def test_lines_go_to_no_handler_above(lines, caplog):
     caplog.set_level(logging.DEBUG)
-    metrics.connect([SINK])
+    sinks.connect([SINK])
     metrics.increment(metrics.HITS)
-    metrics.connect([])
+    sinks.connect([])
     assert lines.take() != {}
     assert caplog.records == []
 
 
 def test_level_of_the_loggers_above_silences_nothing(lines, caplog):
     caplog.set_level(logging.ERROR, "clerk_auth")
-    metrics.connect([SINK])
+    sinks.connect([SINK])
     metrics.increment(metrics.HITS)
-    metrics.connect([])
+    sinks.connect([])
     assert lines.take() != {}
 
 
 def test_level_that_a_project_chose_is_kept(lines):
     logging.getLogger(LOGGER).setLevel(logging.WARNING)
-    metrics.connect([SINK])
+    sinks.connect([SINK])
     metrics.increment(metrics.HITS)
-    metrics.connect([])
+    sinks.connect([])
     assert lines.take() == {}
 
 
@@ -264,23 +263,8 @@ def read_all(text: str) -> Written:
 
 @pytest.mark.integration
 def test_process_that_ends_writes_the_rest():
-    program = (
-        "import django; django.setup(); from clerk_auth import metrics; "
-        "metrics.increment(metrics.HITS); print('done')"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=settings.BASE_DIR,
-        env=inherit_environment()
-        | {
-            "DJANGO_SETTINGS_MODULE": "project.settings",
-            "CLERK_FRONTEND_API": "clerk.example.com",
-            "CLERK_METRICS": SINK,
-        },
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    program = "from clerk_auth import metrics; metrics.increment(metrics.HITS); print('done')"
+    done = run_program(program, sinks=SINK)
     assert done.stdout == "done\n"
     assert read_all(done.stderr) == {(metrics.HITS,): 1, **GAUGES}
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 
 import pytest
-from django.conf import settings
 from opentelemetry.metrics import set_meter_provider
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import Gauge, InMemoryMetricReader, Sum
 
-from clerk_auth import metrics
-from project.demo.environment import inherit_environment
+from clerk_auth import metrics, sinks
+from tests.contrib.processes import run_program
 
 SINK = "clerk_auth.contrib.opentelemetry.OpenTelemetrySink"
 
@@ -23,7 +20,7 @@ Collect = Callable[[], dict[metrics.Series, float]]
 @pytest.fixture(scope="module")
 def reader() -> InMemoryMetricReader:
     """A process has one provider for life; it comes after the sink, as in a worker after a fork."""
-    metrics.connect([SINK])
+    sinks.connect([SINK])
     metrics.increment(metrics.HITS)
     reader = InMemoryMetricReader()
     set_meter_provider(MeterProvider([reader]))
@@ -32,11 +29,11 @@ def reader() -> InMemoryMetricReader:
 
 @pytest.fixture
 def collect(reader) -> Iterator[Collect]:
-    metrics.connect([SINK])
+    sinks.connect([SINK])
     yield lambda: {
         series: point.value for metric in read(reader) for series, point in points(metric)
     }
-    metrics.connect([])
+    sinks.connect([])
 
 
 def read(reader):
@@ -67,7 +64,7 @@ def test_totals_are_collected(collect):
 
 
 def test_sink_may_be_connected_again(collect, caplog):
-    metrics.connect([SINK])
+    sinks.connect([SINK])
     metrics.increment(metrics.HITS)
     assert collect()[metrics.HITS,] == 1
     assert caplog.records == []
@@ -87,21 +84,8 @@ def test_counters_only_grow_and_gauges_are_times(collect, reader):
 @pytest.mark.integration
 def test_no_sdk_is_needed():
     program = (
-        "import sys, django; django.setup(); from clerk_auth import metrics; "
-        "metrics.increment(metrics.HITS); metrics.set_gauge(metrics.FETCHED_AT, 1); "
-        "print(len(metrics._sinks), 'opentelemetry.sdk' in sys.modules)"
+        "import sys; from clerk_auth import metrics, sinks; metrics.increment(metrics.HITS); "
+        "print(len(sinks._sinks), 'opentelemetry.sdk' in sys.modules)"
     )
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", program],
-        cwd=settings.BASE_DIR,
-        env=inherit_environment()
-        | {
-            "DJANGO_SETTINGS_MODULE": "project.settings",
-            "CLERK_FRONTEND_API": "clerk.example.com",
-            "CLERK_METRICS": SINK,
-        },
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    done = run_program(program, sinks=SINK)
     assert (done.stdout, done.stderr) == ("1 False\n", "")

@@ -8,10 +8,10 @@ import pytest
 from prometheus_client import REGISTRY, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from clerk_auth import metrics
+from clerk_auth import metrics, sinks
 from project.demo.environment import AUTHORIZED_PARTY
 from project.standin import StandInClerk
-from tests.contrib.server import Server, serve
+from tests.contrib.processes import Server, serve
 from tests.project.processes import wait_until
 
 SINK = "clerk_auth.contrib.prometheus.PrometheusSink"
@@ -42,11 +42,11 @@ def read_registry() -> Values:
 @pytest.fixture
 def before() -> Iterator[Values]:
     """What the registry says once the sink is connected: it is one for all tests."""
-    metrics.connect([SINK])
+    sinks.connect([SINK])
     yield read_registry()
     for name in metrics.GAUGES:
         metrics.set_gauge(name, 0)
-    metrics.connect([])
+    sinks.connect([])
 
 
 def test_every_series_is_there_before_the_first_event(before):
@@ -70,8 +70,8 @@ def test_gauge_is_what_it_was_set_to_last(before):
 
 
 def test_sink_may_be_connected_again(before, caplog):
-    metrics.connect([SINK])
-    metrics.connect([SINK])
+    sinks.connect([SINK])
+    sinks.connect([SINK])
     metrics.increment(metrics.HITS)
     assert read_registry()[metrics.HITS,] == before[metrics.HITS,] + 1
     assert caplog.records == []

@@ -1,8 +1,9 @@
-"""The demo under gunicorn, with two workers."""
+"""The demo in processes of its own: under gunicorn with two workers, or for one program."""
 
 from __future__ import annotations
 
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -65,3 +66,20 @@ def serve(
             yield Server(f"http://127.0.0.1:{listener.getsockname()[1]}", log)
         finally:
             children.stop(process)
+
+
+def run_program(program: str, *, sinks: str) -> subprocess.CompletedProcess[str]:
+    """Run Python code with Django set up and these sinks connected; warnings are errors."""
+    variables = {
+        "DJANGO_SETTINGS_MODULE": "project.settings",
+        "CLERK_FRONTEND_API": "clerk.example.com",
+        "CLERK_METRICS": sinks,
+    }
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", f"import django; django.setup(); {program}"],
+        cwd=settings.BASE_DIR,
+        env=inherit_environment() | variables,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
