@@ -13,6 +13,9 @@ refresh failing          use it until max age       ``KeysUnavailable``: not kno
 none, or past max age    wait for the flight, 3 s   same
 =======================  =========================  ===========================================
 
+Who must not wait starts or joins the same flight, and gets ``KeysBusy`` where the others would
+have waited for its end.
+
 A flight reads the shared document first, and fetches only where that does not help:
 
 - ``look``: each ``JWKS_LOCAL_SECONDS``, and when there is nothing to use. Fetches when the set is
@@ -133,17 +136,18 @@ class CachedKeySource:
 
     # What requests ask
 
-    def keys_for(self, kid: str) -> Keys:
+    def keys_for(self, kid: str, *, wait: bool = True) -> Keys:
         """Return the keys under ``kid``, empty when the set does not have it.
 
         Raises:
             KeysUnavailable: there is no set that may be used, after 3 seconds at most.
+            KeysBusy: the same at once, while no fetch has failed; only without ``wait``.
         """
         snapshot = self._snapshot
         age_seconds = math.inf if snapshot is None else self._clock.now() - snapshot.fetched_at
         if snapshot is None or age_seconds >= self._max_age_seconds:
             metrics.increment(metrics.MISSES)
-            return self._wait_for_snapshot().key_set.keys_for(kid)
+            return self._wait_for_snapshot(wait).key_set.keys_for(kid)
         if self._clock.monotonic() >= self._look_at:
             self._join(LOOK, self._is_fresh, blocking=False)
         if age_seconds >= self._refresh_seconds:
@@ -152,7 +156,7 @@ class CachedKeySource:
         metrics.increment(metrics.HITS if keys else metrics.MISSES)
         return keys
 
-    def search(self, kid: str) -> Keys:
+    def search(self, kid: str, *, wait: bool = True) -> Keys:
         """Look further for a ``kid`` that the set does not have, 1.5 seconds at most.
 
         Raises:
@@ -160,7 +164,7 @@ class CachedKeySource:
             KeysBusy: two requests wait already, or the answer takes too long.
             KeysUnavailable: fetching fails, so that nobody knows.
         """
-        in_time = self._force(KEY_ID, lambda: bool(self._held_keys(kid)))
+        in_time = self._force(KEY_ID, lambda: bool(self._held_keys(kid)), wait)
         if keys := self._held_keys(kid):
             return keys
         if self._failure is not None:
@@ -169,15 +173,22 @@ class CachedKeySource:
             raise KeysBusy("the look for an unknown key id takes too long, or others wait for it")
         raise KeyNotFound(f"kid (SHA-256 {hash_kid(kid)}) is not in the key set")
 
-    def keys_after(self, kid: str, tried: Keys) -> Keys:
+    def keys_after(self, kid: str, tried: Keys, *, wait: bool = True) -> Keys:
         """Return other keys under ``kid`` than ``tried``, empty when there are none.
 
         Clerk may replace a key under its id. One request of a process looks, and waits for a fetch
         if it claims the cooldown, 1.5 seconds at most; all others are answered at once.
+
+        Raises:
+            KeysBusy: the look has not ended; only without ``wait``.
         """
-        self._force(SIGNATURE, lambda: self._held_keys(kid) != tried)
+        in_time = self._force(SIGNATURE, lambda: self._held_keys(kid) != tried, wait)
         keys = self._held_keys(kid)
-        return keys if keys != tried else ()
+        if keys != tried:
+            return keys
+        if not (wait or in_time):
+            raise KeysBusy("the look for another key of this key id has not ended")
+        return ()
 
     def status(self) -> SourceStatus:
         """Describe what this process holds; no I/O."""
@@ -213,31 +224,37 @@ class CachedKeySource:
 
     # Waiting
 
-    def _wait_for_snapshot(self) -> Snapshot:
+    def _wait_for_snapshot(self, wait: bool) -> Snapshot:
         if self._clock.monotonic() >= self._quiet_until[LOOK]:
-            self._wait(LOOK, self._is_usable)
+            self._wait(LOOK, self._is_usable, wait)
         snapshot = self._snapshot
         if snapshot is None or not self._is_usable():
+            if not wait and self._failure is None:
+                raise KeysBusy("the first look for a key set has not ended")
             raise self._unavailable()
         return snapshot
 
-    def _force(self, purpose: str, is_satisfied: Callable[[], bool]) -> bool:
-        """Wait for a forced flight; ``False`` when there is no place to wait, or no time left."""
+    def _force(self, purpose: str, is_satisfied: Callable[[], bool], wait: bool) -> bool:
+        """Wait for a forced flight; ``False`` when there is no place to wait, or no time left.
+
+        Who does not wait takes the last forced fetch for the answer, while its cooldown lasts.
+        """
+        is_answered = not wait and self._is_answered(purpose)
         if is_satisfied() or self._clock.monotonic() < self._quiet_until[purpose]:
             return True
         waiter = self._waiters[purpose]
         if not waiter.acquire(blocking=False):
             return False
         try:
-            return self._wait(purpose, is_satisfied)
+            return self._wait(purpose, is_satisfied, wait) or is_answered
         finally:
             waiter.release()
 
-    def _wait(self, purpose: str, is_satisfied: Callable[[], bool]) -> bool:
+    def _wait(self, purpose: str, is_satisfied: Callable[[], bool], wait: bool) -> bool:
         """Wait until satisfied, or a flight of ``purpose`` is final; ``False``: no time left."""
-        deadline = self._clock.monotonic() + WAIT_SECONDS[purpose]
+        deadline = self._clock.monotonic() + (WAIT_SECONDS[purpose] if wait else 0.0)
         while not is_satisfied():
-            flight = self._join(purpose, is_satisfied)
+            flight = self._join(purpose, is_satisfied, blocking=wait)
             if flight is None or not flight.done.wait(max(0.0, deadline - self._clock.monotonic())):
                 return False
             if flight.purpose == purpose and (flight.is_final or flight.is_late):
@@ -417,6 +434,10 @@ class CachedKeySource:
     def _is_cooling(self, purpose: str) -> bool:
         until = self._cooling_until.get(purpose, -math.inf)
         return self._clock.monotonic() < until and self._is_fresh()
+
+    def _is_answered(self, purpose: str) -> bool:
+        flight = self._flight
+        return self._is_cooling(purpose) and (flight is None or flight.done.is_set())
 
     def _unavailable(self) -> KeysUnavailable:
         failure = self._failure

@@ -38,16 +38,20 @@ class SourceStatus:
 
 
 class KeySource(Protocol):
-    """Where a verifier gets its keys."""
+    """Where a verifier gets its keys.
 
-    def keys_for(self, kid: str) -> Keys:
+    A caller that does not ``wait`` starts the same work as one that does, and is told ``KeysBusy``
+    where only its end can tell.
+    """
+
+    def keys_for(self, kid: str, *, wait: bool = True) -> Keys:
         """Return the keys under ``kid``, empty when the set does not have it.
 
         Raises:
-            KeysUnavailable: there is no set that may be used.
+            KeysBusy, KeysUnavailable: there is no set that may be used.
         """
 
-    def search(self, kid: str) -> Keys:
+    def search(self, kid: str, *, wait: bool = True) -> Keys:
         """Look further for a ``kid`` that the set does not have; never returns empty.
 
         Raises:
@@ -55,8 +59,12 @@ class KeySource(Protocol):
             KeysBusy, KeysUnavailable: nobody knows now.
         """
 
-    def keys_after(self, kid: str, tried: Keys) -> Keys:
-        """Return other keys under ``kid`` than ``tried``, empty when there are none."""
+    def keys_after(self, kid: str, tried: Keys, *, wait: bool = True) -> Keys:
+        """Return other keys under ``kid`` than ``tried``, empty when there are none.
+
+        Raises:
+            KeysBusy: nobody knows yet; only for a caller that does not wait.
+        """
 
     def status(self) -> SourceStatus:
         """Describe what is held; no I/O."""
@@ -72,15 +80,15 @@ class StaticKeySource:
         self._key_set = KeySet(keys)
         self._ignore_kid = ignore_kid
 
-    def keys_for(self, kid: str) -> Keys:
+    def keys_for(self, kid: str, *, wait: bool = True) -> Keys:
         if not self._key_set.keys:
             raise KeysUnavailable("no key set")
         return self._key_set.keys if self._ignore_kid else self._key_set.keys_for(kid)
 
-    def search(self, kid: str) -> Keys:
+    def search(self, kid: str, *, wait: bool = True) -> Keys:
         raise KeyNotFound("kid is not one of the configured keys")
 
-    def keys_after(self, kid: str, tried: Keys) -> Keys:
+    def keys_after(self, kid: str, tried: Keys, *, wait: bool = True) -> Keys:
         return ()
 
     def status(self) -> SourceStatus:

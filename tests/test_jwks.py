@@ -672,3 +672,106 @@ class _SleepingClock:
     def __init__(self, clock, sleep) -> None:
         self.now = self.monotonic = clock.now
         self.sleep = sleep
+
+
+# Who does not wait
+
+
+@pytest.fixture
+def flights(source) -> list:
+    """Flights of ``source`` that were started, and fly when the test runs them."""
+    started: list = []
+    source._spawn = started.append
+    return started
+
+
+def test_who_does_not_wait_is_told_that_the_first_look_has_not_ended(fleet, issuer):
+    source, started = fleet.source(), []
+    source._spawn = started.append
+    for _ in range(3):
+        with pytest.raises(KeysBusy):
+            source.keys_for(OLD, wait=False)
+    (flight,) = started
+    flight()
+    assert source.keys_for(OLD, wait=False)
+    assert issuer.fetches == 1
+
+
+def test_who_does_not_wait_is_told_that_fetching_fails(fleet, issuer):
+    issuer.failure = "connection"
+    source = fleet.source()
+    for _ in range(2):
+        with pytest.raises(KeysUnavailable) as caught:
+            source.keys_for(OLD, wait=False)
+        assert caught.value.code == "keys_unavailable"
+
+
+@pytest.mark.parametrize(("age", "usable"), [(86399, True), (86400, False), (86401, False)])
+def test_who_does_not_wait_never_uses_a_set_past_max_age(source, flights, clock, age, usable):
+    clock.time += age
+    if usable:
+        assert source.keys_for(OLD, wait=False)
+    else:
+        with pytest.raises(KeysBusy):
+            source.keys_for(OLD, wait=False)
+    assert len(flights) == 1
+
+
+def test_unknown_kid_is_not_denied_before_the_look_has_ended(source, flights, issuer, new):
+    issuer.signers.append(new)
+    for _ in range(3):
+        with pytest.raises(KeysBusy):
+            source.search(NEW, wait=False)
+    (flight,) = flights
+    flight()
+    assert thumbprints(source.search(NEW, wait=False)) == [new.verifying_key.thumbprint]
+
+
+def test_unknown_kid_is_not_denied_while_its_fetch_is_under_way(source, issuer):
+    asked: list = []
+
+    def ask() -> None:
+        with pytest.raises(KeysBusy) as caught:
+            source.search(NEW, wait=False)
+        asked.append(caught.value.code)
+
+    issuer.during = ask
+    with pytest.raises(KeyNotFound):
+        source.search(NEW, wait=False)
+    assert asked == ["keys_busy"]
+
+
+@pytest.mark.parametrize(("seconds", "error"), [(29, KeyNotFound), (30, KeysBusy), (31, KeysBusy)])
+def test_last_fetch_answers_who_does_not_wait_for_its_cooldown(
+    source, flights, clock, seconds, error
+):
+    with pytest.raises(KeysBusy):
+        source.search(NEW, wait=False)
+    flights.pop()()
+    clock.time += seconds
+    with pytest.raises(error):
+        source.search(NEW, wait=False)
+    assert len(flights) == 1
+
+
+def test_bad_signature_is_not_denied_before_the_look_has_ended(
+    source, flights, issuer, replacement
+):
+    tried = source.keys_for(OLD)
+    issuer.signers[:] = [replacement]
+    for _ in range(3):
+        with pytest.raises(KeysBusy):
+            source.keys_after(OLD, tried, wait=False)
+    (flight,) = flights
+    flight()
+    found = source.keys_after(OLD, tried, wait=False)
+    assert thumbprints(found) == [replacement.verifying_key.thumbprint]
+    assert source.keys_after(OLD, found, wait=False) == ()
+
+
+def test_looks_of_who_does_not_wait_are_as_few_as_anybodys(source, issuer, clock):
+    for _ in range(50):
+        with pytest.raises((KeyNotFound, KeysBusy)):
+            source.search(NEW, wait=False)
+        clock.time += 0.1
+    assert issuer.fetches == 2
