@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
-from clerk_auth.conf import get_config
+from clerk_auth.conf import ENFORCE, OBSERVE, get_config, is_observing
 from clerk_auth.core.claims import Claims
-from clerk_auth.core.errors import KeysUnavailable, TokenMalformed, TokenRejected, UserInactive
+from clerk_auth.core.errors import (
+    ClerkAuthError,
+    KeysUnavailable,
+    TokenMalformed,
+    TokenRejected,
+    UserInactive,
+)
 from clerk_auth.exceptions import AuthenticationUnavailable, InvalidToken
+from clerk_auth.logs import defects, log
 from clerk_auth.users import get_user_resolver
 from clerk_auth.verifier import get_verifier
 
@@ -48,9 +57,15 @@ class ClerkAuthentication(BaseAuthentication):
 
     Another scheme than ``Bearer`` is left to the next authenticator; a bearer token that does not
     verify is refused, on public views too. A project's misconfiguration is raised as it is.
+
+    With ``MODE`` observe it authenticates and refuses nobody, and raises nothing: verdicts are
+    counted and logged, and responses are those of the view's other authenticators.
     """
 
     def authenticate(self, request: Request) -> tuple[Any, Claims] | None:
+        if is_observing():
+            self._observe(request)
+            return None
         try:
             claims = self._verify(request)
             return None if claims is None else (self._resolve_user(claims), claims)
@@ -62,21 +77,37 @@ class ClerkAuthentication(BaseAuthentication):
             _http_request(request)._clerk_auth_outage = error.code  # type: ignore[attr-defined]
             raise AuthenticationUnavailable(error) from None
 
-    def authenticate_header(self, request: Request) -> str:
-        """Return the challenge (RFC 6750 section 3), with an error if a token was refused."""
+    def authenticate_header(self, request: Request) -> str | None:
+        """Return the challenge (RFC 6750 section 3), with an error if a token was refused.
+
+        While observing it is that of the view's next authenticator.
+        """
+        if is_observing():
+            return _challenge_without_us(request)
         challenge = f'Bearer realm="{get_config().realm}"'
         error = getattr(_http_request(request), "_clerk_auth_refusal", None)
         if error is not None:
             challenge += f', error="invalid_token", error_description="{error.detail}"'
         return challenge
 
-    def _verify(self, request: Request) -> Claims | None:
+    def _observe(self, request: Request) -> None:
+        """Count and log what enforcing would say; whatever happens, the request goes on."""
+        try:
+            self._verify(request, OBSERVE)
+        except ClerkAuthError:
+            pass  # a verdict, and noted
+        except Exception as error:
+            with suppress(Exception):  # a log handler may be what fails
+                if defects.admit(type(error).__name__) is not None:
+                    log(logging.ERROR, "observation_failed", error=type(error).__name__)
+
+    def _verify(self, request: Request, mode: str = ENFORCE) -> Claims | None:
         try:
             token = read_bearer_token(_http_request(request).META.get("HTTP_AUTHORIZATION"))
         except TokenMalformed as error:
-            get_verifier().note_refusal(error)
+            get_verifier().note_refusal(error, mode=mode)
             raise
-        return None if token is None else get_verifier().verify(token)
+        return None if token is None else get_verifier().verify(token, mode=mode)
 
     def _resolve_user(self, claims: Claims) -> Any:
         try:
@@ -89,3 +120,19 @@ class ClerkAuthentication(BaseAuthentication):
 def _http_request(request: Request) -> HttpRequest:
     """Return Django's request under DRF's, which DRF may wrap anew."""
     return getattr(request, "_request", request)
+
+
+def _challenge_without_us(request: Request) -> str | None:
+    """Return the challenge that REST framework would give, were our class not in the view's list.
+
+    It asks new instances, and so does this. Their errors are theirs, with us or without.
+    """
+    view = getattr(request, "parser_context", {}).get("view")
+    authenticators: list[BaseAuthentication] = view.get_authenticators() if view else []
+    # Another class that asks us on its own behalf must not be asked in turn.
+    if not authenticators or not isinstance(authenticators[0], ClerkAuthentication):
+        return None
+    for authenticator in authenticators:
+        if not isinstance(authenticator, ClerkAuthentication):
+            return authenticator.authenticate_header(request)
+    return None

@@ -20,7 +20,7 @@ from rest_framework.request import Request
 from rest_framework.settings import api_settings
 
 from clerk_auth.authentication import ClerkAuthentication
-from clerk_auth.conf import Config, find_problems, get_config, is_debug
+from clerk_auth.conf import Config, find_problems, get_config, is_debug, is_observing
 from clerk_auth.users import database_user
 
 FOREIGN_DISTRIBUTION = "clerk-auth-django"
@@ -90,13 +90,16 @@ def check_instance(**_: Any) -> Iterator[CheckMessage]:
 
 @register(Tags.security)
 def check_authenticators(**_: Any) -> Iterator[CheckMessage]:
-    """W004, W005: neighbours in DEFAULT_AUTHENTICATION_CLASSES that change our answers."""
+    """W004, W005, W012: neighbours in DEFAULT_AUTHENTICATION_CLASSES, or the lack of them."""
     try:
         classes: list[Any] = list(api_settings.DEFAULT_AUTHENTICATION_CLASSES)
     except ImportError:  # REST framework's own error is clearer
         return
     ours = [index for index, cls in enumerate(classes) if issubclass(cls, ClerkAuthentication)]
     if not ours:
+        return
+    if is_observing():
+        yield from _check_observed([cls.__name__ for cls in classes], ours)
         return
     if ours[0] > 0 and not _challenge(classes[0]):
         yield Warning(
@@ -113,6 +116,34 @@ def check_authenticators(**_: Any) -> Iterator[CheckMessage]:
                 hint="Keep one of them, or give the other one a scheme of its own.",
                 id="clerk_auth.W005",
             )
+
+
+def _check_observed(names: list[str], ours: list[int]) -> Iterator[CheckMessage]:
+    if len(ours) == len(names):
+        yield Warning(
+            "CLERK_AUTH['MODE'] is 'observe', and no other authenticator is there: nobody can "
+            "sign in.",
+            hint="Keep the class that authenticates now after ClerkAuthentication.",
+            id="clerk_auth.W012",
+        )
+    elif ours[0] > 0:
+        yield Warning(
+            f"CLERK_AUTH['MODE'] is 'observe', and {names[0]} comes before ClerkAuthentication: "
+            "what it accepts is not observed, and would not be refused by enforcing.",
+            hint="Put ClerkAuthentication first in DEFAULT_AUTHENTICATION_CLASSES.",
+            id="clerk_auth.W012",
+        )
+
+
+@register(Tags.security, deploy=True)
+def check_mode(**_: Any) -> Iterator[CheckMessage]:
+    """W013: our verdicts decide nothing."""
+    if is_observing():
+        yield Warning(
+            "CLERK_AUTH['MODE'] is 'observe': tokens are verified, and nobody is refused for it.",
+            hint="Follow docs/rollout.md to 'enforce'; silence this for as long as it is meant.",
+            id="clerk_auth.W013",
+        )
 
 
 @register(Tags.security, deploy=True)

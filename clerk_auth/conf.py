@@ -26,6 +26,8 @@ from clerk_auth.core.tokens import Policy
 
 T = TypeVar("T")
 
+# Whether the verdict decides about the request, or is only noted.
+ENFORCE, OBSERVE = MODES = ("enforce", "observe")
 DEV_ISSUER = "https://clerk.localhost"
 JWKS_PATH = "/.well-known/jwks.json"
 # What everything derived from the settings depends on; a test may change any of them.
@@ -78,6 +80,7 @@ class Config:
     verified_token_cache_size: int
     user_resolver: str
     user_id_field: str | None
+    mode: str
     dev_mode: bool
     metrics: tuple[str, ...]
     realm: str
@@ -144,6 +147,13 @@ def get_config() -> Config:
     return Config.from_mapping(getattr(settings, "CLERK_AUTH", {}), debug=is_debug())
 
 
+@derived
+def is_observing() -> bool:
+    """Tell whether ``MODE`` says so, whatever is wrong with the other settings."""
+    values = getattr(settings, "CLERK_AUTH", {})
+    return isinstance(values, Mapping) and values.get("MODE") == OBSERVE
+
+
 def find_problems() -> list[Problem]:
     """List what is wrong with the settings in force, for the system checks."""
     return _read(getattr(settings, "CLERK_AUTH", {}), debug=is_debug())[1]
@@ -198,6 +208,7 @@ _READERS: dict[str, tuple[Callable[[object], Any], Any]] = {
     "VERIFIED_TOKEN_CACHE_SIZE": (readers.number_reader(0, whole=True), 4096),
     "USER_RESOLVER": (readers.read_dotted_path, "clerk_auth.users.stateless_user"),
     "USER_ID_FIELD": (readers.read_text, None),
+    "MODE": (readers.choice_reader(*MODES), ENFORCE),
     "DEV_MODE": (readers.read_flag, False),
     "METRICS": (readers.read_dotted_paths, ()),
     "REALM": (readers.read_realm, "api"),

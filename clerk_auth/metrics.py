@@ -12,6 +12,7 @@ from itertools import count, product
 from types import MappingProxyType
 
 from clerk_auth import sinks
+from clerk_auth.conf import MODES
 from clerk_auth.core.errors import CODES
 from clerk_auth.core.keys import SKIP_REASONS
 from clerk_auth.fetch import FAILURE_REASONS
@@ -31,8 +32,6 @@ EXPIRES_AT = "jwks_expiry_timestamp_seconds"
 # Why a shared document is not used.
 DOCUMENT_REFUSALS = ("unreadable", "malformed", "signature", "dated_ahead", "too_old")
 
-# Whether the verdict decided about the request, or was only noted.
-ENFORCE, OBSERVE = MODES = ("enforce", "observe")
 # Classes of HTTP status, and those of the alarms. A 503 that an anonymous caller can cause is
 # apart: it must page nobody.
 STATUSES = ("2xx", "3xx", "401", "403", "4xx", "503", "keys_busy", "5xx")

@@ -15,7 +15,7 @@ from typing import Any
 
 from django.core.cache import caches
 
-from clerk_auth.conf import Config
+from clerk_auth.conf import ENFORCE, OBSERVE, Config
 from clerk_auth.core.errors import ClerkAuthError, KeySetInvalid
 from clerk_auth.core.keys import describe_key, parse_jwks
 from clerk_auth.dev import LocalIssuer
@@ -52,13 +52,14 @@ class Result:
 
 @dataclass(slots=True)
 class Report:
-    """Results in the order of a request's way, and the keys that are in use.
+    """Results in the order of a request's way, the keys in use, and what verdicts are for.
 
     ``inspection`` is that of a token, if one was given.
     """
 
     results: list[Result] = field(default_factory=list)
     keys: Keys = ()
+    mode: str = ENFORCE
     inspection: Inspection | None = None
 
     @property
@@ -84,7 +85,7 @@ def could_not_run(problem: str) -> dict[str, Any]:
 
 def run(config: Config, *, offline: bool = False, token: str | None = None) -> Report:
     """Run every probe; the shared cache is warm afterwards, if a fetch succeeded."""
-    report = Report()
+    report = Report(mode=config.mode)
     report.results.append(describe(config))
     if config.jwks_url is None:
         report.keys = make_source(config).status().keys
@@ -101,11 +102,15 @@ def run(config: Config, *, offline: bool = False, token: str | None = None) -> R
 def describe(config: Config) -> Result:
     keys_from = config.jwks_url or ("the development issuer" if config.dev_mode else "JWT_KEY")
     parties = f"{len(config.authorized_parties)} authorized parties"
-    detail = f"issuer {', '.join(config.issuers)}; keys from {keys_from}; {parties}"
+    issuers = ", ".join(config.issuers)
+    detail = f"issuer {issuers}; keys from {keys_from}; {parties}; mode {config.mode}"
+    remedies = []
     if not config.authorized_parties and not config.dev_mode:
-        remedy = "Set AUTHORIZED_PARTIES to your front end's origins."
-        return Result("settings", "configuration", WARNED, detail, remedy)
-    return Result("settings", "configuration", PASSED, detail)
+        remedies.append("Set AUTHORIZED_PARTIES to your front end's origins.")
+    if config.mode == OBSERVE:
+        remedies.append("Verdicts decide nothing until MODE is enforce: see docs/rollout.md.")
+    status = WARNED if remedies else PASSED
+    return Result("settings", "configuration", status, detail, " ".join(remedies))
 
 
 def _probe_cache(alias: str) -> Result:

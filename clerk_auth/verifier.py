@@ -13,7 +13,7 @@ from django.conf import settings
 from django.core.cache import caches
 
 from clerk_auth import metrics, signals, sinks
-from clerk_auth.conf import Config, derived, get_config
+from clerk_auth.conf import ENFORCE, Config, derived, get_config
 from clerk_auth.core.claims import Claims
 from clerk_auth.core.errors import ClerkAuthError, KeyNotFound, SignatureInvalid, TokenRejected
 from clerk_auth.core.tokens import (
@@ -27,7 +27,7 @@ from clerk_auth.core.tokens import (
 from clerk_auth.dev import load_local_issuer
 from clerk_auth.fetch import fetch_document
 from clerk_auth.jwks import CachedKeySource
-from clerk_auth.logs import log, logger
+from clerk_auth.logs import log, logger, refusals
 from clerk_auth.shared import Clock, SharedKeys
 from clerk_auth.sources import KeySource, StaticKeySource
 from clerk_auth.token_cache import Entry, TokenCache
@@ -58,56 +58,61 @@ class Verifier:
         """Where the keys come from."""
         return self._source
 
-    def verify(self, token: str) -> Claims:
+    def verify(self, token: str, *, mode: str = ENFORCE) -> Claims:
         """Return the claims of a session token.
+
+        ``mode`` is for the count and the log. With ``conf.OBSERVE`` the verdict decides nothing:
+        it is not waited for, and no signal is sent.
 
         Raises:
             TokenRejected: the caller's fault, one subclass per code.
             KeysUnavailable: ours; ``retry_after`` says in how many seconds to come again.
         """
         try:
-            claims = self.check(token)
+            claims = self.check(token, wait=mode == ENFORCE)
         except ClerkAuthError as error:
-            self.note_refusal(error)
+            self.note_refusal(error, mode=mode)
             raise
-        metrics.increment(metrics.VERIFIED, metrics.ENFORCE)
+        metrics.increment(metrics.VERIFIED, mode)
         if logger.isEnabledFor(logging.INFO):
-            logger.info("JWT signature verified for user %s", claims.user_id)
-        signals.send(signals.token_verified, Verifier, claims=claims)
+            logger.info("JWT signature verified for user %s", claims.user_id, extra={"mode": mode})
+        if mode == ENFORCE:
+            signals.send(signals.token_verified, Verifier, claims=claims)
         return claims
 
-    def check(self, text: str) -> Claims:
+    def check(self, text: str, *, wait: bool = True) -> Claims:
         """Verify as :meth:`verify` does, but count, log and signal nothing."""
         if self._tokens is None or len(text) > self._policy.max_token_bytes:
-            return self._check(text)[0]
+            return self._check(text, wait)[0]
         digest = self._tokens.digest(text)
         entry = self._tokens.get(digest)
-        if entry is not None and (claims := self._check_again(entry)):
+        if entry is not None and (claims := self._check_again(entry, wait)):
             return claims
-        claims, entry = self._check(text)
+        claims, entry = self._check(text, wait)
         self._tokens.put(digest, entry)
         return claims
 
-    def _check(self, text: str) -> tuple[Claims, Entry]:
+    def _check(self, text: str, wait: bool) -> tuple[Claims, Entry]:
         token = read_token(text, self._policy)
-        keys = self._source.keys_for(token.kid)
+        keys = self._source.keys_for(token.kid, wait=wait)
         if not keys:
             if not may_be_ours(token, self._policy, now=self._now()):
                 raise KeyNotFound("kid is unknown, and the token is expired or of another issuer")
-            keys = self._source.search(token.kid)
+            keys = self._source.search(token.kid, wait=wait)
         try:
             key = find_signing_key(token, keys)
         except SignatureInvalid:
             if not may_be_ours(token, self._policy, now=self._now()):
                 raise
-            key = find_signing_key(token, self._source.keys_after(token.kid, keys))
+            keys = self._source.keys_after(token.kid, keys, wait=wait)
+            key = find_signing_key(token, keys)
         claims = check_claims(token, self._policy, now=self._now())
         return claims, (token.kid, key, claims.verified)
 
-    def _check_again(self, entry: Entry) -> Claims | None:
+    def _check_again(self, entry: Entry, wait: bool) -> Claims | None:
         """Check what may have changed since a token was verified; ``None`` if its key is gone."""
         kid, key, verified = entry
-        for held in self._source.keys_for(kid):
+        for held in self._source.keys_for(kid, wait=wait):
             if held is key:
                 break
         else:
@@ -121,12 +126,24 @@ class Verifier:
         )
         return Claims(verified)
 
-    def note_refusal(self, error: ClerkAuthError) -> None:
-        """Count, log and signal a refusal, whoever found it."""
-        metrics.increment(metrics.REFUSED, error.code, metrics.ENFORCE)
-        claim = error.claim if isinstance(error, TokenRejected) else None
-        log(logging.INFO, "token_rejected", code=error.code, claim=claim, reason=error.reason)
-        signals.send(signals.token_rejected, Verifier, error=error)
+    def note_refusal(self, error: ClerkAuthError, *, mode: str = ENFORCE) -> None:
+        """Count, log and signal a refusal, whoever found it; see :meth:`verify` for ``mode``."""
+        metrics.increment(metrics.REFUSED, error.code, mode)
+        if logger.isEnabledFor(logging.INFO):
+            claim = error.claim if isinstance(error, TokenRejected) else None
+            suppressed = refusals.admit(error.code, claim, mode)
+            if suppressed is not None:
+                log(
+                    logging.INFO,
+                    "token_rejected",
+                    code=error.code,
+                    claim=claim,
+                    reason=error.reason,
+                    mode=mode,
+                    suppressed=suppressed or None,
+                )
+        if mode == ENFORCE:
+            signals.send(signals.token_rejected, Verifier, error=error)
 
 
 @derived

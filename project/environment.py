@@ -67,6 +67,7 @@ _CLERK_AUTH: dict[str, tuple[str, Callable[[Environment, str], object]]] = {
     "JWT_KEY": ("CLERK_JWT_KEY", read_text),
     "AUTHORIZED_PARTIES": ("CLERK_AUTHORIZED_PARTIES", read_list),
     "AUDIENCE": ("CLERK_AUDIENCE", read_list),
+    "MODE": ("CLERK_AUTH_MODE", read_text),
     "DEV_MODE": ("AUTH_DEV_MODE", read_flag),
     "METRICS": ("CLERK_METRICS", read_list),
 }

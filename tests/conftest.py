@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from django.core.cache import cache
 
-from clerk_auth import metrics
+from clerk_auth import logs, metrics
 from clerk_auth.core.tokens import Policy
 from clerk_auth.dev import LocalIssuer
 from project.redis_server import RedisServer, redis_server
@@ -132,7 +132,9 @@ def passes_in_child() -> Callable[[Callable[[], bool]], bool]:
 
 @pytest.fixture(autouse=True)
 def _fresh_totals() -> Iterator[None]:
-    """No test sees the counts or the cached keys of another."""
+    """No test sees the counts, the cached keys or the quiet times of the log of another."""
     metrics.reset()
+    logs.refusals.forget()
+    logs.defects.forget()
     yield
     cache.clear()

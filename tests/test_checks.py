@@ -194,6 +194,40 @@ def test_neighbours_that_change_our_answers_warn(classes, ids, secure):
     assert found(deploy=True) == ids
 
 
+@pytest.mark.parametrize(
+    ("classes", "ids"),
+    [
+        pytest.param([OURS], ["W012"], id="alone"),
+        pytest.param([OURS, f"{__name__}.OurSubclass"], ["W012"], id="with-ourselves"),
+        pytest.param([OURS, SILENT], [], id="silent-after"),
+        pytest.param([OURS, BEARER], [], id="bearer-after"),
+        pytest.param([OURS, OURS, BEARER], [], id="twice"),
+        pytest.param([BEARER, OURS], ["W012"], id="bearer-before"),
+        pytest.param([SILENT, OURS, BEARER], ["W012"], id="in-the-middle"),
+        pytest.param([BEARER, SILENT], [], id="without-ours"),
+        pytest.param([], [], id="none"),
+    ],
+)
+def test_list_that_does_not_suit_observing_warns(classes, ids, secure):
+    secure.CLERK_AUTH = {**SECURE, "MODE": "observe"}
+    secure.REST_FRAMEWORK = {"DEFAULT_AUTHENTICATION_CLASSES": classes}
+    assert found() == ids
+
+
+def test_observing_is_reminded_of_under_deploy(secure):
+    secure.REST_FRAMEWORK = {"DEFAULT_AUTHENTICATION_CLASSES": [OURS, BEARER]}
+    secure.CLERK_AUTH = {**SECURE, "MODE": "observe"}
+    assert (found(), found(deploy=True)) == ([], ["W013"])
+    secure.CLERK_AUTH = {**SECURE, "MODE": "enforce"}
+    assert found(deploy=True) == ["W005"]
+
+
+def test_observing_is_reminded_of_whatever_is_wrong_with_other_settings(secure):
+    secure.REST_FRAMEWORK = {"DEFAULT_AUTHENTICATION_CLASSES": [BEARER, OURS]}
+    secure.CLERK_AUTH = {"MODE": "observe"}
+    assert found(deploy=True) == ["E001", "W012", "W013"]
+
+
 # The cache
 
 

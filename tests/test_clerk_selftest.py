@@ -67,6 +67,17 @@ def test_passing_run_ends_with_a_summary(configured):
 
 
 @pytest.mark.integration
+def test_summary_says_that_the_lock_is_not_in_use_while_observing(settings, key_configured):
+    settings.CLERK_AUTH = {**settings.CLERK_AUTH, "MODE": "observe"}
+    done = run()
+    assert done.status == 0
+    assert "Verdicts decide nothing until MODE is enforce" in done.out
+    assert done.out.splitlines()[-1].startswith(
+        "The lock is locked but not in use, for MODE is observe: "
+    )
+
+
+@pytest.mark.integration
 def test_failing_run_names_what_to_do(configured):
     configured.script = answer(b"<html>")
     done = run()

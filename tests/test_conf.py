@@ -15,7 +15,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 
 from clerk_auth import conf
-from clerk_auth.conf import Config, derived, find_problems, get_config
+from clerk_auth.conf import Config, derived, find_problems, get_config, is_observing
 from clerk_auth.users import get_user_resolver, stateless_user
 from clerk_auth.verifier import get_verifier
 from project.demo.environment import inherit_environment
@@ -87,6 +87,7 @@ def test_defaults_are_those_of_the_design():
         verified_token_cache_size=4096,
         user_resolver="clerk_auth.users.stateless_user",
         user_id_field=None,
+        mode="enforce",
         dev_mode=False,
         metrics=(),
         realm="api",
@@ -103,6 +104,7 @@ def test_configuration_cannot_be_changed():
     [
         ("AUTHORIZED_PARTIES", ["https://a.example"], ("https://a.example",)),
         ("AZP_POLICY", "if_present", "if_present"),
+        ("MODE", "observe", "observe"),
         ("AUDIENCE", "api", ("api",)),
         ("LEEWAY_SECONDS", 0, 0),
         ("ACCEPT_PENDING", True, True),
@@ -211,10 +213,32 @@ def test_key_that_is_like_no_other_is_refused_without_a_suggestion(key):
     assert "Did you mean" not in problem.hint
 
 
-def test_mode_is_unknown_for_now_and_never_suggests_development_mode():
-    problem = problems_of(**MINIMAL, MODE="enforce")["MODE"]
-    assert problem.check_id == "clerk_auth.E002"
-    assert "DEV_MODE" not in problem.hint
+@pytest.mark.parametrize("mode", ["Observe", "observe ", "off", "", None, True, ["observe"]])
+def test_mode_that_is_not_spelt_exactly_is_an_error_and_observes_nothing(mode):
+    problem = problems_of(**MINIMAL, MODE=mode)["MODE"]
+    assert problem.check_id == "clerk_auth.E003"
+    assert "enforce, observe" in problem.hint
+    with override_settings(CLERK_AUTH={**MINIMAL, "MODE": mode}):
+        assert not is_observing()
+
+
+@pytest.mark.parametrize("others", [MINIMAL, {}, {"FRONTEND_API": "https://"}, {"XYZZY": 1}])
+def test_observing_is_told_whatever_is_wrong_with_other_settings(others):
+    with override_settings(CLERK_AUTH={**others, "MODE": "observe"}):
+        assert is_observing()
+    with override_settings(CLERK_AUTH={**others, "MODE": "enforce"}):
+        assert not is_observing()
+
+
+@pytest.mark.parametrize("values", [None, "observe", ["observe"], {}])
+def test_setting_without_a_mode_observes_nothing(values):
+    with override_settings(CLERK_AUTH=values):
+        assert not is_observing()
+
+
+def test_missing_setting_observes_nothing(settings):
+    del settings.CLERK_AUTH
+    assert not is_observing()
 
 
 def problems_of_mapping(values: object) -> list[conf.Problem]:

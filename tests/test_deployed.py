@@ -18,7 +18,7 @@ from rest_framework.views import APIView
 
 from clerk_auth import deployed, metrics
 from clerk_auth.authentication import ClerkAuthentication
-from clerk_auth.conf import get_config
+from clerk_auth.conf import ENFORCE, get_config
 from clerk_auth.dev import LocalIssuer
 from clerk_auth.inspection import FAILED, PASSED
 from clerk_auth.probes import BAD_TOKENS
@@ -368,7 +368,7 @@ def test_token_that_is_refused_here_is_not_sent(api, configured):
     assert not report.passed
     assert report.inspection.code == "token_expired"
     assert find(report, "the token given").status == SKIPPED
-    assert metrics.totals()[(metrics.REFUSED, "token_expired", metrics.ENFORCE)] == 0
+    assert metrics.totals()[(metrics.REFUSED, "token_expired", ENFORCE)] == 0
 
 
 @pytest.mark.parametrize(

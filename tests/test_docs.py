@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import logging
 import os
 import re
 import subprocess
@@ -16,18 +17,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.checks import Tags, run_checks
 from django.core.checks.registry import registry
 from django.core.management import BaseCommand, load_command_class
 from django.dispatch import Signal
 from django.utils.module_loading import import_string
+from rest_framework.authentication import BaseAuthentication
 
-from clerk_auth import checks, conf, explanations, jwks, metrics, readers, signals, sinks
+from clerk_auth import checks, conf, explanations, jwks, logs, metrics, readers, signals, sinks
 from clerk_auth.contrib import responses
 from clerk_auth.core import errors
 from clerk_auth.core.keys import SKIP_REASONS
+from clerk_auth.core.tokens import Policy
 from clerk_auth.exceptions import AuthenticationUnavailable, InvalidToken
 from clerk_auth.fetch import FAILURE_REASONS
 from clerk_auth.probes import BAD_TOKENS
+from clerk_auth.sources import StaticKeySource
+from clerk_auth.verifier import Verifier
 from project.demo import steps
 from project.environment import _CLERK_AUTH as VARIABLES
 
@@ -271,12 +277,46 @@ def test_every_rule_of_an_inspection_has_its_row():
     assert tuple(rows("inspect.md", "rule")) == explanations.RULES
 
 
+def json_formatter() -> logging.Formatter:
+    """Make the formatter of the page."""
+    (source,) = [b for b in blocks(read("deployment.md"), "python") if "JSONFormatter" in b]
+    namespace: dict[str, type] = {}
+    exec(source, namespace)
+    return namespace["JSONFormatter"]()
+
+
 class TestOperation:
     def test_every_log_event_has_its_row(self):
         table = rows("deployment.md", "event")
         assert {
             event: (row["level"], set(names(row["facts"]))) for event, row in table.items()
         } == logged_events()
+
+    def test_json_formatter_writes_the_line_shown(self, local_issuer, caplog):
+        caplog.set_level("INFO", "clerk_auth")
+        verifier = Verifier(
+            StaticKeySource((local_issuer.verifying_key,)),
+            Policy(frozenset({local_issuer.issuer}), frozenset({"https://app.example.com"})),
+        )
+        for is_over in (False,) * 42 + (True,):
+            if is_over:
+                logs.refusals._kinds["party_not_allowed", "azp", "enforce"].quiet_until = 0
+            with pytest.raises(errors.PartyNotAllowed):
+                verifier.verify(local_issuer.token())
+        formatter = json_formatter()
+        lines = [json.loads(formatter.format(record)) for record in caplog.records]
+        shown = json.loads(next(b for b in blocks(read("deployment.md")) if b.startswith("{")))
+        assert "suppressed" not in lines[0]
+        assert {**lines[1], "time": shown["time"]} == shown
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4}", lines[1]["time"])
+
+    def test_json_formatter_writes_exceptions_and_no_request(self):
+        record = logging.makeLogRecord(
+            {"msg": "a\nb", "exc_info": (ValueError, ValueError("x"), None), "request": object()}
+        )
+        (line,) = json_formatter().format(record).splitlines()
+        assert json.loads(line)["exception"] == "ValueError: x"
+        assert "request" not in json.loads(line)
 
     def test_every_fetch_error_has_a_remedy(self):
         assert set(FAILURE_REASONS) <= set(names(prose(read("deployment.md"))))
@@ -290,6 +330,70 @@ class TestOperation:
         )
         others = set(read_by_settings) - {"JWT_SIGNATURE_VERIFICATION_ENABLED"} | {"REDIS_URL"}
         assert table.keys() == others | {variable for variable, _ in VARIABLES.values()}
+
+
+class OldAuthentication(BaseAuthentication):
+    """What the page's project has in place of ours."""
+
+    def authenticate_header(self, request):
+        return "Bearer"
+
+
+class TestRollout:
+    text = read("rollout.md")
+
+    @pytest.mark.parametrize(
+        ("mode", "ids"),
+        [("observe", []), ("enforce", ["W005"]), (None, ["W005"]), ("Observe", ["E003", "W005"])],
+    )
+    def test_settings_of_each_phase_have_the_checks_that_the_page_names(
+        self, mode, ids, settings, monkeypatch
+    ):
+        monkeypatch.delenv("CLERK_AUTH_MODE", raising=False)
+        if mode:
+            monkeypatch.setenv("CLERK_AUTH_MODE", mode)
+        source = blocks(self.text, "python")[0]
+        namespace: dict[str, Any] = {"SILENCED_SYSTEM_CHECKS": []}
+        exec(source.replace("api.authentication", __name__), namespace)
+        for name in ("REST_FRAMEWORK", "CLERK_AUTH", "SILENCED_SYSTEM_CHECKS"):
+            setattr(settings, name, namespace[name])
+        settings.CACHES = {"default": {"BACKEND": "tests.clocked_cache.ClockedCache"}}
+        found = run_checks(tags=[Tags.security], include_deployment_checks=True)
+        assert ids == sorted(
+            message.id.removeprefix("clerk_auth.")
+            for message in found
+            if message.id.startswith("clerk_auth.") and not message.is_silenced()
+        )
+
+    def test_queries_ask_for_what_is_counted(self):
+        queries = blocks(self.text, "promql")
+        asked = set(re.findall(r"\b(?:jwt|jwks|clerk_auth)_\w+", "".join(queries)))
+        exported = {f"{name}_total" for name in metrics.COUNTERS} | set(metrics.GAUGES)
+        assert len(queries) > 5
+        assert asked <= exported
+        values = set(chain.from_iterable(v for c in metrics.COUNTERS.values() for v in c.values()))
+        assert set(re.findall(r'"([^"]+)"', "".join(queries))) <= values
+
+    def test_log_commands_count_what_was_logged_and_left_out(self, tmp_path):
+        refused = "2026-11-26 04:49:07,642 INFO clerk_auth clerk_auth.token_rejected code="
+        (tmp_path / "api.log").write_text(
+            f"{refused}party_not_allowed claim=azp reason=azp is missing mode=observe\n"
+            f"{refused}party_not_allowed claim=azp reason=x mode=observe suppressed=41\n"
+            f"{refused}token_malformed reason=not ASCII mode=observe\n"
+            f"{refused}token_malformed reason=not ASCII mode=enforce suppressed=9\n"
+            "2026-11-26 04:49:07,643 INFO clerk_auth JWT signature verified for user user_dev\n"
+        )
+        printed = [
+            subprocess.run(
+                ["sh", "-c", block], cwd=tmp_path, capture_output=True, check=True, text=True
+            ).stdout
+            for block in blocks(self.text, "sh")
+            if "api.log" in block
+        ]
+        assert [sorted(text.splitlines()) for text in printed] == [
+            ["1"],
+            ["1 token_malformed", "43 party_not_allowed"],
+        ]
 
 
 class TestMetrics:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
+import math
+import os
+import threading
 from dataclasses import replace
 
 import pytest
 
+from clerk_auth import metrics
 from clerk_auth.core.errors import ClerkAuthError
-from clerk_auth.logs import log, logger
+from clerk_auth.logs import RateLimit, defects, log, logger, refusals
 from clerk_auth.probes import BAD_TOKENS
 from clerk_auth.sources import StaticKeySource
 from clerk_auth.verifier import Verifier
@@ -94,3 +98,126 @@ def test_log_injects_no_line(verifier, local_issuer, caplog):
 
 def test_logger_has_no_handler_and_no_level_of_its_own_making():
     assert logger.handlers == []
+
+
+# Rate
+
+
+@pytest.fixture
+def limit(clock) -> RateLimit:
+    return RateLimit(10, clock.now)
+
+
+def test_first_of_each_kind_is_admitted_at_once(limit):
+    kinds = [("a",), ("b",), ("a", "b"), ("a", None)]
+    assert [limit.admit(*kind) for kind in kinds] == [0, 0, 0, 0]
+    assert [limit.admit(*kind) for kind in kinds] == [None] * 4
+
+
+@pytest.mark.parametrize(("seconds", "admitted"), [(9.9, None), (10, 3), (10.1, 3)])
+def test_next_is_admitted_after_the_interval_and_says_how_many_were_left_out(
+    limit, clock, seconds, admitted
+):
+    for _ in range(4):
+        limit.admit("a")
+    clock.time += seconds
+    assert limit.admit("a") == admitted
+
+
+def test_each_interval_counts_its_own(limit, clock):
+    given = []
+    for _ in range(3):
+        given.append([limit.admit("a") for _ in range(5)])
+        clock.time += 10
+    assert given == [[0, *[None] * 4], [4, *[None] * 4], [4, *[None] * 4]]
+
+
+def test_what_is_limited_for_ever_is_admitted_once(clock):
+    limit = RateLimit(math.inf, clock.now)
+    assert limit.admit("a") == 0
+    clock.time += 1e9
+    assert limit.admit("a") is None
+
+
+@pytest.mark.integration
+def test_threads_admit_one_per_interval_and_lose_none(limit, clock):
+    threads, rounds, each = 8, 20, 500
+    barrier = threading.Barrier(threads, action=lambda: setattr(clock, "time", clock.time + 10))
+    admitted: list[int] = []
+
+    def work() -> None:
+        for _ in range(rounds):
+            barrier.wait()
+            for _ in range(each):
+                left_out = limit.admit("a")
+                if left_out is not None:
+                    admitted.append(left_out)
+
+    workers = [threading.Thread(target=work) for _ in range(threads)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert len(admitted) == rounds
+    clock.time += 10
+    assert sum(admitted) + limit.admit("a") + len(admitted) == threads * rounds * each
+
+
+@pytest.mark.integration
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_forked_child_admits_its_own(passes_in_child):
+    assert refusals.admit("a") == 0
+    refusals._kinds["a",].turn.clear()  # a thread was deciding
+    assert passes_in_child(lambda: refusals.admit("a") == 0 and defects.admit("a") == 0)
+
+
+def test_flood_of_refusals_writes_one_line_and_is_counted(verifier, local_issuer, caplog):
+    caplog.set_level(logging.INFO, logger="clerk_auth")
+    for _ in range(1000):
+        with pytest.raises(ClerkAuthError):
+            verifier.verify("not.a.token!")
+    assert len(caplog.messages) == 1
+    assert metrics.totals()["jwt_verifications_failure", "token_malformed", "enforce"] == 1000
+
+
+def test_line_after_a_flood_says_how_many_were_left_out(verifier, caplog):
+    caplog.set_level(logging.INFO, logger="clerk_auth")
+    for is_over in (False, False, False, True):
+        if is_over:
+            refusals._kinds["token_malformed", None, "enforce"].quiet_until = 0
+        with pytest.raises(ClerkAuthError):
+            verifier.verify("not.a.token!")
+    first, second = caplog.records
+    assert (first.suppressed, second.suppressed) == (None, 2)
+    assert "suppressed" not in first.getMessage()
+    assert second.getMessage().endswith(" suppressed=2")
+
+
+def test_flood_of_one_kind_hides_no_other(verifier, local_issuer, caplog):
+    caplog.set_level(logging.INFO, logger="clerk_auth")
+    payload = local_issuer.session_payload(now=NOW, aud="api", azp=PARTY)
+    for claim in ("sub", "sid", "sub", "sid"):
+        with pytest.raises(ClerkAuthError):
+            verifier.verify(local_issuer.sign({**payload, claim: ""}))
+    assert [record.claim for record in caplog.records] == ["sub", "sid"]
+
+
+def test_refusal_below_the_level_takes_no_turn(verifier, caplog):
+    for level, lines in ((logging.WARNING, 0), (logging.INFO, 1)):
+        caplog.set_level(level, logger="clerk_auth")
+        with pytest.raises(ClerkAuthError):
+            verifier.verify("not.a.token!")
+        assert len(caplog.messages) == lines
+
+
+def test_kinds_of_refusals_are_few_whatever_is_sent(verifier, local_issuer):
+    payload = local_issuer.session_payload(now=NOW, aud="api", azp=PARTY)
+    for n in range(10):
+        for token in (
+            f"a.b.{n}",
+            local_issuer.sign(payload, {"kid": f"ins_{n}"}),
+            local_issuer.sign({**payload, f"claim_{n}": n, "sts": f"state {n}"}),
+        ):
+            with pytest.raises(ClerkAuthError):
+                verifier.verify(token)
+    assert len(refusals._kinds) == 3

@@ -410,6 +410,17 @@ def test_missing_parties_are_a_warning(key_configured):
     assert "AUTHORIZED_PARTIES" in selftest.describe(get_config()).remedy
 
 
+def test_mode_is_named_and_observing_is_a_warning(key_configured):
+    described = selftest._describe(get_config())
+    assert (described.status, described.remedy) == (PASSED, "")
+    assert described.detail.endswith("; mode enforce")
+    key_configured.CLERK_AUTH = {**key_configured.CLERK_AUTH, "MODE": "observe"}
+    described = selftest._describe(get_config())
+    assert described.status == WARNED
+    assert described.detail.endswith("; mode observe")
+    assert "Verdicts decide nothing" in described.remedy
+
+
 @pytest.mark.integration
 @pytest.mark.parametrize(
     ("values", "skipped"),

@@ -60,6 +60,7 @@ def test_every_variable_has_its_key():
             "CLERK_JWT_KEY": "-----BEGIN PUBLIC KEY-----\\n...",
             "CLERK_AUTHORIZED_PARTIES": "https://app.example.com, https://www.example.com",
             "CLERK_AUDIENCE": "api",
+            "CLERK_AUTH_MODE": "observe",
             "AUTH_DEV_MODE": "false",
             "CLERK_METRICS": "clerk_auth.contrib.prometheus.PrometheusSink",
         }
@@ -71,6 +72,7 @@ def test_every_variable_has_its_key():
         "JWT_KEY": "-----BEGIN PUBLIC KEY-----\\n...",
         "AUTHORIZED_PARTIES": ["https://app.example.com", "https://www.example.com"],
         "AUDIENCE": ["api"],
+        "MODE": "observe",
         "DEV_MODE": False,
         "METRICS": ["clerk_auth.contrib.prometheus.PrometheusSink"],
     }

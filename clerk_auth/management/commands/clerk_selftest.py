@@ -12,7 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from clerk_auth import deployed, readers, selftest
-from clerk_auth.conf import Config, get_config
+from clerk_auth.conf import OBSERVE, Config, get_config
 from clerk_auth.inspection import FAILED, PASSED
 from clerk_auth.management import terminal
 from clerk_auth.selftest import SKIPPED, WARNED, Report
@@ -129,7 +129,8 @@ class Command(BaseCommand):
             tally += f"; the token is {report.inspection.verdict}"
         self.stdout.write("")
         if report.passed:
-            self.stdout.write(self.style.SUCCESS(f"The lock is locked: {tally}."))
+            unused = " but not in use, for MODE is observe" if report.mode == OBSERVE else ""
+            self.stdout.write(self.style.SUCCESS(f"The lock is locked{unused}: {tally}."))
         else:
             self.stdout.write(self.style.ERROR(f"NOT READY: {tally}."))
 
