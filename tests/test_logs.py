@@ -221,3 +221,30 @@ def test_kinds_of_refusals_are_few_whatever_is_sent(verifier, local_issuer):
             with pytest.raises(ClerkAuthError):
                 verifier.verify(token)
     assert len(refusals._kinds) == 3
+
+
+def test_thread_that_finds_another_one_deciding_leaves_its_event_out(limit, clock):
+    limit.admit("a")
+    clock.time += 10
+    state = limit._kinds["a",]
+    last = state.turn.pop()
+    assert limit.admit("a") is None
+    state.turn.append(last)
+    assert limit.admit("a") == 1
+
+
+def test_thread_that_comes_to_its_turn_too_late_leaves_its_event_out(limit, clock):
+    limit.admit("a")
+    state = limit._kinds["a",]
+
+    class Overtaken(list):
+        def pop(self):
+            state.quiet_until = clock.time + 10
+            return super().pop()
+
+    clock.time += 10
+    state.turn = Overtaken(state.turn)
+    assert limit.admit("a") is None
+    clock.time += 10
+    state.turn = list(state.turn)
+    assert limit.admit("a") == 1
