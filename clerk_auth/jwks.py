@@ -244,7 +244,7 @@ class CachedKeySource:
             return True
         waiter = self._waiters[purpose]
         if not waiter.acquire(blocking=False):
-            return False
+            return is_answered
         try:
             return self._wait(purpose, is_satisfied, wait) or is_answered
         finally:
