@@ -48,8 +48,8 @@ def main() -> None:
 
 def measure(title: str, path: str) -> None:
     """Print one row of the table."""
-    from clerk_auth import metrics
-    from clerk_auth.conf import ENFORCE, sinks
+    from clerk_auth import metrics, sinks
+    from clerk_auth.conf import ENFORCE
 
     logging.getLogger("clerk_auth.emf").addHandler(logging.NullHandler())
     sinks.connect([f"clerk_auth.contrib.{path}"] if path else [])
@@ -58,9 +58,7 @@ def measure(title: str, path: str) -> None:
     padding, digest = PKCS1v15(), SHA256()
     events, checks = [], []
     for _ in range(ROUNDS):
-        events.append(
-            cpu_seconds(lambda: metrics.increment(metrics.VERIFIED, ENFORCE), EVENTS)
-        )
+        events.append(cpu_seconds(lambda: metrics.increment(metrics.VERIFIED, ENFORCE), EVENTS))
         checks.append(
             cpu_seconds(lambda: public.verify(signature, b"message", padding, digest), SIGNATURES)
         )

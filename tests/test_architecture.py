@@ -20,7 +20,8 @@ LAYERS = (
     (
         "Django side",
         {
-            *("apps", "checks", "conf", "fetch", "jwks", "logs", "metrics", "readers", "shared"),
+            *("apps", "checks", "conf", "fetch", "jwks", "logs", "metrics", "rate_limit"),
+            *("readers", "shared"),
             *("signals", "sinks", "sources", "token_cache", "users", "verifier"),
         },
     ),

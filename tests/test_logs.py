@@ -12,8 +12,9 @@ import pytest
 
 from clerk_auth import metrics
 from clerk_auth.core.errors import ClerkAuthError
-from clerk_auth.logs import RateLimit, defects, log, logger, refusals
+from clerk_auth.logs import defects, log, logger, refusals
 from clerk_auth.probes import BAD_TOKENS
+from clerk_auth.rate_limit import RateLimit
 from clerk_auth.sources import StaticKeySource
 from clerk_auth.verifier import Verifier
 from tests.conftest import NOW, PARTY

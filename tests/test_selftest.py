@@ -411,11 +411,11 @@ def test_missing_parties_are_a_warning(key_configured):
 
 
 def test_mode_is_named_and_observing_is_a_warning(key_configured):
-    described = selftest._describe(get_config())
+    described = selftest.describe(get_config())
     assert (described.status, described.remedy) == (PASSED, "")
     assert described.detail.endswith("; mode enforce")
     key_configured.CLERK_AUTH = {**key_configured.CLERK_AUTH, "MODE": "observe"}
-    described = selftest._describe(get_config())
+    described = selftest.describe(get_config())
     assert described.status == WARNED
     assert described.detail.endswith("; mode observe")
     assert "Verdicts decide nothing" in described.remedy
