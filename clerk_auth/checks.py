@@ -5,7 +5,7 @@ They read settings alone: no cache, no network, no database.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib import metadata
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -20,8 +20,10 @@ from rest_framework.request import Request
 from rest_framework.settings import api_settings
 
 from clerk_auth.authentication import ClerkAuthentication
-from clerk_auth.conf import Config, find_problems, get_config, is_debug, is_observing
-from clerk_auth.users import database_user
+from clerk_auth.conf import Config, Problem, find_problems, get_config, is_debug, is_observing
+from clerk_auth.profile import find_problems as find_profile_problems
+from clerk_auth.profile import get_id_field
+from clerk_auth.users import database_user, existing_user
 
 FOREIGN_DISTRIBUTION = "clerk-auth-django"
 RESPONSE_COUNTER = "clerk_auth.middleware.ResponseCounter"
@@ -51,12 +53,7 @@ def check_settings(**_: Any) -> list[CheckMessage]:
                 id="clerk_auth.W001",
             )
         ]
-    return [
-        Error(
-            f"CLERK_AUTH[{problem.key!r}] {problem.message}", hint=problem.hint, id=problem.check_id
-        )
-        for problem in find_problems()
-    ]
+    return _errors(find_problems())
 
 
 @register(Tags.security, deploy=True)
@@ -204,8 +201,8 @@ def check_users(**_: Any) -> Iterator[CheckMessage]:
                     id="clerk_auth.E006",
                 )
                 return
-    if import_string(config.user_resolver) is database_user:
-        yield from _check_user_id_field(config)
+    if import_string(config.user_resolver) in (database_user, existing_user):
+        yield from _check_user_id_field()
 
 
 @register(Tags.security)
@@ -221,9 +218,9 @@ def check_responses_are_counted(**_: Any) -> Iterator[CheckMessage]:
         )
 
 
-def _check_user_id_field(config: Config) -> Iterator[CheckMessage]:
+def _check_user_id_field() -> Iterator[CheckMessage]:
     model = get_user_model()
-    name = config.user_id_field or model.USERNAME_FIELD
+    name = get_id_field()
     try:
         is_unique = getattr(model._meta.get_field(name), "unique", False)
     except FieldDoesNotExist:
@@ -242,6 +239,14 @@ def _check_user_id_field(config: Config) -> Iterator[CheckMessage]:
             "CLERK_AUTH['USER_ID_FIELD'], or silence this where nobody signs up locally.",
             id="clerk_auth.W009",
         )
+
+
+@register(Tags.security)
+def check_user_fields(**_: Any) -> list[CheckMessage]:
+    """E010, E011: profile fields are plain columns, and grant nobody anything."""
+    config = _config()
+    # Whichever resolver: one of the project's own may call ``database_user``.
+    return _errors(find_profile_problems()) if config and config.user_fields else []
 
 
 @register(Tags.security)
@@ -268,6 +273,15 @@ def check_environment(**_: Any) -> Iterator[CheckMessage]:
             hint="Add enable-threads = true to its configuration.",
             id="clerk_auth.W010",
         )
+
+
+def _errors(problems: Iterable[Problem]) -> list[CheckMessage]:
+    return [
+        Error(
+            f"CLERK_AUTH[{problem.key!r}] {problem.message}", hint=problem.hint, id=problem.check_id
+        )
+        for problem in problems
+    ]
 
 
 def _config() -> Config | None:

@@ -13,6 +13,7 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 from django.conf import settings
@@ -31,7 +32,7 @@ ENFORCE, OBSERVE = MODES = ("enforce", "observe")
 DEV_ISSUER = "https://clerk.localhost"
 JWKS_PATH = "/.well-known/jwks.json"
 # What everything derived from the settings depends on; a test may change any of them.
-DEPENDS_ON = frozenset({"CLERK_AUTH", "CACHES", "SECRET_KEY", "DEBUG"})
+DEPENDS_ON = frozenset({"CLERK_AUTH", "CACHES", "SECRET_KEY", "DEBUG", "AUTH_USER_MODEL"})
 
 NO_ISSUER, UNKNOWN, MALFORMED, DEV_MODE_WITHOUT_DEBUG, PLAIN_HTTP = (
     "clerk_auth.E001",
@@ -80,6 +81,7 @@ class Config:
     verified_token_cache_size: int
     user_resolver: str
     user_id_field: str | None
+    user_fields: Mapping[str, str]
     mode: str
     dev_mode: bool
     metrics: tuple[str, ...]
@@ -208,6 +210,7 @@ _READERS: dict[str, tuple[Callable[[object], Any], Any]] = {
     "VERIFIED_TOKEN_CACHE_SIZE": (readers.number_reader(0, whole=True), 4096),
     "USER_RESOLVER": (readers.read_dotted_path, "clerk_auth.users.stateless_user"),
     "USER_ID_FIELD": (readers.read_text, None),
+    "USER_FIELDS": (readers.read_names, MappingProxyType({})),
     "MODE": (readers.choice_reader(*MODES), ENFORCE),
     "DEV_MODE": (readers.read_flag, False),
     "METRICS": (readers.read_dotted_paths, ()),

@@ -6,7 +6,8 @@ import base64
 import binascii
 import ipaddress
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -215,6 +216,14 @@ def read_dotted_path(value: object) -> str:
 
 def read_dotted_paths(value: object) -> tuple[str, ...]:
     return tuple(map(read_dotted_path, read_texts(value, may_be_empty=True)))
+
+
+def read_names(value: object) -> Mapping[str, str]:
+    if not isinstance(value, Mapping):
+        raise Refused(
+            "must be a dict from field names to claim names.", 'Write it as in {"email": "email"}.'
+        )
+    return MappingProxyType({read_text(key): read_text(name) for key, name in value.items()})
 
 
 def read_realm(value: object) -> str:

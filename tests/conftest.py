@@ -13,8 +13,11 @@ import pytest
 from django.core.cache import cache
 
 from clerk_auth import logs, metrics
+from clerk_auth.core.claims import Claims
 from clerk_auth.core.tokens import Policy
 from clerk_auth.dev import LocalIssuer
+from clerk_auth.sources import StaticKeySource
+from clerk_auth.verifier import Verifier
 from project.redis_server import RedisServer, redis_server
 from tests.issuer_server import IssuerServer
 
@@ -70,6 +73,17 @@ def other_issuer() -> LocalIssuer:
 @pytest.fixture
 def policy() -> Policy:
     return Policy(issuers=frozenset({ISSUER}), authorized_parties=frozenset({PARTY}))
+
+
+@pytest.fixture
+def claims_of(local_issuer: LocalIssuer, policy: Policy) -> Callable[..., Claims]:
+    """Make verified claims."""
+    verifier = Verifier(StaticKeySource((local_issuer.verifying_key,)), policy, now=lambda: NOW)
+
+    def make(user_id: str, **claims: object) -> Claims:
+        return verifier.check(local_issuer.token(user_id, now=NOW, azp=PARTY, **claims))
+
+    return make
 
 
 @pytest.fixture

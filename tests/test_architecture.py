@@ -20,9 +20,9 @@ LAYERS = (
     (
         "Django side",
         {
-            *("apps", "checks", "conf", "fetch", "jwks", "logs", "metrics", "rate_limit"),
-            *("readers", "shared"),
-            *("signals", "sinks", "sources", "token_cache", "users", "verifier"),
+            *("apps", "checks", "conf", "fetch", "jwks", "logs", "metrics", "profile"),
+            *("rate_limit", "readers", "shared", "signals", "sinks", "sources", "token_cache"),
+            *("users", "verifier"),
         },
     ),
     ("DRF surface", {"authentication", "composition", "exceptions", "permissions"}),

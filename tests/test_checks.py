@@ -389,6 +389,11 @@ def test_backend_that_cannot_be_imported_is_left_to_django(secure):
             id="field-missing",
         ),
         pytest.param(
+            {"USER_RESOLVER": "clerk_auth.users.existing_user", "USER_ID_FIELD": "email"},
+            ["E007"],
+            id="existing-user",
+        ),
+        pytest.param(
             {"USER_RESOLVER": "clerk_auth.users.database_user", "USER_ID_FIELD": "id"},
             [],
             id="unique-field",
@@ -408,6 +413,25 @@ def test_model_and_field_are_named(secure):
     }
     (error,) = (m for m in run_checks(tags=[Tags.security]) if m.id == "clerk_auth.E007")
     assert f"{User._meta.label}.first_name" in error.msg
+
+
+@pytest.mark.parametrize(
+    ("fields", "ids"),
+    [
+        pytest.param({"email": "email", "first_name": "name"}, [], id="columns-of-text"),
+        pytest.param({"no_such": "email"}, ["E010"], id="field-missing"),
+        pytest.param({"date_joined": "iat"}, ["E010"], id="date"),
+        pytest.param({"groups": "roles", "pk": "sub"}, ["E011", "E011"], id="groups-and-pk"),
+        pytest.param({"username": "username"}, ["E011"], id="holds-the-user-id"),
+    ],
+)
+@pytest.mark.parametrize(
+    "resolver", ["clerk_auth.users.database_user", f"{__name__}.refuse_claims"]
+)
+def test_profile_fields(fields, ids, resolver, secure):
+    """Whichever resolver: one of the project's own may call ours."""
+    secure.CLERK_AUTH = {**SECURE, "USER_RESOLVER": resolver, "USER_FIELDS": fields}
+    assert [check_id for check_id in found() if check_id.startswith("E")] == ids
 
 
 # Metrics

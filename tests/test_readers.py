@@ -454,6 +454,21 @@ def test_dotted_paths_are_a_list(value):
     assert hint_of(readers.read_dotted_paths, value)
 
 
+def test_names_are_read_only():
+    names = readers.read_names({"email": "mail"})
+    assert names == {"email": "mail"}
+    with pytest.raises(TypeError):
+        names["is_staff"] = "staff"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [["email"], "email", None, {"email": 1}, {1: "mail"}, {"email": ""}, {" email": "mail"}],
+)
+def test_names_are_texts_to_texts(value):
+    assert hint_of(readers.read_names, value)
+
+
 @pytest.mark.parametrize("realm", ["api", "My API, v2"])
 def test_realm_is_taken_as_it_is(realm):
     assert readers.read_realm(realm) == realm

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-
 import pytest
-from django.conf import settings as django_settings
+from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser, User
+from django.core.exceptions import ImproperlyConfigured
+from django.db import IntegrityError
 from django.template import Context, Template
 from rest_framework.permissions import (
     DjangoModelPermissions,
@@ -24,24 +22,19 @@ from rest_framework.views import APIView
 
 from clerk_auth.core.claims import Claims
 from clerk_auth.core.errors import UserInactive
-from clerk_auth.sources import StaticKeySource
-from clerk_auth.users import ClerkUser, database_user, get_user_resolver, stateless_user
-from clerk_auth.verifier import Verifier
-from project.demo.environment import inherit_environment
-from tests.conftest import NOW, PARTY
+from clerk_auth.users import (
+    ClerkUser,
+    LinkRefused,
+    UserResolver,
+    database_user,
+    existing_user,
+    get_user_resolver,
+    link,
+    stateless_user,
+)
+from tests.accounts.models import KeyedMember, Member
 
 CLERK_AUTH = {"FRONTEND_API": "clerk.example.com"}
-
-
-@pytest.fixture
-def claims_of(local_issuer, policy):
-    """Make verified claims."""
-    verifier = Verifier(StaticKeySource((local_issuer.verifying_key,)), policy, now=lambda: NOW)
-
-    def make(user_id: str, **claims: object) -> Claims:
-        return verifier.check(local_issuer.token(user_id, now=NOW, azp=PARTY, **claims))
-
-    return make
 
 
 @pytest.fixture
@@ -213,9 +206,9 @@ def database(settings, db):
     return settings
 
 
-def refusal(claims: Claims) -> str:
+def refusal(claims: Claims, resolve: UserResolver = database_user) -> str:
     with pytest.raises(UserInactive) as caught:
-        database_user(claims)
+        resolve(claims)
     return caught.value.code
 
 
@@ -337,64 +330,145 @@ def test_resolver_of_the_settings_is_used(settings):
     assert get_user_resolver() is database_user
 
 
-# Each thread stops right before its INSERT until all have seen that there is no row.
-_RACE = """
-import json, threading
-import django
-django.setup()
-from django.contrib.auth.models import User
-from django.core.management import call_command
-from django.db import connection
-from django.db.models.signals import pre_save
-from clerk_auth.core.tokens import Policy
-from clerk_auth.dev import LocalIssuer
-from clerk_auth.sources import StaticKeySource
-from clerk_auth.users import database_user
-from clerk_auth.verifier import Verifier
+# Models of other projects
 
-call_command("migrate", verbosity=0)
-issuer = LocalIssuer.generate("https://clerk.example.com")
-policy = Policy(issuers=frozenset({issuer.issuer}))
-verifier = Verifier(StaticKeySource((issuer.verifying_key,)), policy)
-claims = verifier.check(issuer.token("user_alice"))
-together = threading.Barrier(8)
-pre_save.connect(lambda **_: together.wait(10), sender=User, weak=False)
-found = []
 
-def resolve():
-    try:
-        user = database_user(claims)
-        found.append([user.pk, user.username, user.has_usable_password()])
-    except Exception as error:
-        found.append(repr(error))
-    finally:
-        connection.close()
+@pytest.fixture
+def members(database):
+    """A field for Clerk's id alone, unique."""
+    database.AUTH_USER_MODEL = "accounts.Member"
+    database.CLERK_AUTH = {**database.CLERK_AUTH, "USER_ID_FIELD": "clerk_id"}
 
-threads = [threading.Thread(target=resolve) for _ in range(8)]
-for thread in threads:
-    thread.start()
-for thread in threads:
-    thread.join(20)
-print(json.dumps([found, User.objects.count()]))
-"""
+
+@pytest.fixture
+def keyed(database):
+    """Clerk's id is the primary key and the user name; the manager hides inactive rows."""
+    database.AUTH_USER_MODEL = "accounts.KeyedMember"
 
 
 @pytest.mark.integration
-def test_first_requests_that_race_end_with_one_row(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-c", _RACE],
-        cwd=django_settings.BASE_DIR,
-        env={
-            **inherit_environment(),
-            "DJANGO_SETTINGS_MODULE": "project.settings",
-            "DJANGO_DB_PATH": str(tmp_path / "db.sqlite3"),
-            "CLERK_FRONTEND_API": "clerk.example.com",
-        },
-        capture_output=True,
-        text=True,
-        timeout=60,
+@pytest.mark.usefixtures("keyed")
+def test_clerks_id_may_be_the_primary_key(claims_of, django_assert_num_queries):
+    user = database_user(claims_of("user_alice"))
+    assert (user.pk, user.get_username()) == ("user_alice", "user_alice")
+    with django_assert_num_queries(1):
+        assert database_user(claims_of("user_alice")) == user
+
+
+@pytest.mark.integration
+@pytest.mark.usefixtures("keyed")
+@pytest.mark.parametrize("resolve", [database_user, existing_user])
+def test_row_that_the_manager_hides_is_refused(resolve, claims_of):
+    database_user(claims_of("user_alice"))
+    KeyedMember._base_manager.update(is_active=False)
+    assert refusal(claims_of("user_alice"), resolve) == "user_inactive"
+    assert KeyedMember._base_manager.count() == 1
+
+
+@pytest.mark.integration
+@pytest.mark.usefixtures("members")
+def test_constraint_that_refuses_every_row_is_an_error(claims_of):
+    """It is no fault of the caller."""
+    with pytest.raises(IntegrityError):
+        database_user(claims_of("user_refused"))
+
+
+# Rows that are there already
+
+
+@pytest.mark.integration
+@pytest.mark.usefixtures("members")
+def test_existing_user_is_found_and_none_is_created(claims_of, django_assert_num_queries):
+    assert refusal(claims_of("user_alice"), existing_user) == "user_inactive"
+    assert not Member.objects.exists()
+    member = Member.objects.create(username="alice", clerk_id="user_alice")
+    with django_assert_num_queries(1):
+        assert existing_user(claims_of("user_alice")) == member
+    Member.objects.update(is_active=False)
+    assert refusal(claims_of("user_alice"), existing_user) == "user_inactive"
+
+
+@pytest.mark.integration
+@pytest.mark.usefixtures("database")
+def test_existing_user_found_by_user_name_has_no_password(claims_of):
+    User.objects.create_user("user_alice", password="of the attacker")
+    assert refusal(claims_of("user_alice"), existing_user) == "user_inactive"
+
+
+@pytest.mark.integration
+@pytest.mark.usefixtures("members")
+@pytest.mark.parametrize("none", [None, ""])
+def test_link_makes_one_user_of_two_identities(none, claims_of):
+    member = Member.objects.create(username="alice", clerk_id=none)
+    link(member, claims_of("user_alice"))
+    assert member.clerk_id == "user_alice"
+    assert (
+        database_user(claims_of("user_alice")) == existing_user(claims_of("user_alice")) == member
     )
-    assert done.returncode == 0, done.stderr
-    found, count = json.loads(done.stdout)
-    assert count == 1
-    assert found == [[1, "user_alice", False]] * 8
+    assert Member.objects.count() == 1
+
+
+@pytest.mark.integration
+@pytest.mark.usefixtures("members")
+def test_link_again_changes_nothing(claims_of):
+    member = Member.objects.create(username="alice")
+    link(member, claims_of("user_alice"))
+    link(member, claims_of("user_alice", sid="sess_another"))
+    assert Member.objects.get().clerk_id == "user_alice"
+
+
+@pytest.mark.integration
+@pytest.mark.usefixtures("members")
+def test_link_never_moves_a_row_to_another_clerk_user(claims_of):
+    member = Member.objects.create(username="alice")
+    stale = Member.objects.get()
+    link(member, claims_of("user_alice"))
+    for row in (member, stale):
+        with pytest.raises(LinkRefused, match="belongs to another"):
+            link(row, claims_of("user_mallory"))
+    # Two links at once: the second one had seen the row without an id.
+    assert stale.clerk_id is None
+    assert Member.objects.get().clerk_id == "user_alice"
+
+
+@pytest.mark.integration
+@pytest.mark.usefixtures("members")
+def test_link_never_gives_a_clerk_user_two_rows(claims_of):
+    first = database_user(claims_of("user_alice"))
+    member = Member.objects.create(username="alice")
+    with pytest.raises(LinkRefused, match="has another account"):
+        link(member, claims_of("user_alice"))
+    assert member.clerk_id is None
+    assert database_user(claims_of("user_alice")) == first
+    assert Member.objects.get(pk=member.pk).clerk_id is None
+
+
+@pytest.mark.integration
+@pytest.mark.usefixtures("members")
+def test_link_is_not_made_by_an_impersonator(claims_of):
+    member = Member.objects.create(username="mallory")
+    with pytest.raises(LinkRefused, match="impersonates"):
+        link(member, claims_of("user_alice", act={"sub": "user_mallory"}))
+    assert Member.objects.get().clerk_id is None
+
+
+@pytest.mark.integration
+@pytest.mark.usefixtures("members")
+def test_only_a_row_can_be_linked(claims_of):
+    for user in (stateless_user(claims_of("user_alice")), AnonymousUser(), None):
+        with pytest.raises(TypeError):
+            link(user, claims_of("user_alice"))
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    ("model", "field"), [("auth.User", "username"), ("accounts.KeyedMember", "id")]
+)
+def test_link_needs_a_field_for_clerks_id_alone(model, field, database, claims_of):
+    database.AUTH_USER_MODEL = model
+    database.CLERK_AUTH = {**database.CLERK_AUTH, "USER_ID_FIELD": field}
+    user = get_user_model()._base_manager.create(**{field: "alice"})
+    with pytest.raises(ImproperlyConfigured, match="USER_ID_FIELD"):
+        link(user, claims_of("user_alice"))
+    user.refresh_from_db()
+    assert user.get_username() == "alice"
