@@ -21,6 +21,7 @@ from clerk_auth.core.keys import describe_key, parse_jwks
 from clerk_auth.dev import LocalIssuer
 from clerk_auth.fetch import FetchedDocument, FetchFailed, fetch_document
 from clerk_auth.inspection import ACCEPTED, FAILED, PASSED, Inspection, inspect
+from clerk_auth.payloads import recipient_claims
 from clerk_auth.probes import BAD_TOKENS, BadToken
 from clerk_auth.sources import Keys, StaticKeySource
 from clerk_auth.verifier import Verifier, make_cached_source, make_source
@@ -239,12 +240,7 @@ def throw_away_issuer() -> LocalIssuer:
 
 def good_payload(config: Config, issuer: LocalIssuer) -> dict[str, Any]:
     """Return claims that the policy accepts."""
-    claims: dict[str, Any] = {}
-    if config.authorized_parties:
-        claims["azp"] = config.authorized_parties[0]
-    if config.audience:
-        claims["aud"] = config.audience[0]
-    return issuer.session_payload("user_selftest", **claims)
+    return issuer.session_payload("user_selftest", **recipient_claims(config))
 
 
 def _expect_refusal(group: str, name: str, verifier: Verifier, token: str, bad: BadToken) -> Result:

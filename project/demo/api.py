@@ -16,9 +16,9 @@ from typing import IO
 import requests
 from django.conf import settings
 
+from clerk_auth.standin import StandInClerk
 from project import children
 from project.demo.environment import make_environment
-from project.standin import StandInClerk
 
 _READY_SECONDS = 30.0
 _MANAGE = str(settings.BASE_DIR / "manage.py")

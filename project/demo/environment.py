@@ -7,7 +7,7 @@ import re
 import secrets
 from pathlib import Path
 
-from project.standin import StandInClerk
+from clerk_auth.standin import StandInClerk
 
 AUTHORIZED_PARTY = "https://app.example.com"
 _FOREIGN = re.compile(

@@ -11,8 +11,8 @@ from typing import Any
 import requests
 
 from clerk_auth.probes import BAD_TOKENS
+from clerk_auth.standin import StandInClerk
 from project.demo.environment import AUTHORIZED_PARTY
-from project.standin import StandInClerk
 
 ALICE, BOB = "user_2demoAlice", "user_2demoBob"
 # What Clerk's claims say of an organization and of step-up: minutes since each factor.

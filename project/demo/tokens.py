@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from urllib.parse import parse_qs, urlsplit
 
+from clerk_auth.standin import Answer, StandInClerk
 from project.demo.environment import AUTHORIZED_PARTY
-from project.standin import Answer, StandInClerk
 
 TOKEN_PATH = "/token"
 

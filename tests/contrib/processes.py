@@ -12,9 +12,9 @@ from pathlib import Path
 import requests
 from django.conf import settings
 
+from clerk_auth.standin import StandInClerk
 from project import children
 from project.demo.environment import AUTHORIZED_PARTY, inherit_environment
-from project.standin import StandInClerk
 
 
 class Server:

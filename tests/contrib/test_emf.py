@@ -14,8 +14,8 @@ import pytest
 
 from clerk_auth import metrics, sinks
 from clerk_auth.contrib.emf import LOGGER, EMFSink
+from clerk_auth.standin import StandInClerk
 from project.demo.environment import AUTHORIZED_PARTY
-from project.standin import StandInClerk
 from tests.contrib.processes import run_program, serve
 
 SINK = "clerk_auth.contrib.emf.EMFSink"

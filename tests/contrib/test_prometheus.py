@@ -9,8 +9,8 @@ from prometheus_client import REGISTRY, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from clerk_auth import metrics, sinks
+from clerk_auth.standin import StandInClerk
 from project.demo.environment import AUTHORIZED_PARTY
-from project.standin import StandInClerk
 from tests.contrib.processes import Server, serve
 from tests.project.processes import wait_until
 

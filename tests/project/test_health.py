@@ -6,9 +6,9 @@ import pytest
 from django.test import Client
 
 from clerk_auth.core.errors import KeysUnavailable
+from clerk_auth.standin import Answer, StandInClerk
 from clerk_auth.verifier import get_verifier
 from project.health import read_state
-from project.standin import Answer, StandInClerk
 
 pytestmark = pytest.mark.integration
 

@@ -9,6 +9,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from clerk_auth.conf import Config, get_config
 from clerk_auth.dev import TOKEN_SECONDS, load_local_issuer
+from clerk_auth.payloads import authorization_claims, recipient_claims
 from clerk_auth.probes import BAD_TOKENS
 
 
@@ -81,48 +82,16 @@ def _describe_bad_tokens() -> str:
 
 
 def _claims(config: Config, options: dict[str, Any]) -> dict[str, Any]:
-    claims: dict[str, Any] = {"sid": options["session"]}
-    if party := options["azp"] or next(iter(config.authorized_parties), None):
-        claims["azp"] = party
-    if audience := options["aud"] or next(iter(config.audience), None):
-        claims["aud"] = audience
-    scope = "o" if options["org"] else "u"
-    features = [_scoped(name, scope) for name in options["feature"]]
-    permissions = [_split_permission(text) for text in options["permission"]]
-    if options["org"]:
-        organization = {"id": options["org"], "rol": options["role"], "slg": options["org_slug"]}
-        claims["o"] = {name: value for name, value in organization.items() if value}
-        if permissions:
-            _add_permissions(claims["o"], features, permissions)
-    elif permissions or options["role"] or options["org_slug"]:
-        raise CommandError("--role, --permission and --org-slug need --org.", returncode=2)
-    if features:
-        claims["fea"] = ",".join(features)
-    if options["plan"]:
-        claims["pla"] = ",".join(_scoped(name, scope) for name in options["plan"])
-    return claims
-
-
-def _scoped(name: str, scope: str) -> str:
-    return name if ":" in name else f"{scope}:{name}"
-
-
-def _split_permission(text: str) -> tuple[str, str]:
-    feature, _, name = text.removeprefix("org:").partition(":")
-    if not feature or not name:
-        raise CommandError(f"--permission {text}: write it as in reports:read.", returncode=2)
-    return f"o:{feature}", name
-
-
-def _add_permissions(
-    organization: dict[str, Any], features: list[str], permissions: list[tuple[str, str]]
-) -> None:
-    """Write permissions as Clerk does: a bit mask of names for each feature, in its order."""
-    names = list(dict.fromkeys(name for _, name in permissions))
-    features.extend(f for f in dict.fromkeys(f for f, _ in permissions) if f not in features)
-    masks = [
-        sum(1 << names.index(name) for name in names if (feature, name) in permissions)
-        for feature in features
-    ]
-    organization["per"] = ",".join(names)
-    organization["fpm"] = ",".join(map(str, masks))
+    claims = {"sid": options["session"], **recipient_claims(config)}
+    claims |= {name: options[name] for name in ("azp", "aud") if options[name]}
+    try:
+        return claims | authorization_claims(
+            org=options["org"],
+            org_slug=options["org_slug"],
+            role=options["role"],
+            permissions=options["permission"],
+            features=options["feature"],
+            plans=options["plan"],
+        )
+    except ValueError as error:
+        raise CommandError(f"{error}.", returncode=2) from None

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import requests
 from django.core.management.base import BaseCommand, CommandError
 
+from clerk_auth.standin import StandInClerk
 from project.children import temporary_directory
 from project.demo.api import Api, ApiFailed, run_api
 from project.demo.steps import ALICE, FETCHES_EXPLAINED, SAMPLE, run_steps
@@ -21,7 +22,6 @@ from project.demo.stopping import Stopped, stop_on_signals
 from project.demo.table import format_table
 from project.demo.tokens import TOKEN_PATH, TokenClerk
 from project.redis_server import NoRedis, redis_server
-from project.standin import StandInClerk
 
 # Where there is no terminal, as in a log: wide enough for the whole table.
 _WIDTH = 120

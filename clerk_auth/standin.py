@@ -1,8 +1,12 @@
-"""A stand-in for Clerk on loopback: it serves a key set over HTTP and signs tokens with its key."""
+"""A stand-in for Clerk on loopback: it serves a key set over HTTP and signs tokens with its key.
+
+The demo runs on it, and so do tests of rotation and outage; no configuration leads to it unasked.
+"""
 
 from __future__ import annotations
 
 import json
+import secrets
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -10,6 +14,7 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Self
+from urllib.parse import urlsplit
 
 from clerk_auth.conf import JWKS_PATH
 from clerk_auth.dev import LocalIssuer
@@ -27,10 +32,10 @@ class Answer:
 class StandInClerk:
     """Clerk's Frontend API, as far as a backend sees it.
 
-    ``issuer`` is the base URL and the issuer of its tokens; ``signer`` makes them, and may be
-    replaced to rotate the key. ``fetches`` counts requests for the key set, answered or not.
-    ``respond`` takes a request's path with its query and returns the answer: replace it to script
-    an outage. A subclass overrides ``answer``, which is what it is by default.
+    ``issuer`` is the base URL and the issuer of its tokens; ``signer`` makes them. ``fetches``
+    counts requests for the key set, answered or not. ``respond`` takes a request's path with its
+    query and returns the answer: replace it to script one. A subclass overrides ``answer``, which
+    is what it is by default.
     """
 
     def __init__(self) -> None:
@@ -39,13 +44,26 @@ class StandInClerk:
         self._counting = threading.Lock()
         self.fetches = 0
         self.issuer = f"http://127.0.0.1:{self._server.server_port}"
-        self.jwks_url = self.issuer + JWKS_PATH
+        # The next one at this port must not find the keys of this one in a shared cache.
+        self.jwks_url = f"{self.issuer}{JWKS_PATH}?{secrets.token_hex(8)}"
         self.signer = LocalIssuer.generate(self.issuer, kid="ins_standin")
         self.respond: Callable[[str], Answer] = self.answer
 
+    def rotate(self) -> None:
+        """Sign with a new key under a new id from now on; the old one is served no more."""
+        self.signer = LocalIssuer.generate(self.issuer, kid=f"ins_{secrets.token_hex(8)}")
+
+    def fail(self) -> None:
+        """Answer 503 to everything until :meth:`recover`."""
+        self.respond = lambda path: Answer(status=503)
+
+    def recover(self) -> None:
+        """Answer as before a failure."""
+        self.respond = self.answer
+
     def answer(self, path: str) -> Answer:
         """Answer as Clerk does when all is well."""
-        if path == JWKS_PATH:
+        if _is_jwks(path):
             return Answer(json.dumps(self.signer.jwks).encode(), "application/json")
         return Answer(b"There is nothing here.", status=404)
 
@@ -72,7 +90,7 @@ class StandInClerk:
         self.stop()
 
     def _count(self, path: str) -> None:
-        if path == JWKS_PATH:
+        if _is_jwks(path):
             with self._counting:
                 self.fetches += 1
 
@@ -94,3 +112,7 @@ class StandInClerk:
                 """Say nothing: requests are counted, not logged."""
 
         return Handler
+
+
+def _is_jwks(path: str) -> bool:
+    return urlsplit(path).path == JWKS_PATH

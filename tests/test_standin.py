@@ -8,9 +8,8 @@ import threading
 import pytest
 import requests
 
-from clerk_auth.dev import LocalIssuer
+from clerk_auth.standin import Answer, StandInClerk
 from project.demo.tokens import TokenClerk
-from project.standin import Answer, StandInClerk
 
 pytestmark = pytest.mark.integration
 
@@ -52,10 +51,29 @@ def test_answers_can_be_scripted(clerk):
     assert (answer.status_code, answer.content, clerk.fetches) == (503, b"later", 1)
 
 
-def test_key_can_be_rotated(clerk):
-    clerk.signer = LocalIssuer.generate(clerk.issuer, kid="ins_next")
-    keys = requests.get(clerk.jwks_url, timeout=5).json()["keys"]
-    assert [key["kid"] for key in keys] == ["ins_next"]
+def test_rotation_replaces_the_key_and_its_id(clerk):
+    old = clerk.signer
+    clerk.rotate()
+    (jwk,) = requests.get(clerk.jwks_url, timeout=5).json()["keys"]
+    assert jwk == clerk.signer.jwk
+    assert not {jwk["kid"], jwk["n"]} & {old.kid, old.jwk["n"]}
+    assert clerk.signer.issuer == clerk.issuer
+
+
+def test_failure_lasts_until_recovery_and_is_counted(clerk):
+    clerk.fail()
+    assert [requests.get(clerk.jwks_url, timeout=5).status_code for _ in range(2)] == [503, 503]
+    clerk.recover()
+    assert requests.get(clerk.jwks_url, timeout=5).json() == clerk.signer.jwks
+    assert clerk.fetches == 3
+
+
+def test_key_set_of_another_at_the_same_port_has_another_url(clerk):
+    """They share a cache, which keeps key sets by their URL."""
+    with StandInClerk() as other:
+        query = clerk.jwks_url.partition("?")[2]
+        assert len(query) == 16
+        assert query != other.jwks_url.partition("?")[2]
 
 
 def test_client_that_gives_up_makes_no_noise(clerk, capfd):
