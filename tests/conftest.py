@@ -21,6 +21,9 @@ from clerk_auth.verifier import Verifier
 from project.redis_server import RedisServer, redis_server
 from tests.issuer_server import IssuerServer
 
+# As the entry point of the installed package does.
+pytest_plugins = ["clerk_auth.pytest_plugin"]
+
 NOW = 1_800_000_000
 ISSUER = "https://clerk.example.com"
 PARTY = "https://app.example.com"

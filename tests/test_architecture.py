@@ -30,7 +30,8 @@ LAYERS = (
         "edge",
         {
             *("contrib", "deployed", "dev", "durations", "explanations", "inspection"),
-            *("management", "middleware", "probes", "selftest", "testing"),
+            *("management", "middleware", "payloads", "probes", "pytest_plugin", "selftest"),
+            *("standin", "testing"),
         },
     ),
 )
@@ -129,8 +130,17 @@ def test_core_imports_no_framework_no_io_and_no_clock():
     assert not core & importers_of({"django", "rest_framework", *NETWORK, *IO_AND_CLOCK})
 
 
-def test_only_fetch_opens_sockets():
-    assert importers_of(NETWORK) == {"fetch"}
+def test_only_fetch_opens_sockets_and_only_the_stand_in_listens():
+    assert importers_of(NETWORK) == {"fetch", "standin"}
+
+
+def test_nothing_that_serves_loads_what_is_for_tests():
+    for_tests = {name for name in FILES if name.partition(".")[0] in {"pytest_plugin", "testing"}}
+    assert len(for_tests) > 4
+    importers = {
+        module for module, imported in EDGES if imported in for_tests or imported == "standin"
+    }
+    assert importers <= for_tests
 
 
 def test_only_keys_tokens_and_dev_meet_the_jose_library():

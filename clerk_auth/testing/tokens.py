@@ -1,0 +1,131 @@
+"""Tokens for tests: good ones, and each kind of bad one with the code that it must get."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from clerk_auth.conf import get_config
+from clerk_auth.core.claims import is_number
+from clerk_auth.core.encoding import decode_base64url, parse_json_object
+from clerk_auth.dev import ABSENT, TOKEN_SECONDS
+from clerk_auth.payloads import Names, authorization_claims, recipient_claims
+from clerk_auth.probes import BAD_TOKENS
+from clerk_auth.testing.instance import signer_in_force
+
+TEST_USER = "user_test"
+
+# A slip that would become a customised claim, and grant nothing.
+_SLIPS = {"permission": "permissions", "feature": "features", "plans": "plan"}
+
+
+def clerk_token(
+    user_id: str = TEST_USER,
+    *,
+    org: str | None = None,
+    org_slug: str | None = None,
+    role: str | None = None,
+    permissions: Names = (),
+    plan: Names = (),
+    features: Names = (),
+    fva: tuple[float, float] | None = None,
+    expires_in: float = TOKEN_SECONDS,
+    version: int = 2,
+    **claims: Any,
+) -> str:
+    """Sign a session token that the settings of :func:`override_clerk_auth` accept.
+
+    ``azp`` and ``aud`` are the first that the settings allow. ``permissions`` look like
+    ``reports:read``; ``plan`` and ``features`` take a scope, ``o:`` or ``u:``, the organization's
+    by default where there is one. ``fva`` is the age of both factors in minutes, -1 where one is
+    not enrolled. ``expires_in`` is in seconds. ``claims`` go over all of it as they are: a
+    customised claim, ``act={"sub": "user_support"}``, or ``azp=ABSENT`` to leave one out.
+
+    Raises:
+        ValueError: Clerk makes no such token.
+        ImproperlyConfigured: the settings in force are wrong.
+    """
+    if unmeant := sorted(_SLIPS.keys() & claims.keys()):
+        raise ValueError(f"{unmeant[0]} is no argument: write {_SLIPS[unmeant[0]]}")
+    written = authorization_claims(
+        org=org,
+        org_slug=org_slug,
+        role=role,
+        permissions=permissions,
+        features=features,
+        plans=plan,
+        version=version,
+    )
+    if fva is not None:
+        written["fva"] = _factor_ages(fva)
+    if twice := sorted(written.keys() & claims.keys()):
+        raise ValueError(f"{twice[0]} is written by other arguments: leave one of them out")
+    if version == 1:
+        written["v"] = ABSENT
+    issuer = signer_in_force()
+    defaults = recipient_claims(get_config())
+    return issuer.token(user_id, expires_in=expires_in, **(defaults | written | claims))
+
+
+def _factor_ages(ages: Sequence[float]) -> list[float]:
+    if len(ages) != 2 or not all(is_number(age) and (age == -1 or age >= 0) for age in ages):
+        raise ValueError(f"fva={ages!r}: write the minutes since each of two factors, or -1")
+    return list(ages)
+
+
+@dataclass(frozen=True, slots=True)
+class BadCredential:
+    """A token that must be refused with 401 and ``code``; ``name`` is its kind."""
+
+    name: str
+    code: str
+    token: str
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What Django's and REST framework's test clients take as ``headers``."""
+        return {"Authorization": f"Bearer {self.token}"}
+
+
+class BadTokens:
+    """Tokens that must be refused, an attribute for each kind: ``expired``, ``wrong_party``, ...
+
+    Each is made when it is asked for, by one change from ``clerk_token(**arguments)``. Iteration
+    yields those that the settings in force refuse; to ask for another one is a ``ValueError``
+    that says what would have to be set.
+    """
+
+    def __init__(self, **arguments: Any) -> None:
+        clerk_token(**arguments)  # what is wrong with them is said here
+        self._arguments = arguments
+
+    def __getattr__(self, name: str) -> BadCredential:
+        bad = _KINDS.get(name)
+        if bad is None:
+            raise AttributeError(f"{name!r} is no kind of bad token; they are {', '.join(_KINDS)}")
+        if not bad.applies(get_config().policy):
+            raise ValueError(
+                f"the settings in force do not refuse {name!r}: that takes {_TAKES[name]}"
+            )
+        _, payload, _ = clerk_token(**self._arguments).encode("ascii").split(b".")
+        claims = parse_json_object(decode_base64url(payload))
+        return BadCredential(name, bad.code, bad.make(signer_in_force(), claims))
+
+    def __iter__(self) -> Iterator[BadCredential]:
+        policy = get_config().policy
+        return (getattr(self, name) for name, bad in _KINDS.items() if bad.applies(policy))
+
+    def __dir__(self) -> Iterable[str]:
+        return [*super().__dir__(), *_KINDS]
+
+
+_KINDS = {name.replace("-", "_"): bad for name, bad in BAD_TOKENS.items()}
+# Where a kind is a good token, what would make it a bad one.
+_TAKES = {
+    "wrong_party": "AUTHORIZED_PARTIES",
+    "no_party": 'AUTHORIZED_PARTIES, and AZP_POLICY "required"',
+    "wrong_audience": "AUDIENCE",
+    "pending": "ACCEPT_PENDING off",
+    "unknown_kid": "keys that are fetched, as from a StandInClerk",
+}
