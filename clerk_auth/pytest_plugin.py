@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def _clerk_auth(settings: Any) -> Any:
     """Settings that trust the throw-away issuer; restored with whatever else the test sets."""
-    from clerk_auth.testing import clerk_auth_settings
+    from clerk_auth.testing.instance import clerk_auth_settings
 
     settings.CLERK_AUTH = clerk_auth_settings()
     return settings
@@ -52,7 +52,8 @@ def clerk_bad_tokens(_clerk_auth: Any) -> BadTokens:
 @pytest.fixture
 def clerk_jwks_server(_clerk_auth: Any) -> Iterator[StandInClerk]:
     """A key set over HTTP that the settings fetch, and the other fixtures sign for."""
-    from clerk_auth.testing import StandInClerk, clerk_auth_settings
+    from clerk_auth.testing import StandInClerk
+    from clerk_auth.testing.instance import clerk_auth_settings
 
     with StandInClerk() as server:
         _clerk_auth.CLERK_AUTH = clerk_auth_settings(server)

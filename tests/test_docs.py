@@ -10,7 +10,7 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from inspect import signature
 from itertools import chain, pairwise
 from pathlib import Path
@@ -24,7 +24,19 @@ from django.dispatch import Signal
 from django.utils.module_loading import import_string
 from rest_framework.authentication import BaseAuthentication
 
-from clerk_auth import checks, conf, explanations, jwks, logs, metrics, readers, signals, sinks
+from clerk_auth import (
+    checks,
+    conf,
+    explanations,
+    jwks,
+    logs,
+    metrics,
+    pytest_plugin,
+    readers,
+    signals,
+    sinks,
+    testing,
+)
 from clerk_auth.contrib import responses
 from clerk_auth.core import errors
 from clerk_auth.core.keys import SKIP_REASONS
@@ -33,6 +45,7 @@ from clerk_auth.exceptions import AuthenticationUnavailable, InvalidToken
 from clerk_auth.fetch import FAILURE_REASONS
 from clerk_auth.probes import BAD_TOKENS
 from clerk_auth.sources import StaticKeySource
+from clerk_auth.testing import clerk_token
 from clerk_auth.verifier import Verifier
 from project.demo import steps
 from project.environment import _CLERK_AUTH as VARIABLES
@@ -491,14 +504,12 @@ for arguments in json.load(sys.stdin):
 """
 
 
-@pytest.fixture(scope="module")
-def run_in_project(tmp_path_factory):
-    """A project made of the page's files; runs Python in it and returns what it prints."""
-    directory = tmp_path_factory.mktemp("quickstart")
+def make_project(directory: Path, *pages: str) -> Callable[..., str]:
+    """Make a project of the files of these pages; return what runs Python in it."""
     environment = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("DJANGO_", "CLERK_"))
+        if not name.startswith(("DJANGO_", "CLERK_", "PYTEST_"))
     } | {
         "PYTHONPATH": f"{ROOT}{os.pathsep}{directory}",
         "DJANGO_SETTINGS_MODULE": "api.settings",
@@ -513,16 +524,27 @@ def run_in_project(tmp_path_factory):
             capture_output=True,
             encoding="utf-8",
         )
-        assert process.returncode == 0, process.stderr
+        assert process.returncode == 0, process.stdout + process.stderr
         return process.stdout + process.stderr
 
     run("-m", "django", "startproject", "api", ".")
-    for block in blocks(read("quickstart.md"), "python"):
-        if found := re.match(r"# (api/\w+\.py)\n", block):
+    for _language, block in _FENCE.findall("".join(map(read, pages))):
+        if found := re.match(r"# ((?:(?:api|tests)/)?\w+\.(?:py|toml))\n", block):
             path = directory / found[1]
+            path.parent.mkdir(exist_ok=True)
             before = path.read_text() if found[1] == "api/settings.py" else ""
             path.write_text(before + block)
     return run
+
+
+@pytest.fixture(scope="module")
+def run_in_project(tmp_path_factory) -> Callable[..., str]:
+    return make_project(tmp_path_factory.mktemp("quickstart"), "quickstart.md")
+
+
+@pytest.fixture(scope="module")
+def run_in_tested_project(tmp_path_factory) -> Callable[..., str]:
+    return make_project(tmp_path_factory.mktemp("testing"), "quickstart.md", "testing.md")
 
 
 @pytest.mark.integration
@@ -542,6 +564,45 @@ class TestQuickstart:
 
     def test_tests_pass(self, run_in_project):
         assert "Ran 2 tests" in run_in_project("manage.py", "test")
+
+
+class TestTesting:
+    page = read("testing.md")
+
+    def test_its_tests_pass_under_pytest(self, run_in_tested_project):
+        plugins = ("-p", "clerk_auth.pytest_plugin", "-p", "no:cacheprovider")
+        output = run_in_tested_project("-W", "error", "-m", "pytest", "-q", *plugins)
+        written = sum(len(re.findall(r"def test_", block)) for block in blocks(self.page, "python"))
+        # Two tests stand for nine, by their parameters.
+        assert f"{written - 2 + 6 + 4} passed" in output
+
+    def test_its_test_cases_pass_under_django(self, run_in_tested_project):
+        assert "Ran 6 tests" in run_in_tested_project("-W", "error", "manage.py", "test")
+
+    def test_every_kind_of_bad_token_has_its_row(self):
+        written = {
+            (name, names(row["code"])[0], row["how it is bad"])
+            for name, row in rows("testing.md", "kind").items()
+        }
+        assert written == {
+            (bad.name.replace("-", "_"), bad.code, bad.title) for bad in BAD_TOKENS.values()
+        }
+
+    def test_every_fixture_has_its_row(self):
+        fixtures = {name for name in vars(pytest_plugin) if name.startswith("clerk_")}
+        assert rows("testing.md", "fixture").keys() == fixtures
+
+    def test_every_argument_has_its_row_and_its_default(self):
+        table = rows("testing.md", "argument")
+        parameters = signature(clerk_token).parameters
+        assert [*table, "claims"] == list(parameters)
+        for name, row in table.items():
+            default = parameters[name].default
+            written = None if row["default"] == "-" else ast.literal_eval(row["default"].strip("`"))
+            assert written == (default or None)
+
+    def test_every_name_is_explained(self):
+        assert set(testing.__all__) <= set(re.findall(r"\w+", self.page))
 
 
 def test_operations_name_every_fault_test_and_no_other():

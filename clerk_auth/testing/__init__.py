@@ -14,16 +14,14 @@ require_test_run()
 from clerk_auth.dev import ABSENT  # noqa: E402
 from clerk_auth.standin import StandInClerk  # noqa: E402
 from clerk_auth.testing.client import ClerkAPIClient  # noqa: E402
-from clerk_auth.testing.instance import clerk_auth_settings, override_clerk_auth  # noqa: E402
-from clerk_auth.testing.tokens import BadCredential, BadTokens, clerk_token  # noqa: E402
+from clerk_auth.testing.instance import override_clerk_auth  # noqa: E402
+from clerk_auth.testing.tokens import BadTokens, clerk_token  # noqa: E402
 
 __all__ = [
     "ABSENT",
-    "BadCredential",
     "BadTokens",
     "ClerkAPIClient",
     "StandInClerk",
-    "clerk_auth_settings",
     "clerk_token",
     "override_clerk_auth",
 ]

@@ -33,6 +33,7 @@ INSTALLED_APPS = [
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["clerk_auth.authentication.ClerkAuthentication"],
 }
+ROOT_URLCONF = "test_host"
 USE_TZ = True
 CLERK_AUTH = {"ISSUER": "https://clerk.example.com", "JWT_KEY": Path("public.pem").read_text()}
 """
@@ -50,7 +51,33 @@ with open("public.pem", "wb") as file:
     )
 """
 
-# `contrib` is left out: each of its modules needs a library that the wheel does not ask for.
+# A host's own tests: the fixtures are there because the wheel's entry point says so.
+HOST_TESTS = """
+from django.urls import path
+from rest_framework.decorators import api_view
+from rest_framework.response import Response
+
+@api_view(["GET"])
+def me(request):
+    return Response({"user": request.user.pk})
+
+urlpatterns = [path("me", me)]
+
+def test_user_is_let_in(clerk_client):
+    clerk_client.sign_in("user_alice")
+    assert clerk_client.get("/me").json() == {"user": "user_alice"}
+
+def test_bad_tokens_are_not(client, clerk_bad_tokens):
+    for bad in clerk_bad_tokens:
+        assert client.get("/me", headers=bad.headers).json()["code"] == bad.code
+
+def test_keys_are_fetched(clerk_client, clerk_jwks_server):
+    test_user_is_let_in(clerk_client)
+    assert clerk_jwks_server.fetches == 1
+"""
+
+# `contrib` is left out: each of its modules needs a library that the wheel does not ask for. So are
+# the pytest plugin, which needs pytest, and `testing`, which must refuse.
 IMPORT_ALL = """
 import importlib, pkgutil, sys
 import django
@@ -61,10 +88,18 @@ import clerk_auth
 names = [
     module.name
     for module in pkgutil.walk_packages(clerk_auth.__path__, "clerk_auth.")
-    if not module.name.startswith("clerk_auth.contrib.")
+    if not module.name.startswith(
+        ("clerk_auth.contrib.", "clerk_auth.pytest_plugin", "clerk_auth.testing")
+    )
 ]
 for name in names:
     importlib.import_module(name)
+try:
+    import clerk_auth.testing
+except ImportError:
+    pass
+else:
+    raise SystemExit("clerk_auth.testing can be imported outside a test run")
 assert clerk_auth.__file__.startswith(sys.prefix), clerk_auth.__file__
 print(f"imported {len(names)} modules from {clerk_auth.__path__[0]}")
 """
@@ -110,7 +145,7 @@ def use_installed(wheel: Path, directory: Path) -> None:
     environment = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("PYTHON", "VIRTUAL_ENV", "DJANGO_", "CLERK_"))
+        if not name.startswith(("PYTHON", "PYTEST_", "VIRTUAL_ENV", "DJANGO_", "CLERK_"))
     } | {"DJANGO_SETTINGS_MODULE": "host_settings", "PYTHONPATH": str(directory)}
     venv.create(directory / "venv", with_pip=True)
     python = str(directory / "venv" / ("Scripts" if os.name == "nt" else "bin") / "python")
@@ -120,11 +155,15 @@ def use_installed(wheel: Path, directory: Path) -> None:
         if subprocess.run([python, *arguments], cwd=directory, env=environment).returncode:
             raise SystemExit("dist: failed")
 
-    run("-m", "pip", "install", "--quiet", "--disable-pip-version-check", str(wheel))
+    pip_install = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check")
+    run(*pip_install, str(wheel))
     (directory / "host_settings.py").write_text(HOST_SETTINGS)
+    (directory / "test_host.py").write_text(HOST_TESTS)
     run("-c", WRITE_PUBLIC_KEY)
     run("-W", "error", "-c", IMPORT_ALL)
     run("-W", "error", "-m", "django", "clerk_selftest", "--offline")
+    run(*pip_install, "pytest-django")
+    run("-W", "error", "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_host.py")
 
 
 def main(directory: str) -> None:
@@ -134,7 +173,7 @@ def main(directory: str) -> None:
     check_sdist(sdist)
     with tempfile.TemporaryDirectory() as outside:
         use_installed(wheel, Path(outside))
-    print(f"dist: {STEM} installs, imports and passes its self-test outside the repository")
+    print(f"dist: {STEM} installs, imports, passes its self-test and a host's tests elsewhere")
 
 
 if __name__ == "__main__":

@@ -11,10 +11,10 @@ from clerk_auth.conf import get_config
 from clerk_auth.core.errors import TokenRejected
 from clerk_auth.testing import (
     StandInClerk,
-    clerk_auth_settings,
     clerk_token,
     override_clerk_auth,
 )
+from clerk_auth.testing.instance import clerk_auth_settings
 from clerk_auth.verifier import get_verifier
 from tests.conftest import ISSUER, PARTY
 

@@ -12,10 +12,10 @@ from clerk_auth.testing import (
     ABSENT,
     BadTokens,
     StandInClerk,
-    clerk_auth_settings,
     clerk_token,
     override_clerk_auth,
 )
+from clerk_auth.testing.instance import clerk_auth_settings
 from clerk_auth.verifier import get_verifier
 from tests.conftest import PARTY
 
