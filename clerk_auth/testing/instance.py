@@ -43,9 +43,7 @@ def clerk_auth_settings(server: StandInClerk | None = None, **changes: Any) -> d
     to go with it, such as ``AUDIENCE="api"``.
     """
     if fixed := sorted(_INSTANCE_KEYS & changes.keys()):
-        raise TypeError(
-            f"{', '.join(fixed)}: whose tokens are accepted is not yours to change here"
-        )
+        raise TypeError(f"{', '.join(fixed)}: replaced here, by the throw-away issuer or a server")
     host = getattr(settings, "CLERK_AUTH", {})
     kept = {key: value for key, value in host.items() if key not in _INSTANCE_KEYS}
     if server is None:
