@@ -70,6 +70,7 @@ OPTIONS_OF_OTHERS = {
     *("--deploy", "--fail-level", "--fail-on-warn", "--help", "--preload", "--tag", "--validate"),
     "--workers",
 }
+OPTIONS_OF_OTHERS |= {"--parameter-overrides", "--stack-name", "--template-file"}  # aws
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")

@@ -19,7 +19,7 @@ from project.demo.environment import AUTHORIZED_PARTY, inherit_environment
 
 class Server:
     def __init__(self, url: str, log: Path) -> None:
-        self._url = url
+        self.url = url
         self._log = log
         self._session = requests.Session()
         self._session.trust_env = False
@@ -29,7 +29,7 @@ class Server:
         """Return the status of the answer; ``text`` is its body."""
         # A connection of its own for each, so that both workers get some.
         headers = {"Authorization": f"Bearer {token}", "Connection": "close"}
-        answer = self._session.get(self._url + path, headers=headers, timeout=10)
+        answer = self._session.get(self.url + path, headers=headers, timeout=10)
         self.text = answer.text
         return answer.status_code
 
