@@ -86,6 +86,7 @@ class Config:
     dev_mode: bool
     metrics: tuple[str, ...]
     realm: str
+    health_details: bool
 
     @property
     def policy(self) -> Policy:
@@ -215,6 +216,7 @@ _READERS: dict[str, tuple[Callable[[object], Any], Any]] = {
     "DEV_MODE": (readers.read_flag, False),
     "METRICS": (readers.read_dotted_paths, ()),
     "REALM": (readers.read_realm, "api"),
+    "HEALTH_DETAILS": (readers.read_flag, False),
 }
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
 
 from clerk_auth.core.errors import KeyNotFound, KeysUnavailable
-from clerk_auth.core.keys import KeySet, VerifyingKey
+from clerk_auth.core.keys import KeySet, VerifyingKey, describe_key
 
 Keys = tuple[VerifyingKey, ...]
 
@@ -35,6 +35,18 @@ class SourceStatus:
     expires_at: float | None = None
     failure: Failure | None = None
     is_cache_avoided: bool = False
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready dict; keys as an operator compares them, without key material."""
+        return {
+            "state": self.state,
+            "generation": self.generation,
+            "fetched_at": self.fetched_at,
+            "expires_at": self.expires_at,
+            "failure": asdict(self.failure) if self.failure else None,
+            "is_cache_avoided": self.is_cache_avoided,
+            "keys": [describe_key(key) for key in self.keys],
+        }
 
 
 class KeySource(Protocol):

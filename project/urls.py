@@ -1,14 +1,13 @@
 """Where everything is."""
 
 from django.contrib.staticfiles.views import serve
-from django.urls import path
+from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
-from project import health, scrape, views
+from project import scrape, views
 
 urlpatterns = [
-    path("health/live", health.live, name="live"),
-    path("health/ready", health.ready, name="ready"),
+    path("health/", include("clerk_auth.health")),
     path("api/schema", SpectacularAPIView.as_view(), name="schema"),
     # Split: the page holds no script of its own, for a CSP that allows none.
     path("api/docs", SpectacularSwaggerSplitView.as_view(), name="docs"),

@@ -29,9 +29,9 @@ LAYERS = (
     (
         "edge",
         {
-            *("contrib", "deployed", "dev", "durations", "explanations", "inspection"),
-            *("management", "middleware", "payloads", "probes", "pytest_plugin", "selftest"),
-            *("standin", "testing"),
+            *("contrib", "deployed", "dev", "durations", "explanations", "health"),
+            *("inspection", "management", "middleware", "payloads", "probes", "pytest_plugin"),
+            *("selftest", "standin", "testing"),
         },
     ),
 )

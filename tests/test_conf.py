@@ -93,6 +93,7 @@ def test_defaults_are_those_of_the_design():
         dev_mode=False,
         metrics=(),
         realm="api",
+        health_details=False,
     )
 
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import sys
 import time
-from dataclasses import asdict
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from clerk_auth.conf import get_config
-from clerk_auth.core.keys import describe_key
 from clerk_auth.durations import format_duration
 from clerk_auth.jwks import CachedKeySource
 from clerk_auth.sources import SourceStatus
@@ -46,7 +44,7 @@ class Command(BaseCommand):
         else:
             status = source.status()
         if options["json"]:
-            self.stdout.write(json.dumps(_as_dict(status), indent=2))
+            self.stdout.write(json.dumps({"schema_version": 1, **status.as_dict()}, indent=2))
         else:
             self._print(status)
         is_refused = options["action"] == "refresh" and status.failure is not None
@@ -75,16 +73,3 @@ class Command(BaseCommand):
             self.stdout.write(f"key      {key}")
         if not status.keys:
             self.stdout.write("key      none: run clerk_keys refresh, or clerk_selftest to see why")
-
-
-def _as_dict(status: SourceStatus) -> dict[str, Any]:
-    return {
-        "schema_version": 1,
-        "state": status.state,
-        "generation": status.generation,
-        "fetched_at": status.fetched_at,
-        "expires_at": status.expires_at,
-        "failure": asdict(status.failure) if status.failure else None,
-        "is_cache_avoided": status.is_cache_avoided,
-        "keys": [describe_key(key) for key in status.keys],
-    }

@@ -1,0 +1,173 @@
+"""Probes: alive whatever happens, ready unless nobody can get in, and silent to strangers."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.db import connection
+from django.test import Client, RequestFactory
+from django.utils.functional import SimpleLazyObject
+
+from clerk_auth import health
+from clerk_auth.core.errors import KeysUnavailable
+from clerk_auth.health import read_readiness
+from clerk_auth.verifier import get_verifier
+from tests.conftest import PARTY
+from tests.issuer_server import answer
+
+SESSIONS = [
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+]
+BOTH = pytest.mark.parametrize("path", ["/health/live", "/health/ready"])
+
+
+def ready(client=None):
+    response = (client or Client()).get("/health/ready")
+    return response.status_code, response.json()
+
+
+def load_keys(issuer_server):
+    get_verifier().verify(issuer_server.signer.token(azp=PARTY))
+
+
+def fail_to_load_keys(issuer_server):
+    issuer_server.script = answer(b"", status="500 Internal Server Error")
+    with pytest.raises(KeysUnavailable):
+        load_keys(issuer_server)
+
+
+def test_live_needs_no_settings(settings):
+    settings.CLERK_AUTH = {}
+    response = Client().get("/health/live")
+    assert (response.status_code, response.json()) == (200, {"status": "live"})
+
+
+@BOTH
+def test_probes_are_not_authenticated_or_cached(path, configured):
+    response = Client(headers={"Authorization": "Bearer nonsense"}).get(path)
+    assert response.status_code == 200
+    assert "no-store" in response.headers["Cache-Control"]
+    assert Client().head(path).status_code == 200
+
+
+@BOTH
+def test_probes_only_answer_reading_methods(path, configured):
+    response = Client().post(path)
+    assert response.status_code == 405
+    assert "no-store" in response.headers["Cache-Control"]
+
+
+@BOTH
+def test_demo_exempts_probes_from_the_redirect_to_https(path, configured, settings):
+    settings.SECURE_SSL_REDIRECT = True
+    assert Client().get(path).status_code == 200
+    assert Client().get("/api/me").status_code == 301
+
+
+@BOTH
+def test_probes_pass_where_every_view_requires_a_login(path, configured, settings):
+    required = "django.contrib.auth.middleware.LoginRequiredMiddleware"
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, *SESSIONS, required]
+    assert Client().get(path).status_code == 200
+
+
+@BOTH
+def test_probes_open_no_transaction(path, configured, monkeypatch):
+    # Without the mark django_db, a connection would fail this test.
+    monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
+    assert Client().get(path).status_code == 200
+
+
+def test_process_that_never_tried_is_ready_and_does_not_try(configured):
+    assert ready() == (200, {"status": "cold"})
+    assert configured.fetches == 0
+
+
+def test_process_with_keys(configured):
+    load_keys(configured)
+    assert ready() == (200, {"status": "fresh"})
+    assert configured.fetches == 1
+
+
+def test_configured_keys(settings, local_issuer):
+    settings.SECURE_SSL_REDIRECT = False
+    settings.CLERK_AUTH = {"ISSUER": local_issuer.issuer, "JWT_KEY": local_issuer.public_pem}
+    assert ready() == (200, {"status": "static"})
+
+
+def test_failed_fetch_makes_unready_until_the_next_try_may_start(configured):
+    fail_to_load_keys(configured)
+    assert ready() == (503, {"status": "no_keys"})
+    until = get_verifier().source.status().failure.until
+    assert read_readiness(now=until - 0.001).status == "no_keys"
+    assert read_readiness(now=until).status == "cold"
+    assert read_readiness(now=until + 0.001).status == "cold"
+    assert configured.fetches == 1
+
+
+@pytest.mark.parametrize(
+    ("setting", "fact"),
+    [
+        pytest.param({"FRONTEND_APY": "clerk.example.com"}, "FRONTEND_APY", id="problem"),
+        pytest.param(
+            {"FRONTEND_API": "clerk.example.com", "METRICS": ["no.such.Sink"]},
+            "ModuleNotFoundError",
+            id="error-of-others",
+        ),
+    ],
+)
+def test_misconfigured(setting, fact, settings, caplog):
+    settings.SECURE_SSL_REDIRECT = False
+    settings.CLERK_AUTH = setting | {"HEALTH_DETAILS": True}
+    assert ready() == (503, {"status": "misconfigured"})
+    assert "clerk_auth.misconfigured" in caplog.text
+    assert fact in caplog.text
+
+
+def test_details_on_request_of_the_settings(configured, settings):
+    settings.CLERK_AUTH = {**settings.CLERK_AUTH, "HEALTH_DETAILS": True}
+    fail_to_load_keys(configured)
+    status, body = ready()
+    assert (status, body["status"], body["age_seconds"]) == (503, "no_keys", None)
+    assert body["source"]["failure"]["reason"] == "status"
+
+
+@pytest.mark.integration
+def test_staff_signed_in_by_session_sees_details_and_others_do_not(configured, settings, db):
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, *SESSIONS]
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
+    settings.SESSION_COOKIE_SECURE = False
+    load_keys(configured)
+    for is_staff in (True, False):
+        client = Client()
+        user = get_user_model().objects.create(username=str(is_staff), is_staff=is_staff)
+        client.force_login(user, "django.contrib.auth.backends.ModelBackend")
+        status, body = ready(client)
+        assert (status, body["status"]) == (200, "fresh")
+        assert ("source" in body) == is_staff
+        if is_staff:
+            assert body["age_seconds"] in (0, 1)
+            thumbprint = configured.signer.verifying_key.thumbprint
+            assert [key["thumbprint"] for key in body["source"]["keys"]] == [thumbprint]
+            assert body["source"]["is_cache_avoided"] is False
+
+
+@pytest.mark.parametrize(
+    "user",
+    [
+        pytest.param(SimpleNamespace(is_active=False, is_staff=True), id="inactive"),
+        # Without the mark django_db, a query fails, as it does while the database is down.
+        pytest.param(
+            SimpleLazyObject(lambda: get_user_model().objects.get(pk=1)), id="database-down"
+        ),
+    ],
+)
+def test_who_cannot_be_recognised_gets_the_status_alone(user, configured):
+    request = RequestFactory().get("/")
+    request.user = user
+    response = health.ready(request)
+    assert (response.status_code, json.loads(response.content)) == (200, {"status": "cold"})
