@@ -28,6 +28,7 @@ def start(
     output: IO[bytes] | int = subprocess.DEVNULL,
     environment: Mapping[str, str] | None = None,
     pass_fds: Sequence[int] = (),
+    cwd: Path | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start a program whose output goes to ``output``.
 
@@ -41,6 +42,7 @@ def start(
         stderr=subprocess.STDOUT,
         env=environment,
         pass_fds=pass_fds,
+        cwd=cwd,
         # Ctrl-C in a terminal reaches a whole group: children must wait for us to end them in turn.
         start_new_session=True,
         preexec_fn=_die_with_parent(),
