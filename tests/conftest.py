@@ -44,12 +44,12 @@ class ManualClock:
         self.time += seconds
 
 
-BESIDE_THE_UNIT_PART = ("project", "packaging", "test_docs.py")
+BESIDE_THE_UNIT_PART = ("deploy", "project", "packaging", "test_docs.py")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Count the demo, the packaging and the docs with what is no unit of the package."""
+    """Count the demo, the kit, the packaging and the docs with what is no unit of the package."""
     here = Path(__file__).parent
     for item in items:
         if item.path.relative_to(here).parts[0] in BESIDE_THE_UNIT_PART:
