@@ -93,6 +93,13 @@ def test_process_with_keys(configured):
     assert configured.fetches == 1
 
 
+def test_process_with_keys_stays_ready_while_clerk_is_down(configured):
+    load_keys(configured)
+    configured.script = answer(b"", status="500 Internal Server Error")
+    get_verifier().source.refresh()
+    assert ready() == (200, {"status": "degraded"})
+
+
 def test_configured_keys(settings, local_issuer):
     settings.SECURE_SSL_REDIRECT = False
     settings.CLERK_AUTH = {"ISSUER": local_issuer.issuer, "JWT_KEY": local_issuer.public_pem}

@@ -31,6 +31,13 @@ def test_healthy_with_keys_and_before_the_first_try(configured):
     assert configured.fetches == 1
 
 
+def test_healthy_while_clerk_is_down_and_keys_are_held(configured):
+    get_verifier().verify(configured.signer.token(azp=PARTY))
+    configured.script = answer(b"", status="500 Internal Server Error")
+    get_verifier().source.refresh()
+    assert ask() == (200, "ClerkKeys()", "OK")
+
+
 def test_unhealthy_while_nobody_can_be_let_in(configured):
     configured.script = answer(b"", status="500 Internal Server Error")
     with pytest.raises(KeysUnavailable):

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from django.conf import settings
 
+from project.demo.environment import AUTHORIZED_PARTY
 from tests.deploy.conftest import KIT
 from tests.project.processes import is_running, wait_until
 
@@ -24,9 +27,28 @@ def start(serve):
 def test_workers_share_one_import_and_each_verifies(start, clerk):
     server = start(WEB_CONCURRENCY="3")
     assert len(server.workers()) == 3
-    token = clerk.signer.token(azp="https://app.example.com")
+    token = clerk.signer.token(azp=AUTHORIZED_PARTY)
     assert {server.get("/api/me", token).status_code for _ in range(20)} == {200}
     assert server.get("/api/me").status_code == 401
+
+
+def test_request_under_way_is_answered_before_the_end(start, clerk):
+    fetching, released = threading.Event(), threading.Event()
+
+    def respond(path):
+        fetching.set()
+        released.wait(5)
+        return clerk.answer(path)
+
+    clerk.respond = respond
+    server = start()
+    with ThreadPoolExecutor() as pool:
+        asked = pool.submit(server.get, "/api/me", clerk.signer.token(azp=AUTHORIZED_PARTY))
+        assert fetching.wait(5)
+        server.process.terminate()
+        released.set()
+        assert asked.result().status_code == 200
+    assert server.process.wait(10) == 0
 
 
 def test_asked_to_end_it_ends_its_workers_and_succeeds(start):

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 
-from project.demo.environment import inherit_environment
+from project.demo.environment import AUTHORIZED_PARTY, inherit_environment
 from tests.deploy.conftest import KIT
 from tests.deploy.dockerfile import BUILD, FINAL, copied, find
 
@@ -65,7 +65,7 @@ def probe(image, environment, **changes):
 
 
 def test_image_serves_the_demo(run, clerk):
-    token = clerk.signer.token(azp="https://app.example.com")
+    token = clerk.signer.token(azp=AUTHORIZED_PARTY)
     assert run().get("/api/me", token).status_code == 200
 
 
