@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
+from secrets import token_urlsafe
 from typing import Any
 
 import pytest
@@ -16,6 +19,7 @@ from django.core.management import load_command_class
 from django.urls import resolve
 
 from clerk_auth import health
+from project.demo.environment import inherit_environment
 from project.environment import _CLERK_AUTH
 from tests.deploy.conftest import KIT
 from tests.deploy.dockerfile import FINAL, copied, find
@@ -66,24 +70,59 @@ def test_what_gates_a_rollout_asks_clerk(name):
     assert "--offline" not in RUN[name]
 
 
-def variables() -> Iterator[tuple[str, set[str]]]:
-    config = set(of_kind("ConfigMap")["data"])
-    assert WEB["envFrom"] == INIT["selftest"]["envFrom"] == JOB_CONTAINER["envFrom"]
-    yield "kubernetes", config | SECRETS
-    for name in ("selftest", "web"):
-        plain = {item["name"] for item in TASK[name]["environment"]}
-        secret = {item["name"] for item in TASK[name]["secrets"]}
-        assert secret == SECRETS
-        yield f"ecs-{name}", plain | secret
-    yield "compose", set(SERVICES["web"]["environment"])
+def read_environments() -> dict[str, dict[str, str]]:
+    """Return what each manifest sets for the process that serves; secrets have stand-in values."""
+    secrets = {"DJANGO_SECRET_KEY": token_urlsafe(48), "REDIS_URL": "redis://redis:6379/0"}
+
+    def fill(text: str) -> str:
+        name, default = re.fullmatch(r"\$\{(\w+):[-?](.*)\}", text).groups()
+        return (of_kind("ConfigMap")["data"] | secrets).get(name, default)
+
+    def plain(container: dict[str, Any]) -> dict[str, str]:
+        assert {item["name"] for item in container["secrets"]} == secrets.keys()
+        return {item["name"]: item["value"] for item in container["environment"]}
+
+    return {
+        "kubernetes": of_kind("ConfigMap")["data"] | secrets,
+        "ecs-selftest": plain(TASK["selftest"]) | secrets,
+        "ecs-web": plain(TASK["web"]) | secrets,
+        "compose": {
+            name: fill(value) if value.startswith("$") else value
+            for name, value in SERVICES["web"]["environment"].items()
+        },
+    }
 
 
-@pytest.mark.parametrize(("where", "names"), list(variables()))
-def test_variables_are_those_that_the_demo_reads(where, names):
+ENVIRONMENTS = read_environments()
+
+
+@pytest.mark.parametrize("where", ENVIRONMENTS)
+def test_variables_are_those_that_the_demo_reads(where):
     settings = (KIT.parent / "project" / "settings.py").read_text()
     known = {variable for variable, _ in _CLERK_AUTH.values()} | {"REDIS_URL"}
+    names = ENVIRONMENTS[where].keys()
     assert names <= known | set(re.findall(r'os\.environ, "(\w+)"', settings))
     assert names >= {*SECRETS, "CLERK_FRONTEND_API", "CLERK_AUTHORIZED_PARTIES"}
+
+
+@pytest.mark.parametrize("where", ENVIRONMENTS)
+def test_settings_pass_the_checks_of_a_deployment(where):
+    done = subprocess.run(
+        [sys.executable, "manage.py", "check", "--deploy", "--fail-level", "WARNING"],
+        cwd=KIT.parent,
+        env=inherit_environment() | ENVIRONMENTS[where],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert "System check identified" in done.stdout + done.stderr
+    found = set(re.findall(r"\((\w+\.[EW]\d+)\)", done.stderr))
+    # Compose publishes on loopback, without TLS: HSTS, the redirect.
+    assert found == ({"security.W004", "security.W008"} if where == "compose" else set())
+
+
+def test_every_process_of_a_pod_has_the_same_settings():
+    assert WEB["envFrom"] == INIT["selftest"]["envFrom"] == JOB_CONTAINER["envFrom"]
 
 
 def test_no_secret_is_written_down():
