@@ -53,7 +53,8 @@ from clerk_auth.testing import clerk_token
 from clerk_auth.verifier import Verifier
 from project import children
 from project.demo import steps
-from project.demo.environment import make_environment
+from project.demo.api import run_api
+from project.demo.environment import AUTHORIZED_PARTY, make_environment
 from project.environment import _CLERK_AUTH as VARIABLES
 from project.standin import StandInClerk
 from tests.project.processes import wait_until
@@ -643,6 +644,12 @@ def is_ready(port: int) -> bool:
         return False
 
 
+def shown_probes(text: str) -> list[tuple[str, str]]:
+    rows = re.findall(r"^  ([✓!✗-]) (?:[\w-]{8}: )?(.*?)  ", text, re.MULTILINE)
+    assert len(rows) > 10
+    return rows
+
+
 @pytest.mark.integration
 @pytest.mark.redis
 class TestGuides:
@@ -673,27 +680,36 @@ class TestGuides:
             process.terminate()
         assert process.wait(60) == 0, log.read_text()
 
-    @pytest.mark.parametrize("page", GUIDES)
-    def test_no_command_hides_in_another_block(self, page):
-        for block in blocks(read(page)):
-            commands = re.findall(r"^\$ (.*)", block, re.MULTILINE)
-            assert set(commands) <= {"python manage.py clerk_selftest"}
-
-    def test_selftest_shows_what_the_page_shows(self, production):
-        command = [sys.executable, "manage.py", "clerk_selftest"]
-        environment = production | {"PYTHONIOENCODING": "utf-8"}
-        done = subprocess.run(
-            command, cwd=ROOT, env=environment, capture_output=True, encoding="utf-8"
-        )
-        (shown,) = (block for block in blocks(read("deployment.md")) if block.startswith("$ "))
-
-        def probes(text: str) -> list[tuple[str, str]]:
-            rows = re.findall(r"^  ([✓!✗-]) (?:[\w-]{8}: )?(.*?)  ", text, re.MULTILINE)
-            assert len(rows) > 20
-            return rows
-
-        assert probes(done.stdout) == probes(shown)
-        assert shown.splitlines()[-1] == done.stdout.splitlines()[-1]
+    def test_transcripts_show_what_is_printed(self, production, redis, tmp_path):
+        """Of each command with its output, the probes, their order and the verdict."""
+        shown = [
+            (command, body)
+            for page in GUIDES
+            for block in blocks(read(page))
+            for command, body in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block, re.MULTILINE)
+        ]
+        assert len(shown) == 2
+        with (
+            StandInClerk() as clerk,
+            run_api(clerk, redis_url=redis.url, directory=tmp_path, port=0) as api,
+        ):
+            issuer = {"CLERK_ISSUER": clerk.issuer, "CLERK_JWKS_URL": clerk.jwks_url}
+            environment = production | issuer | {"PYTHONIOENCODING": "utf-8"}
+            (tmp_path / "token.txt").write_text(clerk.signer.token(azp=AUTHORIZED_PARTY))
+            for command, body in shown:
+                here = command.replace("http://127.0.0.1:8000", api.url)
+                done = subprocess.run(
+                    ["sh", "-c", here.replace("token.txt", str(tmp_path / "token.txt"))],
+                    cwd=ROOT,
+                    env=environment,
+                    capture_output=True,
+                    encoding="utf-8",
+                )
+                assert done.returncode == 0, done.stdout + done.stderr
+                # "..." leaves out what the page has elsewhere.
+                rows = shown_probes(body)
+                assert shown_probes(done.stdout)[: len(rows) if "\n...\n" in body else None] == rows
+                assert body.splitlines()[-1] == done.stdout.splitlines()[-1]
 
     def test_every_file_of_the_kit_has_its_place(self):
         named = set(re.findall(r"\(\.\./(deploy/[\w./-]+)\)", read("deployment.md")))

@@ -30,7 +30,9 @@ class Server(NamedTuple):
         headers = {"Host": HOST} | ({"Authorization": f"Bearer {token}"} if token else {})
         return requests.get(self.url + path, headers=headers, timeout=5)
 
-    def workers(self) -> set[int]:
+    def workers(self, count: int = 2) -> set[int]:
+        """Return the workers once there are so many: the first answers before the last is there."""
+        wait_until(lambda: len(list_descendants(self.process.pid)) == count)
         return list_descendants(self.process.pid)
 
 

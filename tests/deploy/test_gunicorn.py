@@ -26,7 +26,7 @@ def start(serve):
 
 def test_workers_share_one_import_and_each_verifies(start, clerk):
     server = start(WEB_CONCURRENCY="3")
-    assert len(server.workers()) == 3
+    assert server.workers(3)
     token = clerk.signer.token(azp=AUTHORIZED_PARTY)
     assert {server.get("/api/me", token).status_code for _ in range(20)} == {200}
     assert server.get("/api/me").status_code == 401
@@ -70,6 +70,19 @@ class TestMetricsDirectory:
         (other / "counter_1.db").write_bytes(b"of an earlier server")
         start(PROMETHEUS_MULTIPROC_DIR=str(other))
         assert not (other / "counter_1.db").exists()
+
+    def test_counts_of_all_workers_add_up(self, start, clerk, tmp_path):
+        server = start(
+            PROMETHEUS_MULTIPROC_DIR=str(tmp_path / "metrics"),
+            CLERK_METRICS="clerk_auth.contrib.prometheus.PrometheusSink",
+            METRICS_TOKEN="scraper",
+            WEB_CONCURRENCY="3",
+        )
+        token = clerk.signer.token(azp=AUTHORIZED_PARTY)
+        for _ in range(30):
+            assert server.get("/api/me", token).status_code == 200
+        text = server.get("/metrics", "scraper").text
+        assert 'jwt_verifications_success_total{mode="enforce"} 30.0' in text
 
     def test_reload_keeps_the_counts(self, start, tmp_path):
         server = start(PROMETHEUS_MULTIPROC_DIR=str(tmp_path / "metrics"))
