@@ -12,7 +12,8 @@ misconfigured 503   the verifier cannot be made; the log names the setting
 
 Readiness reads memory and starts nothing, or probes would be a load on Clerk. ``no_keys`` lasts as
 long as the pause after a failed fetch. Then a request must come, and try again: a process that
-stayed unready until it has keys would never see that request.
+stayed unready until it has keys would never see that request. While observing, others decide who
+gets in: every process is ready, whatever its status.
 
 No view here needs a database, a session or an authenticated caller.
 """
@@ -31,12 +32,10 @@ from django.urls import path
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from clerk_auth.conf import find_problems, get_config
-from clerk_auth.logs import log
+from clerk_auth.conf import find_problems, get_config, is_observing
+from clerk_auth.logs import defects, log
 from clerk_auth.sources import SourceStatus
 from clerk_auth.verifier import get_verifier
-
-_UNREADY = frozenset({"no_keys", "misconfigured"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,25 +45,28 @@ class Readiness:
     ``source`` is ``None`` without a verifier.
     """
 
+    is_ready: bool
     status: str
     source: SourceStatus | None = None
-
-    @property
-    def is_ready(self) -> bool:
-        return self.status not in _UNREADY
 
 
 def read_readiness(*, now: float) -> Readiness:
     """Judge this process by what it holds; no I/O. ``now`` is Unix time in seconds."""
     try:
         source = get_verifier().source.status()
-    except Exception as error:  # a sink or a key file may raise what it likes: nobody gets in
-        settings = ", ".join(problem.key for problem in find_problems()) or None
-        log(logging.ERROR, "misconfigured", error=type(error).__name__, settings=settings)
-        return Readiness("misconfigured")
+    except Exception as error:  # a key file may raise what it likes: nobody gets in
+        _note_misconfigured(error)
+        return Readiness(is_observing(), "misconfigured")
     if source.state == "cold" and source.failure and now < source.failure.until:
-        return Readiness("no_keys", source)
-    return Readiness(source.state, source)
+        return Readiness(is_observing(), "no_keys", source)
+    return Readiness(True, source.state, source)
+
+
+def _note_misconfigured(error: Exception) -> None:
+    name = type(error).__name__
+    if defects.admit("misconfigured", name) is not None:
+        settings = ", ".join(problem.key for problem in find_problems()) or None
+        log(logging.ERROR, "misconfigured", error=name, settings=settings)
 
 
 @login_not_required

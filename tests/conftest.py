@@ -44,7 +44,7 @@ class ManualClock:
         self.time += seconds
 
 
-BESIDE_THE_UNIT_PART = ("deploy", "project", "packaging", "test_docs.py")
+BESIDE_THE_UNIT_PART = ("deploy", "project", "packaging", "test_docs.py", "test_guides.py")
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -7,7 +7,6 @@ import json
 import logging
 import os
 import re
-import socket
 import subprocess
 import sys
 import tomllib
@@ -18,13 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
 from django.core.checks import Tags, run_checks
 from django.core.checks.registry import registry
 from django.core.management import BaseCommand, load_command_class
 from django.dispatch import Signal
-from django.http import HttpResponse
-from django.test import RequestFactory
 from django.utils.module_loading import import_string
 from rest_framework.authentication import BaseAuthentication
 
@@ -51,13 +47,8 @@ from clerk_auth.probes import BAD_TOKENS
 from clerk_auth.sources import StaticKeySource
 from clerk_auth.testing import clerk_token
 from clerk_auth.verifier import Verifier
-from project import children
 from project.demo import steps
-from project.demo.api import run_api
-from project.demo.environment import AUTHORIZED_PARTY, make_environment
 from project.environment import _CLERK_AUTH as VARIABLES
-from project.standin import StandInClerk
-from tests.project.processes import wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -614,122 +605,6 @@ class TestTesting:
 
     def test_every_name_is_explained(self):
         assert set(testing.__all__) <= set(re.findall(r"\w+", self.page))
-
-
-NOT_RUN = re.compile(r"# not run here: .+")
-GUIDES = ["deployment.md", "checklist.md"]
-# Of deploy/, beside the alarms.
-KIT = {
-    *("Dockerfile", "compose.yaml", "gunicorn.conf.py", "ecs-task-definition.json", "kubernetes"),
-}
-
-
-@pytest.fixture
-def production(redis, tmp_path):
-    """The environment of a checkout in production, behind a stand-in Clerk; its keys are shared."""
-    with StandInClerk() as clerk:
-        made = make_environment(clerk, redis_url=redis.url, directory=tmp_path)
-        del made["DJANGO_HTTPS"]
-        programs = Path(sys.executable).parent
-        environment = made | {"PATH": f"{programs}{os.pathsep}{made['PATH']}"}
-        command = [sys.executable, "manage.py", "clerk_keys", "refresh"]
-        subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
-        yield environment
-
-
-def is_ready(port: int) -> bool:
-    try:
-        return requests.get(f"http://127.0.0.1:{port}/health/ready", timeout=5).status_code == 200
-    except requests.RequestException:
-        return False
-
-
-def shown_probes(text: str) -> list[tuple[str, str]]:
-    rows = re.findall(r"^  ([✓!✗-]) (?:[\w-]{8}: )?(.*?)  ", text, re.MULTILINE)
-    assert len(rows) > 10
-    return rows
-
-
-@pytest.mark.integration
-@pytest.mark.redis
-class TestGuides:
-    """Each ``sh`` block of these pages is run, or says in its first line why it is not."""
-
-    scripts = tuple(
-        pytest.param(script, id=f"{page}-{number}")
-        for page in GUIDES
-        for number, script in enumerate(blocks(read(page), "sh"))
-        if not NOT_RUN.match(script)
-    )
-
-    @pytest.mark.parametrize("script", scripts)
-    def test_scripts_run(self, script, production, tmp_path):
-        log = tmp_path / "log"
-        with socket.create_server(("127.0.0.1", 0)) as listener, log.open("wb") as output:
-            port = listener.getsockname()[1]
-            bind = f"--bind fd://{listener.fileno()}"
-            process = children.start(
-                ["sh", "-ec", script],
-                output=output,
-                environment=production | {"GUNICORN_CMD_ARGS": bind},
-                pass_fds=[listener.fileno()],
-                cwd=ROOT,
-            )
-        if "gunicorn" in script:
-            wait_until(lambda: process.poll() is not None or is_ready(port))
-            process.terminate()
-        assert process.wait(60) == 0, log.read_text()
-
-    def test_transcripts_show_what_is_printed(self, production, redis, tmp_path):
-        """Of each command with its output, the probes, their order and the verdict."""
-        shown = [
-            (command, body)
-            for page in GUIDES
-            for block in blocks(read(page))
-            for command, body in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block, re.MULTILINE)
-        ]
-        assert len(shown) == 2
-        with (
-            StandInClerk() as clerk,
-            run_api(clerk, redis_url=redis.url, directory=tmp_path, port=0) as api,
-        ):
-            issuer = {"CLERK_ISSUER": clerk.issuer, "CLERK_JWKS_URL": clerk.jwks_url}
-            environment = production | issuer | {"PYTHONIOENCODING": "utf-8"}
-            (tmp_path / "token.txt").write_text(clerk.signer.token(azp=AUTHORIZED_PARTY))
-            for command, body in shown:
-                here = command.replace("http://127.0.0.1:8000", api.url)
-                done = subprocess.run(
-                    ["sh", "-c", here.replace("token.txt", str(tmp_path / "token.txt"))],
-                    cwd=ROOT,
-                    env=environment,
-                    capture_output=True,
-                    encoding="utf-8",
-                )
-                assert done.returncode == 0, done.stdout + done.stderr
-                # "..." leaves out what the page has elsewhere.
-                rows = shown_probes(body)
-                assert shown_probes(done.stdout)[: len(rows) if "\n...\n" in body else None] == rows
-                assert body.splitlines()[-1] == done.stdout.splitlines()[-1]
-
-    def test_every_file_of_the_kit_has_its_place(self):
-        named = set(re.findall(r"\(\.\./(deploy/[\w./-]+)\)", read("deployment.md")))
-        kit = [path.relative_to(ROOT) for path in (ROOT / "deploy").rglob("*") if path.is_file()]
-        beside = {"deploy/Dockerfile.dockerignore", "deploy/probe.py"}
-        assert named >= {path.as_posix() for path in kit if path.parts[1] in KIT} - beside
-
-    def test_checklist_is_one_page(self):
-        assert len(read("checklist.md").splitlines()) <= 60
-
-
-def test_middleware_of_the_page_answers_probes_under_any_host(settings):
-    settings.CLERK_AUTH = {}
-    (block,) = (b for b in blocks(read("deployment.md"), "python") if "answer_probes" in b)
-    namespace: dict[str, Any] = {}
-    exec(block, namespace)
-    middleware = namespace["answer_probes"](lambda request: HttpResponse("other"))
-    for path, answer in {"/health/live": b'{"status": "live"}', "/api/me": b"other"}.items():
-        request = RequestFactory().get(path, headers={"Host": "10.0.0.7:8000"})
-        assert middleware(request).content == answer
 
 
 def test_operations_name_every_fault_test_and_no_other():

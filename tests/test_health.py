@@ -130,9 +130,20 @@ def test_failed_fetch_makes_unready_until_the_next_try_may_start(configured):
 def test_misconfigured(setting, fact, settings, caplog):
     settings.SECURE_SSL_REDIRECT = False
     settings.CLERK_AUTH = setting | {"HEALTH_DETAILS": True}
-    assert ready() == (503, {"status": "misconfigured"})
-    assert "clerk_auth.misconfigured" in caplog.text
+    assert ready() == ready() == (503, {"status": "misconfigured"})
+    assert caplog.text.count("clerk_auth.misconfigured") == 1
     assert fact in caplog.text
+
+
+@pytest.mark.parametrize("status", ["no_keys", "misconfigured"])
+def test_process_that_observes_is_ready_whatever_its_status(status, configured, settings):
+    settings.CLERK_AUTH = {**settings.CLERK_AUTH, "MODE": "observe"}
+    if status == "no_keys":
+        configured.script = answer(b"", status="500 Internal Server Error")
+        get_verifier().source.refresh()
+    else:
+        settings.CLERK_AUTH = {**settings.CLERK_AUTH, "LEEWAY_SECONDS": -1}
+    assert ready() == (200, {"status": status})
 
 
 def test_details_on_request_of_the_settings(configured, settings):

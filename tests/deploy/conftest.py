@@ -12,9 +12,9 @@ import pytest
 import requests
 from django.conf import settings
 
+from clerk_auth.standin import StandInClerk
 from project import children
 from project.demo.environment import make_environment
-from project.standin import StandInClerk
 from tests.project.processes import list_descendants, wait_until
 
 KIT = settings.BASE_DIR / "deploy"

@@ -23,6 +23,7 @@ OTHERS = (
     "tests/packaging",
     "tests/project",
     "tests/test_docs.py",
+    "tests/test_guides.py",
     "tests/test_jwks_model.py",
 )
 WITHOUT_OTHERS = ("-p", "no:hypothesispytest", *(f"--ignore={path}" for path in OTHERS))
