@@ -84,8 +84,9 @@ class _Flight:
         self.done = threading.Event()
 
 
-def _jitter(low: float, high: float) -> float:
-    return random.uniform(low, high)  # noqa: S311 - spreads load, hides nothing
+# Of the system, and not the shared generator of `random`: a flight beside a project's tests must
+# not change what a seed gives them, and forked workers must not draw the same.
+_jitter = random.SystemRandom().uniform
 
 
 def _spawn(work: Callable[[], None]) -> None:
@@ -96,7 +97,7 @@ class CachedKeySource:
     """Keys fetched from Clerk, shared through the cache, held in the process.
 
     ``fetch`` returns the key document or raises ``FetchFailed``; ``spawn`` runs a flight beside
-    the caller.
+    the caller; ``jitter`` draws a number between two, to spread the load.
     """
 
     def __init__(
@@ -107,6 +108,7 @@ class CachedKeySource:
         *,
         clock: Clock,
         spawn: Callable[[Callable[[], None]], None] = _spawn,
+        jitter: Callable[[float, float], float] = _jitter,
     ) -> None:
         self._refresh_seconds = config.jwks_refresh_seconds
         self._max_age_seconds = config.jwks_max_age_seconds
@@ -117,6 +119,7 @@ class CachedKeySource:
         self._shared = shared
         self._clock = clock
         self._spawn = spawn
+        self._jitter = jitter
         self._snapshot: Snapshot | None = None
         self._failure: Failure | None = None
         # Until when, by the clock that only advances: no look is due; a look of that purpose is
@@ -300,7 +303,7 @@ class CachedKeySource:
             is_satisfied = flight.is_satisfied()
             # A document that helped, but is old, is refreshed by the next look: at once.
             is_due = is_satisfied and not self._is_fresh()
-            self._look_at = now + self._local_seconds * (0 if is_due else _jitter(0.8, 1))
+            self._look_at = now + self._local_seconds * (0 if is_due else self._jitter(0.8, 1))
             if flight.is_final and not is_satisfied:
                 self._quiet_until[flight.purpose] = now + QUIET_SECONDS
             flight.done.set()
@@ -324,7 +327,7 @@ class CachedKeySource:
             if self._clock.monotonic() + poll_seconds > deadline:
                 flight.is_late = True
                 return
-            self._clock.sleep(poll_seconds * _jitter(0.5, 1.0))
+            self._clock.sleep(poll_seconds * self._jitter(0.5, 1.0))
             poll_seconds = min(2 * poll_seconds, MAX_POLL_SECONDS)
             self._adopt_shared()
 
@@ -382,7 +385,7 @@ class CachedKeySource:
 
     def _note_failure(self, reason: str) -> Failure:
         count = self._failure.count + 1 if self._failure else 1
-        seconds = min(2 ** (count - 1), MAX_BACKOFF_SECONDS) * _jitter(0.8, 1.2)
+        seconds = min(2 ** (count - 1), MAX_BACKOFF_SECONDS) * self._jitter(0.8, 1.2)
         failure = self._failure = Failure(reason, min(count, 16), self._clock.now() + seconds)
         metrics.increment(metrics.FETCH_ERRORS, reason)
         log(logging.WARNING, "keys_fetch_failed", reason=reason, count=count)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from django.core.cache import cache
 
-from clerk_auth import logs, metrics
+from clerk_auth import jwks, logs, metrics
 from clerk_auth.core.claims import Claims
 from clerk_auth.core.tokens import Policy
 from clerk_auth.dev import LocalIssuer
@@ -93,7 +93,7 @@ def claims_of(local_issuer: LocalIssuer, policy: Policy) -> Callable[..., Claims
 def issuer_server(local_issuer: LocalIssuer) -> Iterator[IssuerServer]:
     server = IssuerServer(local_issuer)
     yield server
-    server.stop()
+    server.close()
 
 
 @pytest.fixture
@@ -149,9 +149,12 @@ def passes_in_child() -> Callable[[Callable[[], bool]], bool]:
 
 @pytest.fixture(autouse=True)
 def _fresh_totals() -> Iterator[None]:
-    """No test sees the counts, the cached keys or the quiet times of the log of another."""
+    """No test sees another's counts, cached keys, quiet times of the log, or flights."""
     metrics.reset()
     logs.refusals.forget()
     logs.defects.forget()
     yield
+    for source in list(jwks._sources):
+        if source._flight is not None and source._spawn is jwks._spawn:
+            source._flight.done.wait(5)
     cache.clear()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from random import Random
 from typing import Any
 
 from clerk_auth.conf import Config
@@ -65,4 +66,5 @@ class Fleet:
             self.shared(**shared),
             clock=self.clock,
             spawn=lambda work: work(),
+            jitter=Random(0).uniform,
         )

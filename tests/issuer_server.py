@@ -11,6 +11,7 @@ import json
 import socket
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterable
 from email.utils import formatdate
 
@@ -25,6 +26,7 @@ class IssuerServer:
     def __init__(self, signer: LocalIssuer | None = None) -> None:
         self.script: Script | None = None
         self.requests: list[bytes] = []
+        self._open = weakref.WeakSet[socket.socket]()
         self.address: tuple[str, int] = ("127.0.0.1", 0)
         self.start()
         self.issuer = f"http://127.0.0.1:{self.address[1]}"
@@ -65,6 +67,13 @@ class IssuerServer:
             self._thread.join()
             listener.close()
 
+    def close(self) -> None:
+        """Stop, and hang up on whoever still waits for an answer."""
+        self.stop()
+        for connection in list(self._open):
+            with contextlib.suppress(OSError):  # it has ended meanwhile
+                connection.shutdown(socket.SHUT_RDWR)
+
     def _accept(self, listener: socket.socket) -> None:
         with contextlib.suppress(OSError):  # the listener is closed
             while True:
@@ -73,6 +82,7 @@ class IssuerServer:
 
     def _serve(self, connection: socket.socket) -> None:
         # The client may hang up at any time, and should where it is treated badly.
+        self._open.add(connection)
         with connection, contextlib.suppress(OSError):
             request = b""
             while b"\r\n\r\n" not in request:
