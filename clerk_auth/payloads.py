@@ -9,16 +9,13 @@ from collections.abc import Iterable
 from typing import Any
 
 from clerk_auth.conf import Config
-from clerk_auth.core.claims import is_identifier
+from clerk_auth.core.authorization import SCOPES
+from clerk_auth.core.claims import is_simple_name
 
 Names = str | Iterable[str]
 
-# How a scope may be written -> how Clerk writes it.
-_SCOPES = {
-    **dict.fromkeys(("o", "org", "organization"), "o"),
-    **dict.fromkeys(("u", "user"), "u"),
-    **dict.fromkeys(("ou", "uo"), "uo"),
-}
+# A question names one scope; Clerk also writes both.
+_SCOPES = {**SCOPES, "ou": "uo", "uo": "uo"}
 
 
 def recipient_claims(config: Config) -> dict[str, Any]:
@@ -53,7 +50,7 @@ def authorization_claims(
         raise ValueError("a role, a permission or a slug needs an organization")
     role = role and role.removeprefix("org:")
     for value in (org, org_slug, role):
-        if value is not None and not _is_name(value):
+        if value is not None and not is_simple_name(value):
             raise ValueError(f"{value!r} is no id, slug or role of an organization")
     if version == 2:
         return _version_2(org, org_slug, role, granted, scoped_features, scoped_plans)
@@ -104,14 +101,9 @@ def _without_empty(**claims: Any) -> dict[str, Any]:
     return {name: value for name, value in claims.items() if value}
 
 
-def _is_name(text: str) -> bool:
-    """Tell whether ``text`` is one name; a comma would make two of it in a claim."""
-    return is_identifier(text) and not {",", ":"} & set(text)
-
-
 def _split_permission(text: str) -> tuple[str, str]:
     feature, _, name = text.removeprefix("org:").partition(":")
-    if not (_is_name(feature) and _is_name(name)):
+    if not (is_simple_name(feature) and is_simple_name(name)):
         raise ValueError(f"{text!r} is no permission: write it as in reports:read")
     if feature.startswith("sys_"):
         raise ValueError(f"{text!r} is a system permission: Clerk puts none into tokens")
@@ -121,7 +113,7 @@ def _split_permission(text: str) -> tuple[str, str]:
 def _scoped(text: str, org: str | None) -> str:
     scope, colon, name = text.rpartition(":")
     scope = _SCOPES.get(scope, "") if colon else "u" if org is None else "o"
-    if not (scope and _is_name(name)):
+    if not (scope and is_simple_name(name)):
         raise ValueError(f"{text!r} is no feature or plan: write it as in reports or u:beta")
     if scope == "o" and org is None:
         raise ValueError(f"{text!r} is an organization's, and there is no organization")

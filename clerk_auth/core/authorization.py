@@ -21,7 +21,7 @@ FIRST_FACTOR, SECOND_FACTOR, MULTI_FACTOR = LEVELS = (
 _NOT_ENROLLED = -1
 _PREFIX = "org:"
 # How a question may spell a scope, and the letter that stands for it in a token.
-_SCOPES = {"o": "o", "org": "o", "organization": "o", "u": "u", "user": "u"}
+SCOPES = {"o": "o", "org": "o", "organization": "o", "u": "u", "user": "u"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +99,9 @@ def split_scope(asked: str) -> tuple[str, str]:
     scope, colon, name = asked.rpartition(":")
     if not colon:
         return "ou", name
-    if scope not in _SCOPES:
+    if scope not in SCOPES:
         raise ValueError("the scope of a feature or plan is org or user")
-    return _SCOPES[scope], name
+    return SCOPES[scope], name
 
 
 def is_scoped(asked: object, held: Iterable[str]) -> bool:

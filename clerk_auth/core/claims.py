@@ -189,7 +189,7 @@ class Claims:
         if not isinstance(ages, list) or len(ages) != 2:
             return None
         first, second = ages
-        if not (_is_factor_age(first) and _is_factor_age(second)):
+        if not (is_factor_age(first) and is_factor_age(second)):
             return None
         return first, second
 
@@ -245,7 +245,8 @@ def _freeze(value: Any) -> Any:
     return value
 
 
-def _is_factor_age(value: object) -> TypeGuard[int | float]:
+def is_factor_age(value: object) -> TypeGuard[int | float]:
+    """Tell whether ``value`` is the age of a factor in minutes, -1 where it is not enrolled."""
     return is_number(value) and (value == -1 or value >= 0)
 
 
@@ -296,19 +297,19 @@ def _permissions(features: object, names: object, masks: object) -> tuple[str, .
     granted: list[str] = []
     for entry, mask in zip(features.split(","), masks.split(","), strict=False):
         scope, _, feature = entry.strip().partition(":")
-        if scope in _ORGANIZATION_SCOPES and _is_name(feature):
+        if scope in _ORGANIZATION_SCOPES and is_simple_name(feature):
             bits = _parse_mask(mask)
             granted.extend(
                 f"org:{feature}:{name}"
                 for position, name in enumerate(permission_names[: bits.bit_length()])
-                if bits >> position & 1 and _is_name(name)
+                if bits >> position & 1 and is_simple_name(name)
             )
     return tuple(granted)
 
 
-def _is_name(text: str) -> bool:
-    """Tell whether ``text`` can be one part of a permission; a colon in it would make two."""
-    return is_identifier(text) and ":" not in text
+def is_simple_name(text: str) -> bool:
+    """Tell whether ``text`` is one name in a claim; a comma or a colon would make two of it."""
+    return is_identifier(text) and "," not in text and ":" not in text
 
 
 def _parse_mask(text: str) -> int:
@@ -331,4 +332,4 @@ def _scoped_names(value: object) -> tuple[str, ...]:
 
 def _is_scoped_name(entry: str) -> bool:
     scope, _, name = entry.partition(":")
-    return scope in _SCOPES and _is_name(name)
+    return scope in _SCOPES and is_simple_name(name)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from clerk_auth.conf import get_config
-from clerk_auth.core.claims import is_number
+from clerk_auth.core.claims import is_factor_age
 from clerk_auth.core.encoding import decode_base64url, parse_json_object
 from clerk_auth.dev import ABSENT, TOKEN_SECONDS
 from clerk_auth.payloads import Names, authorization_claims, recipient_claims
@@ -69,7 +69,7 @@ def clerk_token(
 
 
 def _factor_ages(ages: Sequence[float]) -> list[float]:
-    if len(ages) != 2 or not all(is_number(age) and (age == -1 or age >= 0) for age in ages):
+    if len(ages) != 2 or not all(map(is_factor_age, ages)):
         raise ValueError(f"fva={ages!r}: write the minutes since each of two factors, or -1")
     return list(ages)
 
