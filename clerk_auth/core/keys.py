@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeGuard
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, RSAPublicNumbers
@@ -29,7 +29,7 @@ from clerk_auth.core.errors import KeySetInvalid
 
 MAX_KEYS = 64
 MAX_KEYS_PER_KID = 4
-MAX_KID_LENGTH = 512
+_MAX_KID_LENGTH = 512
 MIN_BITS = 2048
 MAX_BITS = 8192
 MIN_EXPONENT = 65537
@@ -160,6 +160,11 @@ def describe_key(key: VerifyingKey) -> dict[str, str | int | None]:
     }
 
 
+def is_kid(value: object) -> TypeGuard[str]:
+    """Tell whether ``value`` can be a key id: a text of 1 to 512 characters."""
+    return isinstance(value, str) and 0 < len(value) <= _MAX_KID_LENGTH
+
+
 def hash_kid(kid: str) -> str:
     """Return 8 hex digits that stand for a key id in a log, where a caller's text must not be."""
     return sha256(kid.encode("utf-8", "surrogatepass")).hexdigest()[:8]
@@ -240,7 +245,7 @@ def _parse_jwk(jwk: object) -> VerifyingKey:
     if not _PRIVATE_MEMBERS.isdisjoint(jwk):
         raise KeyUnusable("private")
     kid = jwk.get("kid")
-    if not isinstance(kid, str) or not 0 < len(kid) <= MAX_KID_LENGTH:
+    if not is_kid(kid):
         raise KeyUnusable("key_id")
     if "alg" in jwk and jwk["alg"] != "RS256":
         raise KeyUnusable("algorithm")

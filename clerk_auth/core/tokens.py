@@ -28,7 +28,7 @@ from clerk_auth.core.errors import (
     TokenMalformed,
     TokenNotYetValid,
 )
-from clerk_auth.core.keys import MAX_KID_LENGTH, VerifyingKey
+from clerk_auth.core.keys import VerifyingKey, is_kid
 
 ALGORITHM = "RS256"
 # Clerk signs every class of token with one key; only the category in the header tells them apart.
@@ -304,7 +304,7 @@ def check_class(header: dict[str, Any]) -> None:
 def read_kid(header: dict[str, Any]) -> str:
     """Return the key id, of 1 to 512 characters; after the class, which explains a lack of it."""
     kid = header.get("kid")
-    if not isinstance(kid, str) or not 0 < len(kid) <= MAX_KID_LENGTH:
+    if not is_kid(kid):
         raise TokenMalformed("header: kid is missing or malformed")
     return kid
 
