@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 import subprocess
-from types import TracebackType
 from typing import Any, Self
 
 from bench.environment import ROOT, Environment
-
-LIMIT_SECONDS = 120.0
 
 
 class Worker:
@@ -57,10 +54,5 @@ class Worker:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
