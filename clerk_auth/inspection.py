@@ -147,11 +147,6 @@ class Inspection:
         )
 
 
-def could_not_run(problem: str) -> dict[str, Any]:
-    """Return what stands for an inspection where there is none."""
-    return {"schema_version": SCHEMA_VERSION, "verdict": UNKNOWN, "error": problem}
-
-
 def load_keys(config: Config) -> Keys:
     """Return the keys in force: those the fleet shares, fetched where it holds none.
 

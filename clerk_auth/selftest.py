@@ -79,11 +79,6 @@ class Report:
         }
 
 
-def could_not_run(problem: str) -> dict[str, Any]:
-    """Return what stands for a report where there is none."""
-    return {"schema_version": SCHEMA_VERSION, "passed": False, "error": problem}
-
-
 def run(config: Config, *, offline: bool = False, token: str | None = None) -> Report:
     """Run every probe; the shared cache is warm afterwards, if a fetch succeeded."""
     report = Report(mode=config.mode)

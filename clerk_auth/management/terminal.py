@@ -1,14 +1,17 @@
-"""What the commands share of a terminal: a token that comes in, and a report that goes out."""
+"""What the commands share of a terminal: a token that comes in, a report, or why there is none."""
 
 from __future__ import annotations
 
 import argparse
 import getpass
+import json
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from django.core.management.base import CommandError, CommandParser, OutputWrapper
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management.base import BaseCommand, CommandError, CommandParser, OutputWrapper
 from django.core.management.color import Style
 
 from clerk_auth.explanations import describe_time, show
@@ -79,6 +82,31 @@ def _read_all() -> str:
         raise CommandError("More than 1 MiB on standard input: this is no token.", returncode=2)
     # As a web server decodes a header: any byte is a character, and no token has one above ASCII.
     return data.decode("latin-1")
+
+
+@contextmanager
+def end_if_it_cannot_run(
+    command: BaseCommand, options: dict[str, Any], headline: str, **document: object
+) -> Iterator[None]:
+    """End ``command`` with status 2 where what is inside raises, and say why.
+
+    With ``--json``, ``document`` goes to standard output too, with the problem as ``error``.
+    """
+    try:
+        yield
+    except (ImproperlyConfigured, CommandError) as error:
+        problem = str(error)
+    except Exception as error:
+        if options["traceback"]:
+            raise
+        # Only its type: a message may quote a setting, and settings hold passwords.
+        problem = f"{type(error).__name__}; --traceback shows all of it."
+    else:
+        return
+    if options["json"]:
+        command.stdout.write(json.dumps({**document, "error": problem}, indent=2))
+    command.stderr.write(command.style.ERROR(f"{headline}\n{problem}"))
+    sys.exit(2)
 
 
 def choose_marks(stream: OutputWrapper) -> dict[str, str]:

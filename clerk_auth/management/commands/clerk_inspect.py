@@ -7,12 +7,10 @@ import sys
 import time
 from typing import Any
 
-from django.core.exceptions import ImproperlyConfigured
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import BaseCommand, CommandParser
 
-from clerk_auth import inspection
 from clerk_auth.conf import get_config
-from clerk_auth.inspection import ACCEPTED, UNKNOWN, Inspection
+from clerk_auth.inspection import ACCEPTED, SCHEMA_VERSION, UNKNOWN, inspect, load_keys
 from clerk_auth.management import terminal
 
 
@@ -31,30 +29,19 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        try:
-            found = self._inspect(options)
-        except (ImproperlyConfigured, CommandError) as error:
-            self._stop(options, str(error))
-        except Exception as error:
-            if options["traceback"]:
-                raise
-            # Only its type: a message may quote a setting, and settings hold passwords.
-            self._stop(options, f"{type(error).__name__}; --traceback shows all of it.")
+        with terminal.end_if_it_cannot_run(
+            self,
+            options,
+            "The token could not be inspected.",
+            schema_version=SCHEMA_VERSION,
+            verdict=UNKNOWN,
+        ):
+            config = get_config()
+            text = terminal.read_token(options) or ""
+            found = inspect(text, config.policy, load_keys(config), now=time.time())
         if options["json"]:
             self.stdout.write(json.dumps(found.as_dict(), indent=2))
         else:
             terminal.print_inspection(found, self.stdout, self.style)
         if found.verdict != ACCEPTED:
             sys.exit(2 if found.verdict == UNKNOWN else 1)
-
-    def _inspect(self, options: dict[str, Any]) -> Inspection:
-        config = get_config()
-        text = terminal.read_token(options) or ""
-        keys = inspection.load_keys(config)
-        return inspection.inspect(text, config.policy, keys, now=time.time())
-
-    def _stop(self, options: dict[str, Any], problem: str) -> None:
-        if options["json"]:
-            self.stdout.write(json.dumps(inspection.could_not_run(problem), indent=2))
-        self.stderr.write(self.style.ERROR(f"The token could not be inspected.\n{problem}"))
-        sys.exit(2)

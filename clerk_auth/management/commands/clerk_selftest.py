@@ -8,14 +8,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from clerk_auth import deployed, readers, selftest
-from clerk_auth.conf import OBSERVE, Config, get_config
+from clerk_auth.conf import OBSERVE, get_config
 from clerk_auth.inspection import FAILED, PASSED
 from clerk_auth.management import terminal
-from clerk_auth.selftest import SKIPPED, WARNED, Report
+from clerk_auth.selftest import SCHEMA_VERSION, SKIPPED, WARNED, Report
 
 _RETRY_SECONDS = 1.0
 
@@ -53,36 +52,20 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        try:
-            config = get_config()
-            url = _read_url(options)
-            token = terminal.read_token(options)
-        except (ImproperlyConfigured, CommandError) as error:
-            self._stop(options, str(error))
-        deadline = time.monotonic() + options["wait"]
-        while True:
-            try:
-                report = _run(config, url, token, offline=options["offline"])
-            except Exception as error:
-                if options["traceback"]:
-                    raise
-                # Only its type: a message may quote a setting, and settings hold passwords.
-                self._stop(options, f"{type(error).__name__}; --traceback shows all of it.")
-            if report.passed or not time.monotonic() + _RETRY_SECONDS < deadline:
-                break
-            time.sleep(_RETRY_SECONDS)
+        with terminal.end_if_it_cannot_run(
+            self,
+            options,
+            "The self-test could not run.",
+            schema_version=SCHEMA_VERSION,
+            passed=False,
+        ):
+            report = _run_until_passed(options)
         if options["json"]:
             self.stdout.write(json.dumps(report.as_dict(), indent=2))
         else:
             self._print(report)
         if not report.passed:
             sys.exit(1)
-
-    def _stop(self, options: dict[str, Any], problem: str) -> None:
-        if options["json"]:
-            self.stdout.write(json.dumps(selftest.could_not_run(problem), indent=2))
-        self.stderr.write(self.style.ERROR(f"The self-test could not run.\n{problem}"))
-        sys.exit(2)
 
     def _print(self, report: Report) -> None:
         marks = terminal.choose_marks(self.stdout)
@@ -148,7 +131,17 @@ def _read_url(options: dict[str, Any]) -> str | None:
         raise CommandError(f"--url {refused.message} {refused.hint}") from None
 
 
-def _run(config: Config, url: str | None, token: str | None, *, offline: bool) -> Report:
-    if url is not None:
-        return deployed.run(config, url, token=token)
-    return selftest.run(config, offline=offline, token=token)
+def _run_until_passed(options: dict[str, Any]) -> Report:
+    """Run every probe, again and again for as long as ``--wait`` says."""
+    config = get_config()
+    url = _read_url(options)
+    token = terminal.read_token(options)
+    deadline = time.monotonic() + options["wait"]
+    while True:
+        if url is not None:
+            report = deployed.run(config, url, token=token)
+        else:
+            report = selftest.run(config, offline=options["offline"], token=token)
+        if report.passed or not time.monotonic() + _RETRY_SECONDS < deadline:
+            return report
+        time.sleep(_RETRY_SECONDS)
