@@ -14,7 +14,7 @@ from django.conf import settings
 
 from clerk_auth.standin import StandInClerk
 from project import children
-from project.demo.environment import AUTHORIZED_PARTY, inherit_environment
+from project.demo.environment import inherit_environment, make_environment
 
 
 class Server:
@@ -43,15 +43,7 @@ def serve(
     clerk: StandInClerk, directory: Path, *options: str, **environment: str
 ) -> Iterator[Server]:
     """Yield the server; requests wait until it is there. It has ended afterwards."""
-    variables = {
-        "DJANGO_SETTINGS_MODULE": "project.settings",
-        "DJANGO_HTTPS": "0",
-        "CLERK_ISSUER": clerk.issuer,
-        "CLERK_JWKS_URL": clerk.jwks_url,
-        "CLERK_AUTHORIZED_PARTIES": AUTHORIZED_PARTY,
-        # gunicorn puts its control socket there, one for all servers of a user.
-        "XDG_RUNTIME_DIR": str(directory),
-    }
+    variables = make_environment(clerk, redis_url=None, directory=directory)
     log = directory / "gunicorn.log"
     with socket.create_server(("127.0.0.1", 0)) as listener, log.open("wb") as output:
         argv = [sys.executable, "-m", "gunicorn", "project.wsgi", "--workers", "2", *options]
@@ -59,7 +51,7 @@ def serve(
         process = children.start(
             argv,
             output=output,
-            environment=inherit_environment() | variables | environment,
+            environment=variables | environment,
             pass_fds=[listener.fileno()],
         )
         try:

@@ -5,25 +5,12 @@ from __future__ import annotations
 import pytest
 from rest_framework.test import APIClient
 
-from clerk_auth.dev import LocalIssuer
-
-ISSUER = "https://clerk.example.com"
-PARTY = "https://app.example.com"
-
-
-@pytest.fixture(scope="session")
-def local_issuer():
-    return LocalIssuer.generate(ISSUER)
+from tests.conftest import PARTY
 
 
 @pytest.fixture
-def configured(settings, local_issuer):
-    settings.SECURE_SSL_REDIRECT = False
-    settings.CLERK_AUTH = {
-        "ISSUER": ISSUER,
-        "JWT_KEY": local_issuer.public_pem.strip(),
-        "AUTHORIZED_PARTIES": [PARTY],
-    }
+def configured(key_configured):
+    key_configured.SECURE_SSL_REDIRECT = False
 
 
 @pytest.fixture
