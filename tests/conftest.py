@@ -24,6 +24,10 @@ from tests.issuer_server import IssuerServer
 # As the entry point of the installed package does.
 pytest_plugins = ["clerk_auth.pytest_plugin"]
 
+# All servers here are on loopback, where a proxy of the machine's network leads nowhere.
+for _name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+    del os.environ[_name]
+
 NOW = 1_800_000_000
 ISSUER = "https://clerk.example.com"
 PARTY = "https://app.example.com"
