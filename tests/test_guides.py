@@ -19,7 +19,7 @@ from clerk_auth.standin import StandInClerk
 from project import children
 from project.demo.api import run_api
 from project.demo.environment import AUTHORIZED_PARTY, make_environment
-from tests.project.processes import wait_until
+from tests.processes import wait_until
 from tests.test_docs import ROOT, blocks, read
 
 NOT_RUN = re.compile(r"# not run here: .+")

@@ -12,7 +12,7 @@ from clerk_auth import metrics, sinks
 from clerk_auth.standin import StandInClerk
 from project.demo.environment import AUTHORIZED_PARTY
 from tests.contrib.processes import Server, serve
-from tests.project.processes import wait_until
+from tests.processes import wait_until
 
 SINK = "clerk_auth.contrib.prometheus.PrometheusSink"
 TOKEN = "only-for-this-test"

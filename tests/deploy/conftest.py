@@ -15,7 +15,7 @@ from django.conf import settings
 from clerk_auth.standin import StandInClerk
 from project import children
 from project.demo.environment import make_environment
-from tests.project.processes import list_descendants, wait_until
+from tests.processes import list_descendants, wait_until
 
 KIT = settings.BASE_DIR / "deploy"
 HOST = "api.example.com"

@@ -13,7 +13,7 @@ from django.conf import settings
 
 from project.demo.environment import AUTHORIZED_PARTY
 from tests.deploy.conftest import KIT
-from tests.project.processes import is_running, wait_until
+from tests.processes import is_running, wait_until
 
 CONFIGURED = [sys.executable, "-m", "gunicorn", "--config", str(KIT / "gunicorn.conf.py")]
 CONFIGURED += ["project.wsgi"]

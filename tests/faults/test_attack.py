@@ -18,7 +18,7 @@ from tests.faults.processes import (
     verify_steadily,
     verify_until_accepted,
 )
-from tests.project.processes import wait_until
+from tests.processes import wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.redis]
 

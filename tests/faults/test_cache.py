@@ -34,7 +34,7 @@ from tests.faults.conftest import (
     settle,
 )
 from tests.issuer_server import answer
-from tests.project.processes import wait_until
+from tests.processes import wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.redis]
 

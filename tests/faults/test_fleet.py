@@ -25,7 +25,7 @@ from tests.faults.processes import (
     verify_until_accepted,
 )
 from tests.issuer_server import after, answer, hang
-from tests.project.processes import wait_until
+from tests.processes import wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.redis]
 

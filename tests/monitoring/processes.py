@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import re
 import socket
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,11 @@ from project import children
 from project.demo.environment import AUTHORIZED_PARTY
 from tests.contrib.processes import Server, serve
 from tests.monitoring.conftest import RULES
+from tests.processes import wait_until
 
 SCRAPE_TOKEN = "only-for-this-test"
-PATIENCE_SECONDS = 40.0
+# Scrapes, rates and alarms take their time.
+wait_for = partial(wait_until, patience_seconds=40.0)
 # What windows and delays of the shipped rules become, where nobody wants to wait. Fetches are
 # repeated after 1, 2 and 4 seconds: a window must hold four failures of two workers.
 WINDOWS = {"[1d]": "[60s]", "[5m]": "[15s]"}
@@ -32,13 +34,6 @@ def shorten(rules: str) -> str:
     """Return the rules with all windows and delays shortened; KeyError for an unknown one."""
     rules = re.sub(r"\[\d\w*\]", lambda found: WINDOWS[found[0]], rules)
     return re.sub(r"for: \w+", lambda found: DELAYS[found[0]], rules)
-
-
-def wait_for(is_so: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not is_so():
-        assert time.monotonic() < deadline, f"not in {PATIENCE_SECONDS:g} seconds: {what}"
-        time.sleep(0.2)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import requests
 from django.conf import settings
 
 from project.demo.environment import inherit_environment
-from tests.project.processes import is_running, list_descendants, wait_until
+from tests.processes import is_running, list_descendants, wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.redis]
 

@@ -11,7 +11,7 @@ import redis
 
 from project import redis_server as module
 from project.redis_server import NoRedis, redis_server
-from tests.project.processes import is_running, wait_until
+from tests.processes import is_running, wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.redis]
 

@@ -7,8 +7,6 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-_PATIENCE_SECONDS = 10.0
-
 
 def list_processes() -> dict[int, int]:
     """Return the parent of every process that runs; a zombie does not."""
@@ -29,11 +27,13 @@ def list_descendants(pid: int) -> set[int]:
     return found - {pid}
 
 
-def wait_until(is_so: Callable[[], bool]) -> None:
-    """Return once it is so; fail after ten seconds."""
-    deadline = time.monotonic() + _PATIENCE_SECONDS
+def wait_until(
+    is_so: Callable[[], bool], what: str = "it is so", *, patience_seconds: float = 10.0
+) -> None:
+    """Return once it is so; fail where that takes too long."""
+    deadline = time.monotonic() + patience_seconds
     while not is_so():
-        assert time.monotonic() < deadline, "it did not come true in time"
+        assert time.monotonic() < deadline, f"not in {patience_seconds:g} seconds: {what}"
         time.sleep(0.05)
 
 
