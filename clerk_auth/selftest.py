@@ -96,6 +96,7 @@ def run(config: Config, *, offline: bool = False, token: str | None = None) -> R
 
 
 def describe(config: Config) -> Result:
+    """Say whose tokens are accepted, by which keys; warn where that is less than it could be."""
     keys_from = config.jwks_url or ("the development issuer" if config.dev_mode else "JWT_KEY")
     parties = f"{len(config.authorized_parties)} authorized parties"
     issuers = ", ".join(config.issuers)
