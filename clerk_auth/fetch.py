@@ -18,12 +18,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from http.client import HTTPResponse
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError
 
 from clerk_auth import __version__
+from clerk_auth.readers import is_loopback
 
 T = TypeVar("T")
 
@@ -236,6 +238,9 @@ def _open(
             )
         )
         environment: Any = session.merge_environment_settings(url, {}, True, None, None)
+        if is_loopback(urlsplit(url).hostname or ""):
+            # Plain http is allowed there because nobody is on the way; so nobody is put there.
+            environment["proxies"] = {}
         # Not session.send: it reads the body of a redirect to the end before we see it.
         response = adapter.send(
             request, timeout=(timeout_seconds * _CONNECT_SHARE, timeout_seconds), **environment

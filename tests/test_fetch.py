@@ -533,9 +533,19 @@ def test_proxy_of_the_environment_is_used(server, monkeypatch, name):
 
 
 def test_no_proxy_of_the_environment_is_honoured(server, monkeypatch):
-    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    assert fetch_document(server.jwks_url, 5).body == server.document()
+    monkeypatch.setenv("http_proxy", server.issuer)
+    monkeypatch.setenv("no_proxy", "clerk.invalid")
+    assert failure("http://clerk.invalid/keys").reason == "connection"
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
+def test_no_proxy_is_put_between_us_and_loopback(server, monkeypatch, name, host):
+    """It could read a token on its way, or put in a key: plain http is allowed there."""
+    monkeypatch.setenv(name, "http://127.0.0.1:1")
+    url = server.jwks_url.replace("127.0.0.1", host)
+    assert fetch_document(url, 5).body == server.document()
 
 
 def test_deadline_holds_for_a_proxy_that_hangs(server, monkeypatch):
