@@ -25,20 +25,26 @@ from clerk_auth.exceptions import ReverificationRequired
 Operand = type[BasePermission] | OperandHolder | SingleOperandHolder
 
 
-class _PermissionType(BasePermissionMetaclass):
-    def __and__(cls: Any, other: Operand) -> type[ClerkPermission]:  # type: ignore[override]
+# Python asks the right operand first only where its type is a subclass of the left one's. So this
+# is a subclass of what REST framework combines into, and uses nothing of it.
+class _PermissionType(BasePermissionMetaclass, OperandHolder, SingleOperandHolder):
+    __init__, __call__ = type.__init__, type.__call__
+    __eq__, __hash__ = type.__eq__, type.__hash__
+    operator_class: Any = None  # equal to that of no holder
+
+    def __and__(cls: Any, other: Operand) -> type[ClerkPermission]:
         return _combine(_All, cls, other)
 
-    def __rand__(cls: Any, other: Operand) -> type[ClerkPermission]:  # type: ignore[override]
+    def __rand__(cls: Any, other: Operand) -> type[ClerkPermission]:
         return _combine(_All, other, cls)
 
-    def __or__(cls: Any, other: Operand) -> type[ClerkPermission]:  # type: ignore[override]
+    def __or__(cls: Any, other: Operand) -> type[ClerkPermission]:
         return _combine(_Any, cls, other)
 
-    def __ror__(cls: Any, other: Operand) -> type[ClerkPermission]:  # type: ignore[override]
+    def __ror__(cls: Any, other: Operand) -> type[ClerkPermission]:
         return _combine(_Any, other, cls)
 
-    def __invert__(cls: Any) -> type[ClerkPermission]:  # type: ignore[override]
+    def __invert__(cls: Any) -> type[ClerkPermission]:
         return cast("type[ClerkPermission]", cls.negated())
 
 

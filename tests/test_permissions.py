@@ -157,6 +157,11 @@ NEGATED = [
     (~(ADMIN & (drf.IsAuthenticated & drf.AllowAny)), {"alone", "impersonated"}),
     (~(ADMIN & ~drf.IsAuthenticated), CLERK),
     (~~(ADMIN & drf.IsAuthenticated), {"admin", "stale"}),
+    # Behind what REST framework has combined, too
+    (~((drf.IsAuthenticated | drf.AllowAny) & ADMIN), {"alone", "impersonated"}),
+    (~(~drf.IsAuthenticated & ADMIN), CLERK),
+    (~((drf.IsAuthenticated & drf.AllowAny) | ADMIN), set()),
+    (((drf.IsAdminUser | drf.IsAdminUser) | STEP_UP) | FREE, {"admin", "alone", "impersonated"}),
 ]
 
 
@@ -300,6 +305,7 @@ def test_step_up_is_no_news_to_whom_it_does_not_help(ask):
         lambda: ~(ADMIN & STEP_UP),
         lambda: ~(STEP_UP | ADMIN),
         lambda: ~(drf.IsAuthenticated & STEP_UP),
+        lambda: ~((drf.IsAdminUser | drf.IsAuthenticated) & STEP_UP),
         lambda: ~~STEP_UP,
     ],
 )
@@ -415,6 +421,14 @@ def test_projects_own_permission_combines_as_ours_do(let_in):
     assert let_in(IsAlone) == {"alone"}
     assert let_in(~IsAlone) == CLERK - {"alone"}
     assert let_in(~IsAlone & ADMIN, "retrieve") == {"admin", "stale"}
+
+
+def test_class_of_ours_is_equal_to_itself_alone():
+    assert ADMIN == ADMIN
+    assert len({ADMIN, FREE, ADMIN}) == 2
+    for other in (HasRole("org:admin"), drf.IsAuthenticated | drf.AllowAny, ~drf.AllowAny):
+        assert other != ADMIN
+        assert other != ADMIN
 
 
 def test_names_say_what_was_written():
