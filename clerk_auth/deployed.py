@@ -21,7 +21,6 @@ from clerk_auth.inspection import (
     ACCEPTED,
     FAILED,
     PASSED,
-    Inspection,
     inspect,
     load_keys,
     read_credential,
@@ -75,7 +74,9 @@ _DIFFERENT = "This host lets it in: compare the settings, the keys and the clock
 def run(
     config: Config, url: str, *, token: str | None = None, timeout_seconds: float = TIMEOUT_SECONDS
 ) -> Report:
-    """Probe the view at ``url``; ``token`` is inspected, and sent there if it is accepted here.
+    """Probe the view at ``url``; ``token`` is inspected, and sent there last.
+
+    It is sent only if this host accepts it, and if every probe before it passed.
 
     ``timeout_seconds`` bounds each request; the first that gets no answer is the last.
     """
@@ -87,7 +88,7 @@ def run(
         report.results.append(_judge_anonymous(ask(), config.realm))
         report.results.extend(_probe_refusals(config, ask, report.keys[:1]))
         if token is not None and report.inspection is not None:
-            report.results.append(_probe_token(ask, token, report.inspection))
+            report.results.append(_probe_token(ask, token, report))
     except FetchFailed as error:
         remedy = _UNREACHED.get(error.reason, _PAGE)
         report.results.append(Result(_GROUP, "answer", FAILED, f"{url}: {error.reason}", remedy))
@@ -148,10 +149,12 @@ def _judge_refusal(answer: Answer, bad: BadToken, realm: str) -> Result:
     return judge(PASSED, f"401 {bad.code}")
 
 
-def _probe_token(ask: Ask, text: str, inspection: Inspection) -> Result:
+def _probe_token(ask: Ask, text: str, report: Report) -> Result:
     name = "the token given"
-    if inspection.verdict != ACCEPTED:
+    if report.inspection is None or report.inspection.verdict != ACCEPTED:
         return Result(_GROUP, name, SKIPPED, "not sent: it is not accepted here")
+    if any(result.status == FAILED for result in report.results):
+        return Result(_GROUP, name, SKIPPED, "not sent: what answers is not the API, or is open")
     answer = ask(read_credential(text))
     if _is_success(answer):
         return Result(_GROUP, name, PASSED, str(answer.status))

@@ -7,6 +7,7 @@ import json
 import re
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from django.http import HttpResponse
@@ -373,7 +374,7 @@ def test_token_that_is_refused_here_is_not_sent(api, configured):
 
 @pytest.mark.parametrize(
     ("view", "detail", "remedy"),
-    [("/forbidden", "403", "permission"), ("/post-only", "405", "GET"), ("/x", "404", "path")],
+    [("/forbidden", "403", "permission"), ("/post-only", "405", "GET")],
 )
 def test_good_token_without_success_is_explained(api, configured, view, detail, remedy):
     report = run(api + view, token=configured.signer.token(azp=PARTY))
@@ -383,11 +384,21 @@ def test_good_token_without_success_is_explained(api, configured, view, detail, 
     assert remedy in result.remedy
 
 
-def test_good_token_that_the_api_refuses_is_explained(fake, configured):
-    fake.script = _as_ours(BAD_TOKENS["wrong-party"])
-    result = find(run(fake.issuer, token=configured.signer.token(azp=PARTY)), "the token given")
+def test_good_token_that_the_api_refuses_is_explained(api, configured):
+    elsewhere = "https://elsewhere.example.com"
+    config = replace(get_config(), authorized_parties=(elsewhere,))
+    token = configured.signer.token(azp=elsewhere)
+    result = find(deployed.run(config, f"{api}/closed", token=token), "the token given")
     assert (result.status, result.detail) == (FAILED, "401 party_not_allowed")
     assert "compare the settings" in result.remedy
+
+
+@pytest.mark.parametrize("status", ["200 OK", "404 Not Found", "302 Found", "403 Forbidden"])
+def test_token_is_not_sent_to_what_is_not_the_api(fake, configured, status):
+    fake.script = answer(b"<html>", status=status)
+    token = configured.signer.token(azp=PARTY)
+    assert find(run(fake.issuer, token=token), "the token given").status == SKIPPED
+    assert not any(token.encode() in request for request in fake.requests)
 
 
 def test_no_token_is_in_the_report(api, configured):
