@@ -14,6 +14,7 @@ from rest_framework.exceptions import (
     PermissionDenied,
 )
 
+from clerk_auth.core.authorization import read_reverification
 from clerk_auth.core.errors import ClerkAuthError, KeysUnavailable, TokenRejected
 
 
@@ -38,13 +39,14 @@ class ReverificationRequired(PermissionDenied):
     """403: the user must prove again who they are. Clerk's front end reads the body.
 
     ``reverification`` is a preset, or a mapping with ``level`` and ``afterMinutes`` (Clerk,
-    "Reverification").
+    "Reverification"); ``ValueError`` for anything else.
     """
 
     default_code = "reverification_required"
 
     def __init__(self, reverification: str | Mapping[str, Any]) -> None:
         super().__init__()
+        read_reverification(reverification)
         metadata = reverification if isinstance(reverification, str) else dict(reverification)
         # Set, not passed on: what is passed on comes out as text, numbers too.
         self.detail: Any = {

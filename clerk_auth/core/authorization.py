@@ -87,7 +87,9 @@ def with_prefix(name: str) -> str:
 
 def is_named(asked: object, held: Iterable[str]) -> bool:
     """Tell whether a role or permission is among those held, each with its ``org:`` or without."""
-    return isinstance(asked, str) and with_prefix(asked) in map(with_prefix, held)
+    if not isinstance(asked, str) or asked in ("", _PREFIX):
+        return False
+    return with_prefix(asked) in map(with_prefix, held)
 
 
 def split_scope(asked: str) -> tuple[str, str]:

@@ -159,17 +159,20 @@ class Claims:
 
     @property
     def version(self) -> int:
-        """Version of Clerk's claims: 2 when ``v`` is 2, otherwise 1."""
-        version = self._claims().get("v")
-        return 2 if is_number(version) and version == 2 else 1
+        """Version of Clerk's claims: 2 when ``v`` is 2, 1 when it is 1 or absent.
+
+        Otherwise 0: a version that nobody here knows, of which nothing is granted.
+        """
+        version = self._claims().get("v", 1)
+        return int(version) if is_number(version) and version in (1, 2) else 0
 
     @property
     def organization(self) -> Organization | None:
         """The active organization; ``None`` outside one."""
         organization = self._organization
         if organization is _NOT_READ:
-            read = _organization_v2 if self.version == 2 else _organization_v1
-            organization = self._organization = read(self._claims())
+            read = {1: _organization_v1, 2: _organization_v2}.get(self.version)
+            organization = self._organization = read(self._claims()) if read else None
         return cast("Organization | None", organization)
 
     @property

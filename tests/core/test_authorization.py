@@ -297,3 +297,5 @@ def test_prefix_counts_once():
     assert is_named("org:admin", ["admin"])
     assert not is_named("org:org:admin", ["org:admin"])
     assert not is_named("admin", [])
+    for nothing in ("", "org:"):
+        assert not is_named(nothing, ["", "org:", "org:org:"])

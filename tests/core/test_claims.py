@@ -80,18 +80,33 @@ def test_payload_is_what_the_token_carries(make_claims):
         (2, 2),
         (2.0, 2),
         (1, 1),
-        (3, 1),
-        (0, 1),
-        (-2, 1),
-        ("2", 1),
-        (True, 1),
-        (None, 1),
-        ([2], 1),
+        (1.0, 1),
         (ABSENT, 1),
+        (3, 0),
+        (0, 0),
+        (-2, 0),
+        (1.5, 0),
+        ("2", 0),
+        ("1", 0),
+        (True, 0),
+        (None, 0),
+        ([2], 0),
     ],
 )
-def test_version_is_2_only_when_the_token_says_so(version, expected, make_claims):
-    assert make_claims(v=version).version == expected
+def test_version_is_what_the_token_says_and_an_unknown_one_grants_nothing(
+    version, expected, make_claims
+):
+    claims = make_claims(
+        v=version,
+        org_id="org_1",
+        org_role="org:admin",
+        o={"id": "org_1", "rol": "admin"},
+        fea="o:a",
+        pla="o:pro",
+    )
+    assert claims.version == expected
+    assert claims.has(role="admin") is (expected != 0)
+    assert claims.has(feature="a") is claims.has(plan="pro") is (expected == 2)
 
 
 # Read-only, all the way down.
