@@ -134,7 +134,7 @@ def check_sdist(path: Path) -> None:
         names,
         required=["LICENSE", "README.md", "pyproject.toml", "clerk_auth/py.typed", "manage.py"],
         allowed=[
-            ".github/", "clerk_auth/", "deploy/", "docs/", "project/", "tests/",
+            ".github/", "bench/", "clerk_auth/", "deploy/", "docs/", "project/", "tests/",
             ".gitignore", "CHANGELOG.md", "LICENSE", "PKG-INFO", "README.md", "SECURITY.md",
             "manage.py", "pyproject.toml", "requirements.txt", "tox.ini",
         ],
