@@ -186,7 +186,7 @@ def check_cache(**_: Any) -> Iterator[CheckMessage]:
 
 @register(Tags.security)
 def check_users(**_: Any) -> Iterator[CheckMessage]:
-    """E006, E007, W009: what the settings name can be imported, and a user id names one row."""
+    """E006, E007, W009, W014: what is named can be imported, and a user id names one row."""
     config = _config()
     if config is None:
         return
@@ -201,6 +201,13 @@ def check_users(**_: Any) -> Iterator[CheckMessage]:
                     id="clerk_auth.E006",
                 )
                 return
+    if (name := get_user_model().USERNAME_FIELD) in config.user_fields:
+        yield Warning(
+            f"CLERK_AUTH['USER_FIELDS'] writes {name}, by which a password login or another single "
+            "sign-on finds users: a claim could make one person another.",
+            hint="Map a field that nobody signs in by, or silence this where nothing else does.",
+            id="clerk_auth.W014",
+        )
     if import_string(config.user_resolver) in (database_user, existing_user):
         yield from _check_user_id_field()
 

@@ -45,11 +45,16 @@ class RateLimit:
             last = state.turn.pop()
         except IndexError:  # another thread decides
             return None
-        is_quiet = now < state.quiet_until  # another thread has decided meanwhile
-        if not is_quiet:
+        admitted = last
+        try:
+            if now < state.quiet_until:  # another thread has decided meanwhile
+                return None
             state.quiet_until = now + self._seconds
-        state.turn.append(last if is_quiet else number)
-        return None if is_quiet else number - last - 1
+            admitted = number
+            return number - last - 1
+        finally:
+            # Whatever interrupts us here: a turn that is lost would silence the kind for good.
+            state.turn.append(admitted)
 
     def forget(self) -> None:
         """Start anew, as a forked child must: a turn may have been taken at that moment."""

@@ -15,7 +15,13 @@ from django.core.cache import caches
 from clerk_auth import metrics, signals, sinks
 from clerk_auth.conf import ENFORCE, Config, derived, get_config
 from clerk_auth.core.claims import Claims
-from clerk_auth.core.errors import ClerkAuthError, KeyNotFound, SignatureInvalid, TokenRejected
+from clerk_auth.core.errors import (
+    ClerkAuthError,
+    KeyNotFound,
+    SignatureInvalid,
+    TokenRejected,
+    UserInactive,
+)
 from clerk_auth.core.tokens import (
     Policy,
     check_claims,
@@ -131,7 +137,7 @@ class Verifier:
         metrics.increment(metrics.REFUSED, error.code, mode)
         if logger.isEnabledFor(logging.INFO):
             claim = error.claim if isinstance(error, TokenRejected) else None
-            suppressed = refusals.admit(error.code, claim, mode)
+            suppressed = refusals.admit(error.code, claim, mode, _constant_part(error))
             if suppressed is not None:
                 log(
                     logging.INFO,
@@ -144,6 +150,11 @@ class Verifier:
                 )
         if mode == ENFORCE:
             signals.send(signals.token_rejected, Verifier, error=error)
+
+
+def _constant_part(error: ClerkAuthError) -> str:
+    """Return what is the same in a reason whoever causes it; a resolver's may be anything."""
+    return "" if isinstance(error, UserInactive) else error.reason.partition(" (")[0]
 
 
 @derived

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 
 from django.conf import settings
-from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseForbidden
 from django.utils.crypto import constant_time_compare
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
@@ -22,8 +21,8 @@ def metrics(request: HttpRequest) -> HttpResponse:
         raise Http404
     given = request.META.get("HTTP_AUTHORIZATION", "")
     if not constant_time_compare(given, f"Bearer {settings.METRICS_TOKEN}"):
-        # Not 401: a scraper's mistake is none of the API's users.
-        raise PermissionDenied
+        # Not 401: a scraper's mistake is none of the API's users. No exception: it would be logged.
+        return HttpResponseForbidden()
     return HttpResponse(generate_latest(_registry()), content_type=CONTENT_TYPE_LATEST)
 
 

@@ -110,7 +110,7 @@ LOGGING = {
         "clerk_auth": {"level": "INFO"},
         "django": {"level": "INFO"},
         # An anonymous caller can cause these: they are counted, and are nobody's errors.
-        "django.request": {"filters": ["without_keys_busy"]},
+        "django.request": {"level": "ERROR", "filters": ["without_keys_busy"]},
     },
 }
 

@@ -434,6 +434,11 @@ def test_profile_fields(fields, ids, resolver, secure):
     assert [check_id for check_id in found() if check_id.startswith("E")] == ids
 
 
+def test_profile_field_by_which_others_find_users(secure):
+    secure.CLERK_AUTH = {**SECURE, "USER_ID_FIELD": "email", "USER_FIELDS": {"username": "name"}}
+    assert found() == ["W014"]
+
+
 # Metrics
 
 

@@ -44,8 +44,8 @@ def read_token(options: dict[str, Any]) -> str | None:
     if options["token"] not in (None, "-") or options["unexpected"]:
         # Not repeated: this may go to a log.
         raise CommandError(
-            "A token is read from standard input alone, with --token -: others on this machine "
-            "see arguments, and shells remember them. Take this one for known.",
+            "A token is read from standard input alone: others on this machine see arguments, and "
+            "shells remember them. Take this one for known.",
             returncode=2,
         )
     if options["token"] is None:

@@ -7,12 +7,12 @@ import sys
 import time
 from typing import Any
 
-from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from clerk_auth.conf import get_config
 from clerk_auth.durations import format_duration
 from clerk_auth.jwks import CachedKeySource
+from clerk_auth.management import terminal
 from clerk_auth.sources import SourceStatus
 from clerk_auth.verifier import make_source
 
@@ -31,18 +31,10 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="Print one JSON document.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        try:
-            source = make_source(get_config())
-        except ImproperlyConfigured as error:
-            raise CommandError(str(error), returncode=2) from None
-        if isinstance(source, CachedKeySource):
-            status = source.load_shared() if options["action"] == "status" else source.refresh()
-        elif options["action"] == "refresh":
-            raise CommandError(
-                "These keys come from the settings: nothing is fetched.", returncode=2
-            )
-        else:
-            status = source.status()
+        with terminal.end_if_it_cannot_run(
+            self, options, "The keys cannot be had.", schema_version=1
+        ):
+            status = _load_status(is_refresh=options["action"] == "refresh")
         if options["json"]:
             self.stdout.write(json.dumps({"schema_version": 1, **status.as_dict()}, indent=2))
         else:
@@ -54,22 +46,31 @@ class Command(BaseCommand):
     def _print(self, status: SourceStatus) -> None:
         now = time.time()
         style = self.style.SUCCESS if status.state in ("fresh", "static") else self.style.WARNING
-        self.stdout.write(f"state    {style(status.state)}")
+        self.stdout.write(f"state       {style(status.state)}")
         if status.fetched_at is not None and status.expires_at is not None:
-            self.stdout.write(f"fetched  {format_duration(now - status.fetched_at)} ago")
-            self.stdout.write(f"expires  in {format_duration(status.expires_at - now)}")
-            self.stdout.write(f"version  {status.generation}")
+            self.stdout.write(f"fetched     {format_duration(now - status.fetched_at)} ago")
+            self.stdout.write(f"expires     in {format_duration(status.expires_at - now)}")
+            self.stdout.write(f"generation  {status.generation}")
         if status.failure is not None:
             wait = max(0.0, status.failure.until - now)
             self.stdout.write(
                 self.style.ERROR(
-                    f"failing  {status.failure.reason}, {status.failure.count} in a row; "
+                    f"failing     {status.failure.reason}, {status.failure.count} in a row; "
                     f"next attempt in {format_duration(wait)}"
                 )
             )
         if status.is_cache_avoided:
-            self.stdout.write(self.style.ERROR("cache    cannot be used: see the log"))
+            self.stdout.write(self.style.ERROR("cache       cannot be used: see the log"))
         for key in status.keys:
-            self.stdout.write(f"key      {key}")
+            self.stdout.write(f"key         {key}")
         if not status.keys:
-            self.stdout.write("key      none: run clerk_keys refresh, or clerk_selftest to see why")
+            self.stdout.write("key         none: run clerk_keys refresh; clerk_selftest says why")
+
+
+def _load_status(*, is_refresh: bool) -> SourceStatus:
+    source = make_source(get_config())
+    if isinstance(source, CachedKeySource):
+        return source.refresh() if is_refresh else source.load_shared()
+    if is_refresh:
+        raise CommandError("These keys come from the settings: nothing is fetched.")
+    return source.status()

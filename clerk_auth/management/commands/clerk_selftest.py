@@ -112,8 +112,10 @@ class Command(BaseCommand):
             tally += f"; the token is {report.inspection.verdict}"
         self.stdout.write("")
         if report.passed:
-            unused = " but not in use, for MODE is observe" if report.mode == OBSERVE else ""
-            self.stdout.write(self.style.SUCCESS(f"The lock is locked{unused}: {tally}."))
+            but = "" if report.keys else ", but no key is here yet"
+            if report.mode == OBSERVE:
+                but += " but not in use, for MODE is observe"
+            self.stdout.write(self.style.SUCCESS(f"The lock is locked{but}: {tally}."))
         else:
             self.stdout.write(self.style.ERROR(f"NOT READY: {tally}."))
 

@@ -12,9 +12,16 @@ from clerk_auth.dev import TOKEN_SECONDS, load_local_issuer
 from clerk_auth.payloads import authorization_claims, recipient_claims
 from clerk_auth.probes import BAD_TOKENS
 
+_NEEDS_DEV_MODE = (
+    'Tokens are made in development mode alone: set CLERK_AUTH["DEV_MODE"] = True together with '
+    "DEBUG = True, on a development machine."
+)
+
 
 class Command(BaseCommand):
     help = "Print a session token signed by the development issuer (DEV_MODE only)."
+    # Problems in the settings are ours to report, with exit status 2.
+    requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--user", default="user_dev", help="Clerk user id, the sub claim.")
@@ -61,13 +68,9 @@ class Command(BaseCommand):
         try:
             config = get_config()
         except ImproperlyConfigured as error:
-            raise CommandError(str(error), returncode=2) from None
+            raise CommandError(f"{error}\n{_NEEDS_DEV_MODE}", returncode=2) from None
         if not config.dev_mode:
-            raise CommandError(
-                'DEV_MODE is off: nothing here would accept the token. Set CLERK_AUTH["DEV_MODE"] '
-                "= True together with DEBUG = True, on a development machine.",
-                returncode=2,
-            )
+            raise CommandError(_NEEDS_DEV_MODE, returncode=2)
         issuer = load_local_issuer(config.issuers[0])
         payload = issuer.session_payload(
             options["user"], expires_in=options["expires_in"], **_claims(config, options)
