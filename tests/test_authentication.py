@@ -19,6 +19,7 @@ from clerk_auth.core.errors import CODES, REJECTIONS, TokenMalformed, UserInacti
 from clerk_auth.verifier import get_verifier
 from tests.conftest import PARTY
 from tests.issuer_server import hang
+from tests.rows import each_row
 
 factory = APIRequestFactory()
 
@@ -55,7 +56,7 @@ def token(configured) -> str:
 # Carriage
 
 
-@pytest.mark.parametrize("scheme", ["Bearer ", "bearer ", "BEARER ", "bEaReR ", "Bearer   "])
+@each_row("scheme", ["Bearer ", "bearer ", "BEARER ", "bEaReR ", "Bearer   "])
 def test_scheme_is_compared_without_case_and_spaces_may_follow(token, scheme):
     response = call(WhoAmI, scheme + token)
     assert response.status_code == 200
@@ -66,7 +67,7 @@ def test_header_in_bytes_is_read(token):
     assert read_bearer_token(b"Bearer " + token.encode()) == token
 
 
-@pytest.mark.parametrize(
+@each_row(
     "value",
     [None, "", "Basic dXNlcjpwYXNz", "Token abc", "Bearers abc", "bear abc", "x-bearer abc", "abc"],
 )
@@ -74,7 +75,7 @@ def test_other_scheme_is_left_to_the_next_authenticator(value):
     assert read_bearer_token(value) is None
 
 
-@pytest.mark.parametrize(
+@each_row(
     "value",
     [
         "Bearer",
@@ -98,7 +99,7 @@ def test_anything_else_under_the_bearer_scheme_is_malformed(value):
         read_bearer_token(value)
 
 
-@pytest.mark.parametrize(
+@each_row(
     "value",
     [
         "Bearer abc",
@@ -117,7 +118,7 @@ def test_anything_else_under_the_bearer_scheme_is_malformed(value):
         "Bearer " + "€" * 9,
     ],
 )
-@pytest.mark.parametrize("view", [WhoAmI, Public])
+@each_row("view", [WhoAmI, Public])
 def test_hostile_header_is_401_on_private_and_public_views(token, value, view):
     response = call(view, value.replace("{token}", token))
     assert response.status_code == 401
@@ -125,7 +126,7 @@ def test_hostile_header_is_401_on_private_and_public_views(token, value, view):
     assert token not in str(response.data)
 
 
-@pytest.mark.parametrize(
+@each_row(
     "extra",
     [
         {"QUERY_STRING": "token={token}&access_token={token}"},
@@ -170,7 +171,7 @@ def test_realm_is_a_setting(configured, settings):
     assert call(WhoAmI)["WWW-Authenticate"] == 'Bearer realm="uploads"'
 
 
-@pytest.mark.parametrize("error", REJECTIONS, ids=lambda error: error.code)
+@each_row("error", REJECTIONS, ids=lambda error: error.code)
 def test_sentence_of_each_code_fits_in_a_header(error):
     assert error.detail.isascii()
     assert not set(error.detail) & set('"\\')

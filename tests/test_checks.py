@@ -20,6 +20,7 @@ from clerk_auth.authentication import ClerkAuthentication
 from clerk_auth.users import ClerkUser
 from project.demo.environment import inherit_environment
 from tests.conftest import PARTY
+from tests.rows import each_row
 
 SECURE = {"FRONTEND_API": "clerk.example.com", "AUTHORIZED_PARTIES": [PARTY]}
 OURS = "clerk_auth.authentication.ClerkAuthentication"
@@ -82,7 +83,7 @@ def test_secure_settings_are_clean(secure):
 # The setting
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("values", "ids"),
     [
         pytest.param({}, ["E001"], id="nothing"),
@@ -131,9 +132,7 @@ def test_development_mode_is_judged_by_debug_at_start_up(secure, monkeypatch):
 # Parties and instance
 
 
-@pytest.mark.parametrize(
-    ("parties", "ids"), [([], ["W002"]), ([PARTY], []), ([PARTY, "https://b.example"], [])]
-)
+@each_row(("parties", "ids"), [([], ["W002"]), ([PARTY], []), ([PARTY, "https://b.example"], [])])
 def test_no_authorized_parties_warn_under_deploy_alone(parties, ids, secure):
     secure.CLERK_AUTH = {**SECURE, "AUTHORIZED_PARTIES": parties}
     assert found(deploy=True) == ids
@@ -170,7 +169,7 @@ REST = "rest_framework.authentication."
 BEARER, SILENT = f"{__name__}.OtherBearer", f"{__name__}.Silent"
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("classes", "ids"),
     [
         pytest.param([OURS], [], id="alone"),
@@ -194,7 +193,7 @@ def test_neighbours_that_change_our_answers_warn(classes, ids, secure):
     assert found(deploy=True) == ids
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("classes", "ids"),
     [
         pytest.param([OURS], ["W012"], id="alone"),
@@ -242,7 +241,7 @@ def django_redis(**changes: Any) -> dict[str, Any]:
 DJANGO = "django.core.cache.backends."
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("cache", "ids"),
     [
         pytest.param({"BACKEND": DJANGO + "locmem.LocMemCache"}, ["W006"], id="locmem"),
@@ -342,7 +341,7 @@ def test_other_aliases_are_not_looked_at(secure):
     assert found(deploy=True) == []
 
 
-@pytest.mark.parametrize(("alias", "ids"), [("default", []), ("keys", ["E008"])])
+@each_row(("alias", "ids"), [("default", []), ("keys", ["E008"])])
 def test_alias_must_be_there(alias, ids, secure):
     secure.CLERK_AUTH = {**SECURE, "CACHE_ALIAS": alias}
     assert found(deploy=True) == ids
@@ -363,7 +362,7 @@ def test_backend_that_cannot_be_imported_is_left_to_django(secure):
 # Users
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("values", "ids"),
     [
         pytest.param({"USER_RESOLVER": "no_such_module.resolve"}, ["E006"], id="no-module"),
@@ -415,7 +414,7 @@ def test_model_and_field_are_named(secure):
     assert f"{User._meta.label}.first_name" in error.msg
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("fields", "ids"),
     [
         pytest.param({"email": "email", "first_name": "name"}, [], id="columns-of-text"),
@@ -425,9 +424,7 @@ def test_model_and_field_are_named(secure):
         pytest.param({"username": "username"}, ["E011"], id="holds-the-user-id"),
     ],
 )
-@pytest.mark.parametrize(
-    "resolver", ["clerk_auth.users.database_user", f"{__name__}.refuse_claims"]
-)
+@each_row("resolver", ["clerk_auth.users.database_user", f"{__name__}.refuse_claims"])
 def test_profile_fields(fields, ids, resolver, secure):
     """Whichever resolver: one of the project's own may call ours."""
     secure.CLERK_AUTH = {**SECURE, "USER_RESOLVER": resolver, "USER_FIELDS": fields}
@@ -442,7 +439,7 @@ def test_profile_field_by_which_others_find_users(secure):
 # Metrics
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("sinks", "middleware", "ids"),
     [
         ([], [], []),

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
-
 from clerk_auth.durations import format_duration
+from tests.rows import each_row
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("seconds", "words"),
     [
         (0, "0 s"),

@@ -22,6 +22,7 @@ from clerk_auth.sources import StaticKeySource
 from clerk_auth.verifier import Verifier, get_verifier
 from tests.conftest import ISSUER, NOW, PARTY
 from tests.core.test_properties import CLAIMS, HEADER_MEMBERS, TOKEN, encode, members
+from tests.rows import each_row
 
 STRICT = Policy(
     issuers=frozenset({ISSUER}),
@@ -80,8 +81,8 @@ def test_good_token_passes_every_rule_that_can_be_checked(make, judge, local_iss
     assert "user_inactive" in find(found, "user").reason
 
 
-@pytest.mark.parametrize("bad", BAD_TOKENS.values(), ids=BAD_TOKENS)
-@pytest.mark.parametrize("kid_required", [True, False])
+@each_row("bad", BAD_TOKENS.values(), ids=BAD_TOKENS)
+@each_row("kid_required", [True, False])
 def test_first_rule_to_fail_is_the_verdict(bad, kid_required, local_issuer, judge):
     policy = replace(STRICT, kid_required=kid_required)
     payload = local_issuer.session_payload(now=NOW, azp=PARTY, aud="api")
@@ -127,7 +128,7 @@ def test_any_unsigned_token_is_judged_as_the_verifier_does(header, claims, judge
 # Each rule
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("change", "rule", "found"),
     [
         ({"exp": NOW - 12}, "time", "(12 s ago)"),
@@ -172,7 +173,7 @@ def test_claims_of_a_forged_token_are_read_and_not_believed(other_issuer, judge)
     assert find(found, "identity").status == PASSED
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "rule", "reason"),
     [
         ("", "credential", "not one bearer"),
@@ -196,7 +197,7 @@ def test_what_is_no_token_is_said_and_the_rest_not_checked(text, rule, reason, j
     assert {f.status for f in found.findings[place + 1 :]} == {NOT_CHECKED}
 
 
-@pytest.mark.parametrize("text", ["Bearer {}", "bearer   {}", "\n {}\r\n", "  BEARER {} \n"])
+@each_row("text", ["Bearer {}", "bearer   {}", "\n {}\r\n", "  BEARER {} \n"])
 def test_header_value_and_white_space_around_are_taken(text, make, judge):
     assert judge(text.format(make())).verdict == "accepted"
 

@@ -11,6 +11,7 @@ from clerk_auth.payloads import authorization_claims, recipient_claims
 from clerk_auth.sources import StaticKeySource
 from clerk_auth.verifier import Verifier
 from tests.conftest import NOW, PARTY
+from tests.rows import each_row
 
 
 @pytest.fixture
@@ -27,8 +28,8 @@ def read(local_issuer, policy):
     return read
 
 
-@pytest.mark.parametrize("version", [1, 2])
-@pytest.mark.parametrize(
+@each_row("version", [1, 2])
+@each_row(
     ("arguments", "organization"),
     [
         ({}, None),
@@ -54,7 +55,7 @@ def test_organization_is_the_same_in_both_versions(read, version, arguments, org
     assert (claims.version, claims.organization) == (version, organization)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("arguments", "written"),
     [
         ({}, {}),
@@ -109,7 +110,7 @@ def test_more_permissions_than_bits_in_a_word_survive(read):
 IN_ORG = {"org": "org_1"}
 
 
-@pytest.mark.parametrize(
+@each_row(
     "arguments",
     [
         {"role": "admin"},

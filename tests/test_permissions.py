@@ -29,6 +29,7 @@ from clerk_auth.permissions import (
     RequiresReverification,
 )
 from tests.conftest import ISSUER
+from tests.rows import each_row
 
 factory = APIRequestFactory()
 ADMIN, FREE = HasRole("org:admin"), HasPlan("free")
@@ -169,13 +170,13 @@ def name(value: object) -> str | None:
     return value.__name__ if isinstance(value, type) else None
 
 
-@pytest.mark.parametrize("what", ["list", "retrieve"])
-@pytest.mark.parametrize(("permission", "expected"), ANSWERS + NEGATED, ids=name)
+@each_row("what", ["list", "retrieve"])
+@each_row(("permission", "expected"), ANSWERS + NEGATED, ids=name)
 def test_who_is_let_in(let_in, permission, expected, what):
     assert let_in(permission, what) == expected
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("permission", "on_lists", "on_objects"),
     [
         (OWNER, CLERK, {"admin"}),
@@ -219,7 +220,7 @@ class Owned:
         self.owner = owner
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("owner", "is_theirs"),
     [
         ("user_alone", True),
@@ -262,12 +263,12 @@ def test_object_without_the_field_is_a_mistake_of_the_project(ask):
 # Step-up
 
 
-@pytest.mark.parametrize(
+@each_row(
     "reverification",
     ["strict_mfa", "strict", {"level": "second_factor", "afterMinutes": 5}],
     ids=str,
 )
-@pytest.mark.parametrize(
+@each_row(
     "compose",
     [
         lambda step_up: step_up,
@@ -298,7 +299,7 @@ def test_step_up_is_no_news_to_whom_it_does_not_help(ask):
     assert "clerk_error" not in response.data
 
 
-@pytest.mark.parametrize(
+@each_row(
     "negate",
     [
         lambda: ~STEP_UP,
@@ -331,8 +332,8 @@ def test_mapping_is_copied_when_the_class_is_made(ask):
 # Wrong arguments
 
 
-@pytest.mark.parametrize("make", [HasRole, HasPermission, HasFeature, HasPlan])
-@pytest.mark.parametrize(
+@each_row("make", [HasRole, HasPermission, HasFeature, HasPlan])
+@each_row(
     "wrong", [None, 1, True, "", " ", "org: admin", "org:", "a\nb", "x" * 256, b"admin", ["admin"]]
 )
 def test_name_that_is_none_is_refused_when_the_class_is_made(make, wrong):
@@ -340,7 +341,7 @@ def test_name_that_is_none_is_refused_when_the_class_is_made(make, wrong):
         make(wrong)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("make", "wrong"),
     [
         *((HasPermission, name) for name in ("read", "org:read", "org:a:b:c", "a::b", "org::b")),
@@ -356,7 +357,7 @@ def test_wrong_argument_is_refused_when_the_class_is_made(make, wrong):
         make(wrong)
 
 
-@pytest.mark.parametrize(
+@each_row(
     "make",
     [HasRole, HasPermission, HasFeature, HasPlan, RequiresReverification, IsOwner],
 )
@@ -371,7 +372,7 @@ def test_argument_is_required(make):
         _ = ~make
 
 
-@pytest.mark.parametrize("other", [None, "admin", object(), int, ADMIN()])
+@each_row("other", [None, "admin", object(), int, ADMIN()])
 def test_only_permission_classes_combine(other):
     with pytest.raises(TypeError):
         _ = ADMIN & other

@@ -17,6 +17,7 @@ from clerk_auth.profile import (
 )
 from clerk_auth.users import database_user, existing_user
 from tests.accounts.models import Member
+from tests.rows import each_row
 
 CLERK_AUTH = {
     "FRONTEND_API": "clerk.example.com",
@@ -47,7 +48,7 @@ def member_fields(settings):
 # What a claim may be
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("claim", "value", "column"),
     [
         ("full_name", "Alice", "name"),
@@ -71,7 +72,7 @@ def test_claim_that_fits_is_read(claim, value, column, claims_of):
     assert read_profile(claims_of("user_alice", **{claim: value})) == {column: value}
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("claim", "value"),
     [
         pytest.param("name", "Alice", id="column-that-no-claim-is-named-after"),
@@ -111,7 +112,7 @@ def test_nothing_is_read_unless_it_is_mapped(settings, claims_of):
 # What may be mapped
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("field", "check_id"),
     [
         *[(field, None) for field in ("email", "name", "age", "newsletter", "username")],

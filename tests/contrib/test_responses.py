@@ -9,6 +9,7 @@ from clerk_auth.contrib.responses import RESPONSES, make_components, ref
 from clerk_auth.core import errors
 from clerk_auth.core.authorization import LEVELS, PRESETS, read_reverification
 from clerk_auth.exceptions import AuthenticationUnavailable, InvalidToken, ReverificationRequired
+from tests.rows import each_row
 
 DRF_BODY = {"detail": "Authentication credentials were not provided."}
 
@@ -25,17 +26,17 @@ def is_described(status, body):
     return Draft202012Validator({**schema, "components": components}).is_valid(body)
 
 
-@pytest.mark.parametrize("error", errors.REJECTIONS)
+@each_row("error", errors.REJECTIONS)
 def test_every_rejection(error):
     assert is_described("401", InvalidToken(error()).detail)
 
 
-@pytest.mark.parametrize("error", errors.OUTAGES)
+@each_row("error", errors.OUTAGES)
 def test_every_outage(error):
     assert is_described("503", AuthenticationUnavailable(error()).detail)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("status", "body"),
     [
         pytest.param("401", DRF_BODY, id="no-credential"),
@@ -46,7 +47,7 @@ def test_refusals_of_rest_framework(status, body):
     assert is_described(status, body)
 
 
-@pytest.mark.parametrize(
+@each_row(
     "reverification",
     [
         *PRESETS,
@@ -59,7 +60,7 @@ def test_every_step_up(reverification):
     assert is_described("403", ReverificationRequired(reverification).detail)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("status", "body"),
     [
         pytest.param("401", {}, id="nothing"),

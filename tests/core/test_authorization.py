@@ -15,6 +15,7 @@ from clerk_auth.core.authorization import (
     split_scope,
 )
 from tests.core import conftest
+from tests.rows import each_row
 
 ORGANIZATION = {"id": "org_1", "rol": "admin", "per": "read,manage", "fpm": "3,0"}
 GRANTS = {
@@ -40,7 +41,7 @@ def alone(local_issuer):
 # has()
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("question", "answer"),
     [
         ({"role": "admin"}, True),
@@ -80,14 +81,14 @@ def test_all_that_is_asked_must_be_granted(claims, question, answer):
     assert claims.has(**question) is answer
 
 
-@pytest.mark.parametrize("name", ["role", "permission", "feature", "plan", "reverification"])
+@each_row("name", ["role", "permission", "feature", "plan", "reverification"])
 def test_question_in_a_wrong_form_is_not_granted_whatever_else_is(claims, name):
     for wrong in WRONG:
         assert claims.has(**{name: wrong}) is False, wrong
         assert claims.has(**{"role": "admin", "feature": "reports"} | {name: wrong}) is False, wrong
 
 
-@pytest.mark.parametrize(
+@each_row(
     "question",
     [
         {"role": "org:admin"},
@@ -162,14 +163,14 @@ MALFORMED = [
 ]
 
 
-@pytest.mark.parametrize("change", MALFORMED)
+@each_row("change", MALFORMED)
 def test_malformed_organization_grants_neither_role_nor_permission(local_issuer, change):
     claims = conftest.make_claims(local_issuer, **GRANTS | change)
     assert not claims.has(role="admin")
     assert not claims.has(permission="reports:read")
 
 
-@pytest.mark.parametrize(
+@each_row(
     "value",
     [
         *(None, True, 7, -1, 1.5, [], ["o:reports"], {}, {"o": "reports"}),
@@ -185,7 +186,7 @@ def test_malformed_feature_or_plan_grants_nothing(local_issuer, value):
         assert not claims.has(plan=asked)
 
 
-@pytest.mark.parametrize(
+@each_row(
     "ages",
     [
         *(None, True, 0, "0", "0,0", {}, [], [0], [0, 0, 0], [[0], [0]], [None, 0], [0, None]),
@@ -212,7 +213,7 @@ def test_numbers_of_thousands_of_digits_are_numbers(local_issuer):
 # The parts
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("level", "ages", "is_met"),
     [
         ("first_factor", (9, -1), True),
@@ -249,14 +250,14 @@ def test_presets_are_clerks():
     }
 
 
-@pytest.mark.parametrize("level", LEVELS)
-@pytest.mark.parametrize("minutes", [1, 0.5, 10**400])
+@each_row("level", LEVELS)
+@each_row("minutes", [1, 0.5, 10**400])
 def test_reverification_may_be_spelled_out(level, minutes):
     asked = {"level": level, "afterMinutes": minutes}
     assert read_reverification(asked) == Reverification(level, minutes)
 
 
-@pytest.mark.parametrize(
+@each_row(
     "wrong",
     [
         *WRONG,
@@ -285,7 +286,7 @@ def test_scope_of_both_counts_for_each():
             assert is_scoped(asked, [held])
 
 
-@pytest.mark.parametrize("asked", ["ou:reports", "team:reports", ":reports", "o:u:reports"])
+@each_row("asked", ["ou:reports", "team:reports", ":reports", "o:u:reports"])
 def test_unknown_scope_is_refused(asked):
     with pytest.raises(ValueError, match="scope"):
         split_scope(asked)

@@ -12,6 +12,7 @@ from clerk_auth.core.claims import Claims, Organization, is_identifier, is_numbe
 from clerk_auth.dev import ABSENT
 from tests.conftest import ISSUER, NOW, PARTY
 from tests.core import conftest
+from tests.rows import each_row
 
 ATTRIBUTES = (
     "user_id",
@@ -74,7 +75,7 @@ def test_payload_is_what_the_token_carries(make_claims):
     assert "user_id" not in payload
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("version", "expected"),
     [
         (2, 2),
@@ -125,7 +126,7 @@ def containers(value: object):
             yield from containers(inner)
 
 
-@pytest.mark.parametrize(
+@each_row(
     "read",
     [
         pytest.param(lambda claims: claims.payload, id="payload"),
@@ -195,7 +196,7 @@ def test_version_1_has_no_features_and_no_version_2_organization(make_claims):
     assert (claims.features, claims.plans) == ((), ())
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("permissions", "expected"),
     [
         pytest.param(ABSENT, (), id="absent"),
@@ -228,8 +229,8 @@ def test_organization_of_version_2(make_claims):
     assert claims.organization == Organization("org_1", "acme", "org:admin", permissions)
 
 
-@pytest.mark.parametrize("role", ["admin", "org:admin"])
-@pytest.mark.parametrize("version", [1, 2])
+@each_row("role", ["admin", "org:admin"])
+@each_row("version", [1, 2])
 def test_role_has_its_prefix_in_both_versions(role, version, make_claims):
     claims = (
         make_claims(o={"id": "org_1", "rol": role})
@@ -239,7 +240,7 @@ def test_role_has_its_prefix_in_both_versions(role, version, make_claims):
     assert claims.organization.role == "org:admin"
 
 
-@pytest.mark.parametrize(
+@each_row(
     "forged",
     [
         pytest.param({}, id="without-an-organization"),
@@ -265,7 +266,7 @@ def test_flat_claims_add_nothing_to_an_organization_of_version_2(make_claims):
     assert claims.organization == Organization("org_1", None, None, ())
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("claim", "expected"),
     [
         pytest.param("o:reports", ("o:reports",), id="organization"),
@@ -290,7 +291,7 @@ def test_features_and_plans_keep_their_scope(claim, expected, make_claims):
 
 
 # Clerk, "Session tokens"; Clerk's Python and Go SDKs count positions in the whole of `fea`.
-@pytest.mark.parametrize(
+@each_row(
     ("features", "names", "masks", "expected"),
     [
         pytest.param(
@@ -360,7 +361,7 @@ def test_permissions_of_version_2(features, names, masks, expected, make_claims)
     assert claims.organization.permissions == tuple(f"org:{name}" for name in expected)
 
 
-@pytest.mark.parametrize("bit", [52, 53, 54, 63, 64, 65, 200])
+@each_row("bit", [52, 53, 54, 63, 64, 65, 200])
 def test_mask_may_be_wider_than_a_machine_word(bit, make_claims):
     names = ",".join(f"p{number}" for number in range(bit + 2))
     claims = make_claims(fea="o:a", o={"id": "org_1", "per": names, "fpm": str(1 << bit | 1)})
@@ -372,7 +373,7 @@ def test_mask_may_be_wider_than_a_machine_word(bit, make_claims):
 JUNK = [None, True, 0, -1, 1.5, "", " ", "\ud800", "\u202eorg_1", [], [None], [[]], {}, {"id": {}}]
 
 
-@pytest.mark.parametrize(("version", "claim"), [(1, "org_id"), (2, "o")])
+@each_row(("version", "claim"), [(1, "org_id"), (2, "o")])
 def test_malformed_organization_is_none(version, claim, make_claims):
     rest = {"v": version, "org_role": "org:admin", "fea": "o:a"}
     for junk in JUNK:
@@ -393,7 +394,7 @@ def test_malformed_parts_of_an_organization_are_none(make_claims):
         assert make_claims(v=2, fea=junk, o={"id": "org_1", **parts}).organization == bare, junk
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@each_row("version", [1, 2])
 def test_malformed_optional_claims_raise_nothing(version, make_claims):
     names = ["o", "fea", "pla", "fva", "org_id", "org_slug", "org_role", "org_permissions", "x"]
     for junk in JUNK:
@@ -402,7 +403,7 @@ def test_malformed_optional_claims_raise_nothing(version, make_claims):
         assert (values["features"], values["plans"], values["factor_ages"]) == ((), (), None), junk
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("ages", "expected"),
     [
         pytest.param([0, -1], (0, -1), id="second-not-enrolled"),
@@ -433,12 +434,12 @@ def test_actor_is_who_impersonates(make_claims):
     assert make_claims(act={"sub": "user_admin"}).actor == {"sub": "user_admin"}
 
 
-@pytest.mark.parametrize("actor", [ABSENT, None], ids=["absent", "null"])
+@each_row("actor", [ABSENT, None], ids=["absent", "null"])
 def test_actor_is_none_when_nobody_impersonates(actor, make_claims):
     assert make_claims(act=actor).actor is None
 
 
-@pytest.mark.parametrize("actor", [{}, [], "", "user_admin", 0, False, [{"sub": "user_admin"}]])
+@each_row("actor", [{}, [], "", "user_admin", 0, False, [{"sub": "user_admin"}]])
 def test_malformed_actor_is_somebody(actor, make_claims):
     found = make_claims(act=actor).actor
     assert found is not None
@@ -490,9 +491,7 @@ def test_identifier_holds_nothing_blank_or_invisible():
             assert not is_identifier(around.format(character)), ascii(character)
 
 
-@pytest.mark.parametrize(
-    ("length", "is_one"), [(0, False), (1, True), (254, True), (255, True), (256, False)]
-)
+@each_row(("length", "is_one"), [(0, False), (1, True), (254, True), (255, True), (256, False)])
 def test_identifier_has_1_to_255_characters(length, is_one):
     assert is_identifier("x" * length) is is_one
     assert is_identifier("é" * length) is is_one

@@ -15,13 +15,14 @@ from clerk_auth.core.encoding import (
     split_compact,
 )
 from tests.core.conftest import ENTRY_AT_FAULT, HOSTILE_JSON
+from tests.rows import each_row
 
 ALPHABET = (string.ascii_letters + string.digits + "-_").encode()
 OBJECT = b'{"alg":"RS256"}'
 
 
 # RFC 4648 section 10, unpadded.
-@pytest.mark.parametrize(
+@each_row(
     ("data", "text"),
     [
         (b"f", "Zg"),
@@ -62,7 +63,7 @@ def test_nothing_but_the_alphabet():
         assert sorted(text[place] for text in texts if is_base64url(text)) == sorted(ALPHABET)
 
 
-@pytest.mark.parametrize(
+@each_row(
     "text",
     [
         pytest.param(b"", id="empty"),
@@ -92,7 +93,7 @@ def test_anything_else_does_not_split():
             split_compact(text)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("document", "value"),
     [
         pytest.param(b"{}", {}, id="empty"),
@@ -129,7 +130,7 @@ def test_reading_by_entry_takes_ambiguity_and_wild_numbers_alone():
     assert taken == ENTRY_AT_FAULT
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("document", "value"),
     [
         pytest.param(b'{"a":[{"b":1},{"b":1,"b":2}]}', {"a": [{"b": 1}, None]}, id="ambiguous"),
@@ -149,10 +150,8 @@ def test_ambiguous_document_is_refused_as_a_whole():
         parse_json_object(b'{"keys":[],"keys":[]}', by_entry=True)
 
 
-@pytest.mark.parametrize(("levels", "expected"), [(63, True), (64, True), (65, False)])
-@pytest.mark.parametrize(
-    ("opening", "closing"), [(b"[", b"]"), (b'{"y":', b"}")], ids=["lists", "objects"]
-)
+@each_row(("levels", "expected"), [(63, True), (64, True), (65, False)])
+@each_row(("opening", "closing"), [(b"[", b"]"), (b'{"y":', b"}")], ids=["lists", "objects"])
 def test_object_is_at_most_64_levels_deep(opening, closing, levels, expected):
     # The object itself and the core are two levels; what stands beside them adds none.
     cores, beside = (b"[]", b"[1]", b'{"z":1}'), (b"", b'"a":[[],[]],', b'"a":"[[[",')

@@ -27,6 +27,7 @@ from tests.core.conftest import (
     make_jwk,
     verify,
 )
+from tests.rows import each_row
 
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 
@@ -67,9 +68,7 @@ def test_good_token_is_accepted(make_token, local_issuer):
 # 2: text.
 
 
-@pytest.mark.parametrize(
-    ("room", "expected"), [(-1, "token_malformed"), (0, ACCEPTED), (1, ACCEPTED)]
-)
+@each_row(("room", "expected"), [(-1, "token_malformed"), (0, ACCEPTED), (1, ACCEPTED)])
 def test_token_has_at_most_max_token_bytes(room, expected, make_token, outcome):
     token = make_token()
     assert outcome(token, max_token_bytes=len(token) + room) == expected
@@ -85,7 +84,7 @@ def test_default_limit_is_16_kibibytes(sign_bytes, payload, outcome):
     assert outcome(sign_bytes(payload + b" " * (padding + 6))) == "token_malformed"
 
 
-@pytest.mark.parametrize(
+@each_row(
     "text",
     [
         pytest.param("", id="empty"),
@@ -112,7 +111,7 @@ def test_what_is_no_token_is_malformed(text, refusal):
     assert refusal(text).code == "token_malformed"
 
 
-@pytest.mark.parametrize(
+@each_row(
     "change",
     [
         pytest.param(lambda token: " " + token, id="blank-before"),
@@ -142,7 +141,7 @@ def test_text_around_or_inside_a_token_is_malformed(change, make_token, refusal)
     assert refusal(change(make_token())).code == "token_malformed"
 
 
-@pytest.mark.parametrize(
+@each_row(
     "change",
     [
         pytest.param(lambda segment: "", id="empty"),
@@ -162,8 +161,8 @@ def test_segment_is_strict_base64url(change, make_token, refusal):
         assert refusal(changed).code == "token_malformed", place
 
 
-@pytest.mark.parametrize("place", [0, 1, 2], ids=["header", "payload", "signature"])
-@pytest.mark.parametrize("blanks", [1, 2], ids=["two-bits", "four-bits"])
+@each_row("place", [0, 1, 2], ids=["header", "payload", "signature"])
+@each_row("blanks", [1, 2], ids=["two-bits", "four-bits"])
 def test_unused_bits_are_zero(blanks, place, make_token, refusal):
     def spell_otherwise(segment: str) -> str:
         return segment[:-1] + ALPHABET[ALPHABET.index(segment[-1]) + 1]
@@ -199,7 +198,7 @@ def test_header_is_a_strict_json_object(make_token, refusal):
         assert error.reason.startswith("header"), name
 
 
-@pytest.mark.parametrize(
+@each_row(
     "algorithm",
     [
         "none",
@@ -233,7 +232,7 @@ def test_only_rs256_is_allowed(algorithm, make_token, refusal):
     assert error.code == "algorithm_not_allowed"
 
 
-@pytest.mark.parametrize(
+@each_row(
     "member",
     [
         pytest.param({"crit": []}, id="critical-empty"),
@@ -266,7 +265,7 @@ def test_header_that_is_not_allowed_is_malformed(member, make_token, refusal):
     assert refusal(make_token(header=member)).code == "token_malformed"
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("length", "expected"),
     [(1, ACCEPTED), (511, ACCEPTED), (512, ACCEPTED), (513, "token_malformed")],
 )
@@ -275,19 +274,19 @@ def test_key_id_has_at_most_512_characters(length, expected, make_token, outcome
     assert outcome(make_token(header={"kid": "é" * length})) == expected
 
 
-@pytest.mark.parametrize("kid", ["../../etc/passwd", "' OR 1=1 --", "\ud800", "a\r\nb", "\u202e"])
+@each_row("kid", ["../../etc/passwd", "' OR 1=1 --", "\ud800", "a\r\nb", "\u202e"])
 def test_key_id_is_handed_over_as_it_is(kid, make_token):
     assert read_token(make_token(header={"kid": kid}), POLICY).kid == kid
 
 
-@pytest.mark.parametrize("kid", [ABSENT, "", None, 1, ["k"], "k" * 600, "ins_other"])
+@each_row("kid", [ABSENT, "", None, 1, ["k"], "k" * 600, "ins_other"])
 def test_key_id_is_not_looked_at_where_none_is_required(kid, make_token, outcome):
     token = make_token(header={"kid": kid})
     assert read_token(token, replace(POLICY, kid_required=False)).kid == ""
     assert outcome(token, kid_required=False) == ACCEPTED
 
 
-@pytest.mark.parametrize("is_required", [True, False], ids=["required-first", "required-last"])
+@each_row("is_required", [True, False], ids=["required-first", "required-last"])
 def test_header_is_judged_by_the_policy_at_hand(is_required, make_token, outcome):
     token = make_token(header={"kid": ABSENT, "order": is_required})
     codes = {
@@ -297,7 +296,7 @@ def test_header_is_judged_by_the_policy_at_hand(is_required, make_token, outcome
     assert codes == {True: "token_malformed", False: ACCEPTED}
 
 
-@pytest.mark.parametrize(
+@each_row(
     "members",
     [
         pytest.param({"typ": ABSENT}, id="type-absent"),
@@ -312,7 +311,7 @@ def test_other_members_are_ignored(members, make_token, outcome):
     assert outcome(make_token(header=members)) == ACCEPTED
 
 
-@pytest.mark.parametrize("member", ["jwk", "x5c", "jku"])
+@each_row("member", ["jwk", "x5c", "jku"])
 def test_key_that_the_token_brings_is_not_used(member, local_issuer, other_issuer, refusal):
     brought = {
         "jwk": other_issuer.jwk,
@@ -327,14 +326,14 @@ def test_key_that_the_token_brings_is_not_used(member, local_issuer, other_issue
 # 4: class.
 
 
-@pytest.mark.parametrize(
+@each_row(
     "category", ["cl_B7d4PD111AAA", "cl_I7d4PD111III", ABSENT], ids=["session", "ignore", "absent"]
 )
 def test_session_token_by_its_category(category, make_token, outcome):
     assert outcome(make_token(header={"cat": category})) == ACCEPTED
 
 
-@pytest.mark.parametrize(
+@each_row(
     "members",
     [
         pytest.param({"cat": "cl_B7d4PD222AAA"}, id="template"),
@@ -361,7 +360,7 @@ def test_other_class_of_token_is_not_accepted(members, make_token, refusal):
 # 5 and 6: key and signature.
 
 
-@pytest.mark.parametrize(
+@each_row(
     "change",
     [
         pytest.param(
@@ -427,7 +426,7 @@ def parse_keys(kid: str, genuine: VerifyingKey, place: int) -> tuple[VerifyingKe
     return parse_jwks(json.dumps({"keys": jwks}).encode()).keys_for(kid)
 
 
-@pytest.mark.parametrize("place", range(MAX_KEYS_PER_KID))
+@each_row("place", range(MAX_KEYS_PER_KID))
 def test_every_key_under_a_key_id_is_tried(place, local_issuer, make_token):
     keys = parse_keys(local_issuer.kid, local_issuer.verifying_key, place)
     assert verify(make_token(), keys).user_id == "user_1"
@@ -440,7 +439,7 @@ def test_fifth_key_under_a_key_id_is_not_tried(local_issuer, make_token):
     assert caught.value.code == "signature_invalid"
 
 
-@pytest.mark.parametrize(
+@each_row(
     "payload",
     [b"", b"{", b"[]", b"null", b'{"exp":1,"exp":2}', b'{"iss":"https://evil.example"}'],
 )
@@ -465,15 +464,15 @@ def test_payload_is_a_strict_json_object(sign_bytes, payload, refusal):
         assert error.reason.startswith("payload"), name
 
 
-@pytest.mark.parametrize("depth", [1, 10])
+@each_row("depth", [1, 10])
 def test_claim_may_be_nested(depth, sign_bytes, payload, local_issuer):
     nested = payload[:-1] + b',"x":' + b'[{"y":' * depth + b"1" + b"}]" * depth + b"}"
     claims = verify(sign_bytes(nested), [local_issuer.verifying_key])
     assert claims.payload["x"] == claims.get("x")
 
 
-@pytest.mark.parametrize("depth", [100, 300, 500, 900, 1500, 3000, 5000])
-@pytest.mark.parametrize(
+@each_row("depth", [100, 300, 500, 900, 1500, 3000, 5000])
+@each_row(
     ("opening", "core", "closing"),
     [(b"[", b"", b"]"), (b'{"y":', b"1", b"}")],
     ids=["lists", "objects"],
@@ -494,8 +493,8 @@ def test_deep_claim_is_refused_or_can_be_read(
         assert claims.get("org_id")
 
 
-@pytest.mark.parametrize("leeway", [0, 5, 60])
-@pytest.mark.parametrize(
+@each_row("leeway", [0, 5, 60])
+@each_row(
     ("beyond", "expected"),
     [
         (-1, "token_expired"),
@@ -510,8 +509,8 @@ def test_token_expires_at_exp_and_leeway(beyond, expected, leeway, make_token, o
     assert outcome(token, leeway_seconds=leeway) == expected
 
 
-@pytest.mark.parametrize("leeway", [0, 5, 60])
-@pytest.mark.parametrize(
+@each_row("leeway", [0, 5, 60])
+@each_row(
     ("beyond", "expected"),
     [
         (-1, ACCEPTED),
@@ -527,14 +526,12 @@ def test_token_is_valid_from_nbf_and_iat(beyond, expected, leeway, make_token, o
         assert outcome(token, leeway_seconds=leeway) == expected, claim
 
 
-@pytest.mark.parametrize(
-    ("offset", "expected"), [(54.999, ACCEPTED), (65, "token_expired"), (64.999, ACCEPTED)]
-)
+@each_row(("offset", "expected"), [(54.999, ACCEPTED), (65, "token_expired"), (64.999, ACCEPTED)])
 def test_clock_of_the_verifier_decides(offset, expected, make_token, outcome):
     assert outcome(make_token(exp=NOW + 60), now=NOW + offset) == expected
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("claims", "expected"),
     [
         pytest.param({"exp": 0}, "token_expired", id="epoch"),
@@ -554,7 +551,7 @@ def test_times_are_compared_as_numbers(claims, expected, make_token, outcome):
     assert outcome(make_token(**claims)) == expected
 
 
-@pytest.mark.parametrize(
+@each_row(
     "value",
     [None, True, False, "", str(NOW + 30), "NaN", [NOW + 30], [], {}, {"exp": NOW + 30}],
     ids=ascii,
@@ -568,7 +565,7 @@ def test_times_are_numbers(value, make_token, refusal):
 # 8: issuer.
 
 
-@pytest.mark.parametrize(
+@each_row(
     "issuer",
     [
         "",
@@ -596,7 +593,7 @@ def test_issuer_is_compared_exactly(issuer, make_token, refusal):
     assert (error.code, error.claim) == ("issuer_not_allowed", "iss")
 
 
-@pytest.mark.parametrize("issuer", [ISSUER, "https://clerk.satellite.example"])
+@each_row("issuer", [ISSUER, "https://clerk.satellite.example"])
 def test_any_configured_issuer_is_accepted(issuer, make_token, local_issuer):
     issuers = frozenset({ISSUER, "https://clerk.satellite.example"})
     token = make_token(iss=issuer)
@@ -606,7 +603,7 @@ def test_any_configured_issuer_is_accepted(issuer, make_token, local_issuer):
 # 9: identity.
 
 
-@pytest.mark.parametrize(
+@each_row(
     "value",
     [
         "",
@@ -635,7 +632,7 @@ def test_identity_is_visible_text(value, make_token, refusal):
         assert (error.code, error.claim) == ("claim_invalid", claim)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("length", "expected"),
     [(1, ACCEPTED), (254, ACCEPTED), (255, ACCEPTED), (256, "claim_invalid")],
 )
@@ -645,14 +642,14 @@ def test_identity_has_1_to_255_characters(length, expected, make_token, outcome)
         assert outcome(make_token(**{claim: "é" * length})) == expected, claim
 
 
-@pytest.mark.parametrize("subject", ["mch_1", "mch_", "mch_user_1"])
-@pytest.mark.parametrize("category", ["cl_B7d4PD111AAA", ABSENT], ids=["session", "absent"])
+@each_row("subject", ["mch_1", "mch_", "mch_user_1"])
+@each_row("category", ["cl_B7d4PD111AAA", ABSENT], ids=["session", "absent"])
 def test_machine_is_no_user(category, subject, make_token, refusal):
     error = refusal(make_token(sub=subject, header={"cat": category}))
     assert (error.code, error.claim) == ("token_class_not_accepted", "sub")
 
 
-@pytest.mark.parametrize("subject", ["mch", "xmch_1", "MCH_1", "user_mch_1"])
+@each_row("subject", ["mch", "xmch_1", "MCH_1", "user_mch_1"])
 def test_only_the_prefix_makes_a_machine(subject, make_token, outcome):
     assert outcome(make_token(sub=subject)) == ACCEPTED
 
@@ -662,7 +659,7 @@ def test_only_the_prefix_makes_a_machine(subject, make_token, outcome):
 OTHER_PARTY = "https://admin.example.com"
 
 
-@pytest.mark.parametrize(
+@each_row(
     "party",
     [
         "",
@@ -700,8 +697,8 @@ def test_missing_party_is_accepted_where_it_is_checked_if_present(make_token, lo
     assert claims.authorized_party is None
 
 
-@pytest.mark.parametrize("party", [PARTY, OTHER_PARTY])
-@pytest.mark.parametrize("is_required", [True, False], ids=["required", "if-present"])
+@each_row("party", [PARTY, OTHER_PARTY])
+@each_row("is_required", [True, False], ids=["required", "if-present"])
 def test_any_authorized_party_is_accepted(is_required, party, make_token, local_issuer):
     claims = verify(
         make_token(azp=party),
@@ -712,7 +709,7 @@ def test_any_authorized_party_is_accepted(is_required, party, make_token, local_
     assert claims.authorized_party == party
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("party", "expected"),
     [
         (PARTY, PARTY),
@@ -733,7 +730,7 @@ def test_party_is_not_checked_where_none_is_configured(party, expected, make_tok
 AUDIENCES = frozenset({"api", "https://api.example.com"})
 
 
-@pytest.mark.parametrize(
+@each_row(
     "audience",
     ["api", "https://api.example.com", ["api"], ["other", "api"], ["api", "api"]],
     ids=ascii,
@@ -742,7 +739,7 @@ def test_one_accepted_audience_is_enough(audience, make_token, outcome):
     assert outcome(make_token(aud=audience), audiences=AUDIENCES) == ACCEPTED
 
 
-@pytest.mark.parametrize(
+@each_row(
     "audience",
     [
         ABSENT,
@@ -773,7 +770,7 @@ def test_audience_is_compared_exactly(audience, make_token, refusal):
     assert (error.code, error.claim) == ("audience_not_allowed", "aud")
 
 
-@pytest.mark.parametrize("audience", [ABSENT, None, "other", ["other"], [], {}, 1])
+@each_row("audience", [ABSENT, None, "other", ["other"], [], {}, 1])
 def test_audience_is_not_looked_at_where_none_is_configured(audience, make_token, outcome):
     assert outcome(make_token(aud=audience)) == ACCEPTED
 
@@ -781,8 +778,8 @@ def test_audience_is_not_looked_at_where_none_is_configured(audience, make_token
 # 11: session.
 
 
-@pytest.mark.parametrize("status", ["active", ABSENT], ids=["active", "absent"])
-@pytest.mark.parametrize("accept_pending", [True, False])
+@each_row("status", ["active", ABSENT], ids=["active", "absent"])
+@each_row("accept_pending", [True, False])
 def test_active_session_is_accepted(accept_pending, status, make_token, local_issuer):
     token = make_token(sts=status)
     claims = verify(token, [local_issuer.verifying_key], accept_pending=accept_pending)
@@ -799,7 +796,7 @@ def test_pending_session_is_accepted_where_it_may_be(make_token, local_issuer):
     assert claims.status == "pending"
 
 
-@pytest.mark.parametrize(
+@each_row(
     "status", ["", "Active", "PENDING", "pending ", "ended", None, True, 1, [], ["active"], {}]
 )
 def test_unknown_status_is_refused(status, make_token, refusal):
@@ -813,7 +810,7 @@ def test_unknown_status_is_refused(status, make_token, refusal):
 CHECKED = {"authorized_parties": frozenset({PARTY}), "audiences": frozenset({"api"})}
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("claim", "when_null", "when_absent"),
     [
         ("exp", "claim_invalid", "claim_invalid"),
@@ -848,7 +845,7 @@ ORDER = [
 ]
 
 
-@pytest.mark.parametrize("place", range(len(ORDER)), ids=[code for _, code in ORDER])
+@each_row("place", range(len(ORDER)), ids=[code for _, code in ORDER])
 def test_first_broken_rule_is_the_answer(place, make_token, outcome):
     broken: dict[str, object] = {"aud": "api"}
     for claims, _ in reversed(ORDER[place:]):
@@ -856,7 +853,7 @@ def test_first_broken_rule_is_the_answer(place, make_token, outcome):
     assert outcome(make_token(**broken), **CHECKED) == ORDER[place][1]
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("header", "code"),
     [
         ({"alg": "none", "cat": "other", "kid": ""}, "algorithm_not_allowed"),
@@ -872,7 +869,7 @@ def test_header_is_judged_before_claims_and_signature(header, code, other_issuer
 CANARY = "canary"
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("header", "claims"),
     [
         ({"alg": CANARY}, {}),
@@ -897,7 +894,7 @@ def test_refusal_holds_no_part_of_the_token(header, claims, make_token, refusal)
     assert CANARY not in f"{error!r} {error} {error.reason} {error.detail} {error.claim}"
 
 
-@pytest.mark.parametrize("place", [0, 1], ids=["header", "payload"])
+@each_row("place", [0, 1], ids=["header", "payload"])
 def test_refusal_of_unreadable_json_holds_no_part_of_it(place, sign_bytes, make_token, refusal):
     broken = b'{"canary": canary}'
     token = sign_bytes(broken) if place else with_bytes(make_token(), 0, lambda header: broken)
@@ -914,14 +911,14 @@ def is_worth_a_look(token: str, *, now: float = NOW, **policy: Any) -> bool:
     return may_be_ours(read_token(token, rules), rules, now=now)
 
 
-@pytest.mark.parametrize(("beyond", "expected"), [(-1, False), (0, False), (1, True)])
+@each_row(("beyond", "expected"), [(-1, False), (0, False), (1, True)])
 def test_expired_token_is_not_worth_a_look(beyond, expected, make_token):
     for leeway in (0, 5, 60):
         token = make_token(exp=NOW - leeway + beyond)
         assert is_worth_a_look(token, leeway_seconds=leeway) is expected, leeway
 
 
-@pytest.mark.parametrize(
+@each_row(
     "claims",
     [
         {"iss": "https://evil.example"},
@@ -950,7 +947,7 @@ def test_unreadable_payload_is_not_worth_a_look(sign_bytes, payload):
     assert taken == []
 
 
-@pytest.mark.parametrize(
+@each_row(
     "claims",
     [
         {},

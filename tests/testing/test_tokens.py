@@ -18,6 +18,7 @@ from clerk_auth.testing import (
 from clerk_auth.testing.instance import clerk_auth_settings
 from clerk_auth.verifier import get_verifier
 from tests.conftest import PARTY
+from tests.rows import each_row
 
 KINDS = [name.replace("-", "_") for name in BAD_TOKENS]
 
@@ -48,7 +49,7 @@ def test_default_is_a_token_that_the_settings_accept():
     assert claims.factor_ages is None
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@each_row("version", [1, 2])
 def test_arguments_are_claims_of_either_version(version):
     claims = verify(
         "user_alice",
@@ -102,12 +103,12 @@ def test_expiry_is_judged_by_the_clock_and_the_leeway(settings, expires_in, acce
         assert refusal(token) == "token_expired"
 
 
-@pytest.mark.parametrize("fva", [(-1, -1), (0, 0), (10.5, 3)])
+@each_row("fva", [(-1, -1), (0, 0), (10.5, 3)])
 def test_factor_ages_are_those_given(fva):
     assert verify(fva=fva).factor_ages == fva
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("arguments", "named"),
     [
         ({"role": "admin"}, "organization"),
@@ -149,7 +150,7 @@ def test_settings_that_are_wrong_are_named(settings):
 # Bad tokens
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "unknown_kid"])
+@each_row("kind", [kind for kind in KINDS if kind != "unknown_kid"])
 def test_bad_token_is_refused_with_its_code(kind):
     bad = getattr(BadTokens(user_id="user_alice", org="org_acme", role="admin"), kind)
     assert (bad.name, refusal(bad.token)) == (kind, bad.code)
