@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 from django.core.cache import cache
 
 from clerk_auth import jwks, logs, metrics
@@ -66,9 +67,15 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture(scope="session")
-def local_issuer() -> LocalIssuer:
+def private_key() -> rsa.RSAPrivateKey:
+    """The key of ``local_issuer``."""
+    return rsa.generate_private_key(65537, 2048)
+
+
+@pytest.fixture(scope="session")
+def local_issuer(private_key: rsa.RSAPrivateKey) -> LocalIssuer:
     """Signs as ``ISSUER``; its key is made once."""
-    return LocalIssuer.generate(ISSUER)
+    return LocalIssuer(private_key, ISSUER)
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,8 @@ with it; the functions below make scripts. ``fetches`` counts requests, answered
 from __future__ import annotations
 
 import contextlib
+import functools
+import itertools
 import json
 import socket
 import threading
@@ -18,6 +20,12 @@ from email.utils import formatdate
 from clerk_auth.dev import LocalIssuer
 
 Script = Callable[[socket.socket], None]
+
+
+@functools.cache
+def spare_signer(number: int) -> LocalIssuer:
+    """Return one of the keys to rotate to: a run makes each once, and tests share them."""
+    return LocalIssuer.generate("https://spare.invalid")
 
 
 class IssuerServer:
@@ -33,6 +41,7 @@ class IssuerServer:
         self.jwks_url = f"{self.issuer}/.well-known/jwks.json"
         signer = signer or LocalIssuer.generate(self.issuer)
         self.signers = [signer.acting_as(self.issuer, kid="ins_server")]
+        self._spares = itertools.count()
 
     @property
     def fetches(self) -> int:
@@ -45,7 +54,7 @@ class IssuerServer:
 
     def rotate(self, kid: str, *, keep: bool = False) -> LocalIssuer:
         """Sign with a new key under ``kid`` from now on; ``keep`` serves the old ones too."""
-        signer = LocalIssuer.generate(self.issuer, kid=kid)
+        signer = spare_signer(next(self._spares)).acting_as(self.issuer, kid=kid)
         self.signers = [*self.signers, signer] if keep else [signer]
         return signer
 

@@ -11,23 +11,24 @@ from clerk_auth.core.errors import KeyNotFound, KeysBusy, KeysUnavailable
 from clerk_auth.dev import LocalIssuer
 from clerk_auth.jwks import CachedKeySource
 from tests.fleet import ISSUER, Fleet, ScriptedIssuer
+from tests.issuer_server import spare_signer
 
 OLD, NEW = "ins_old", "ins_new"
 
 
 @pytest.fixture(scope="module")
-def old() -> LocalIssuer:
-    return LocalIssuer.generate(ISSUER, kid=OLD)
+def old(local_issuer: LocalIssuer) -> LocalIssuer:
+    return local_issuer.acting_as(ISSUER, kid=OLD)
 
 
 @pytest.fixture(scope="module")
-def new() -> LocalIssuer:
-    return LocalIssuer.generate(ISSUER, kid=NEW)
+def new(other_issuer: LocalIssuer) -> LocalIssuer:
+    return other_issuer.acting_as(ISSUER, kid=NEW)
 
 
 @pytest.fixture(scope="module")
 def replacement() -> LocalIssuer:
-    return LocalIssuer.generate(ISSUER, kid=OLD)
+    return spare_signer(0).acting_as(ISSUER, kid=OLD)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from types import SimpleNamespace
 from typing import Any
@@ -79,12 +80,14 @@ def _verified_with_one_key(settings, local_issuer):
 def ask(local_issuer):
     """Send a request as one of the callers, and return the response."""
 
+    @functools.cache
+    def sign(caller: str) -> str:
+        return local_issuer.token(f"user_{caller}", **CALLERS[caller])
+
     def send(permission, caller: str, what: str = "list", view=View) -> Response:
         headers = {"HTTP_X_OTHER": "1"} if caller == "other" else {}
-        claims = CALLERS[caller]
-        if claims is not None:
-            token = local_issuer.token(f"user_{caller}", **claims)
-            headers["HTTP_AUTHORIZATION"] = f"Bearer {token}"
+        if CALLERS[caller] is not None:
+            headers["HTTP_AUTHORIZATION"] = f"Bearer {sign(caller)}"
         if permission is not None:
             view = type("Asked", (view,), {"permission_classes": [permission]})
         return view.as_view({"get": what})(factory.get("/", **headers)).render()

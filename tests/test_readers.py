@@ -291,11 +291,6 @@ def test_correction_is_the_origin_that_was_meant_or_none_at_all(entry, origin):
 # Keys
 
 
-@pytest.fixture(scope="module")
-def rsa_key():
-    return rsa.generate_private_key(65537, 2048)
-
-
 def pem(public_key, form="SubjectPublicKeyInfo") -> str:
     form = getattr(serialization.PublicFormat, form)
     return public_key.public_bytes(serialization.Encoding.PEM, form).decode()
@@ -317,16 +312,16 @@ def body(text: str) -> str:
         pytest.param(lambda key: [pem(key).strip()], id="list"),
     ],
 )
-def test_public_key_is_read_in_every_form(rsa_key, write):
-    (key,) = readers.read_jwt_keys(write(rsa_key.public_key()))
-    assert key.to_pem().decode() == pem(rsa_key.public_key())
+def test_public_key_is_read_in_every_form(private_key, write):
+    (key,) = readers.read_jwt_keys(write(private_key.public_key()))
+    assert key.to_pem().decode() == pem(private_key.public_key())
     assert key.kid == ""
 
 
 @each_row(("count", "is_read"), [(3, True), (4, True), (5, False)])
-def test_at_most_four_keys_are_tried(rsa_key, count, is_read):
+def test_at_most_four_keys_are_tried(private_key, count, is_read):
     # Blanks make texts differ; the keys may be equal.
-    text = body(pem(rsa_key.public_key()))
+    text = body(pem(private_key.public_key()))
     texts = [text[:n] + " " + text[n:] for n in range(1, count + 1)]
     if is_read:
         assert len(readers.read_jwt_keys(texts)) == count
@@ -360,8 +355,8 @@ def private_pem(key) -> str:
         pytest.param(lambda key: [body(pem(key.public_key())), "x"], id="second-of-two"),
     ],
 )
-def test_what_is_no_strong_public_key_is_refused_and_never_quoted(rsa_key, write):
-    value = write(rsa_key)
+def test_what_is_no_strong_public_key_is_refused_and_never_quoted(private_key, write):
+    value = write(private_key)
     with pytest.raises(Refused) as caught:
         readers.read_jwt_keys(value)
     assert "PEM public key" in caught.value.hint
