@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
 
+import pytest
+
 import clerk_auth
 from clerk_auth.core import errors
 
@@ -145,6 +147,7 @@ def test_nothing_of_the_package_needs_contrib():
     assert not [edge for edge in EDGES if "contrib" in edge[1] and "contrib" not in edge[0]]
 
 
+@pytest.mark.integration
 def test_core_works_where_nothing_but_the_jose_library_is_installed():
     modules = sorted(name for name in FILES if name.startswith("core"))
     blocked = ["django", "rest_framework", "requests", "urllib3", "django_redis", "redis"]

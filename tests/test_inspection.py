@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 from django.core.cache import cache
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from clerk_auth import inspection, metrics
 from clerk_auth.conf import get_config
+from clerk_auth.core.encoding import encode_base64url
 from clerk_auth.core.errors import TokenRejected
 from clerk_auth.core.tokens import Policy
 from clerk_auth.dev import ABSENT, LocalIssuer
@@ -21,7 +21,6 @@ from clerk_auth.probes import BAD_TOKENS
 from clerk_auth.sources import StaticKeySource
 from clerk_auth.verifier import Verifier, get_verifier
 from tests.conftest import ISSUER, NOW, PARTY
-from tests.core.test_properties import CLAIMS, HEADER_MEMBERS, TOKEN, encode, members
 from tests.rows import each_row
 
 STRICT = Policy(
@@ -29,13 +28,11 @@ STRICT = Policy(
     authorized_parties=frozenset({PARTY}),
     audiences=frozenset({"api"}),
 )
-few = settings(max_examples=60, deadline=None, derandomize=True, database=None)
 
 
-@pytest.fixture(scope="module")
-def judge(local_issuer):
-    """Inspect a text, and hold the verdict against a verifier of its own."""
-    keys = (local_issuer.verifying_key,)
+def judging(issuer: LocalIssuer) -> Callable[..., Inspection]:
+    """Return what inspects a text, and holds the verdict against a verifier of its own."""
+    keys = (issuer.verifying_key,)
 
     def judge(text: str, policy: Policy = STRICT, *, now: float = NOW) -> Inspection:
         found = inspect(text, policy, keys, now=now)
@@ -54,13 +51,24 @@ def judge(local_issuer):
     return judge
 
 
-@pytest.fixture(scope="module")
-def make(local_issuer):
+def signing(issuer: LocalIssuer) -> Callable[..., str]:
+    """Return what makes a token that is accepted, but for what a test changes."""
+
     def make(header: dict | None = None, **claims: object) -> str:
-        payload = local_issuer.session_payload(now=NOW, **{"azp": PARTY, "aud": "api", **claims})
-        return local_issuer.sign(payload, header)
+        payload = issuer.session_payload(now=NOW, **{"azp": PARTY, "aud": "api", **claims})
+        return issuer.sign(payload, header)
 
     return make
+
+
+@pytest.fixture(scope="module")
+def judge(local_issuer):
+    return judging(local_issuer)
+
+
+@pytest.fixture(scope="module")
+def make(local_issuer):
+    return signing(local_issuer)
 
 
 def find(found: Inspection, rule: str) -> Finding:
@@ -91,38 +99,6 @@ def test_first_rule_to_fail_is_the_verdict(bad, kid_required, local_issuer, judg
     for finding in found.findings:
         assert bool(finding.remedy) == bool(finding.code) == (finding.status == FAILED)
         assert finding.reason or finding.status == PASSED
-
-
-@pytest.mark.integration
-@few
-@given(text=TOKEN)
-def test_any_text_is_judged_as_the_verifier_does(text, judge):
-    json.dumps(judge(text).as_dict())
-
-
-@pytest.mark.integration
-@few
-@given(header=members(HEADER_MEMBERS), claims=members(CLAIMS), options=st.data())
-def test_any_signed_token_is_judged_as_the_verifier_does(header, claims, options, make, judge):
-    policy = replace(
-        STRICT,
-        authorized_parties=options.draw(st.sampled_from([STRICT.authorized_parties, frozenset()])),
-        audiences=options.draw(st.sampled_from([STRICT.audiences, frozenset()])),
-        party_required=options.draw(st.booleans()),
-        accept_pending=options.draw(st.booleans()),
-        kid_required=options.draw(st.booleans()),
-    )
-    text = json.dumps(judge(make(header, **claims), policy).as_dict())
-    assert text.isascii()
-    assert text.isprintable()
-
-
-@pytest.mark.integration
-@few
-@given(header=members(HEADER_MEMBERS), claims=members(CLAIMS))
-def test_any_unsigned_token_is_judged_as_the_verifier_does(header, claims, judge):
-    parts = ({k: v for k, v in part.items() if v is not ABSENT} for part in (header, claims))
-    assert judge(".".join([*map(encode, parts), "AAAA"])).key is None
 
 
 # Each rule
@@ -203,7 +179,7 @@ def test_header_value_and_white_space_around_are_taken(text, make, judge):
 
 
 def test_header_and_payload_that_cannot_be_read_are_said(local_issuer, judge, make):
-    found = judge(encode([1]) + "." + make().partition(".")[2])
+    found = judge(encode_base64url(b"[1]") + "." + make().partition(".")[2])
     assert find(found, "header").reason == "header: not a strict JSON object"
     assert statuses(found)["key"] == statuses(found)["class"] == NOT_CHECKED
     found = judge(local_issuer.sign_text(b"\xff", {"alg": "RS256", "kid": local_issuer.kid}))

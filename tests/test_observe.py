@@ -8,10 +8,8 @@ from collections.abc import Callable, Iterator
 from itertools import product
 from typing import Any
 
-import hypothesis
 import pytest
 from django.core.cache.backends.locmem import LocMemCache
-from hypothesis import strategies as st
 from rest_framework.authentication import (
     BaseAuthentication,
     BasicAuthentication,
@@ -261,7 +259,12 @@ class TestNoTokenChangesAResponse:
         settings.CLERK_AUTH = {**settings.CLERK_AUTH, **values}
         assert mismatches([None, f"Bearer {good}", "Bearer a b"]) == []
 
+    @pytest.mark.integration
     def test_whatever_the_header_is(self, observing):
+        # Here alone: it takes longer to import than the tests of this module to run.
+        import hypothesis
+        from hypothesis import strategies as st
+
         tokens = st.lists(st.text("abcAyJ.-_= \t,é\x00", max_size=40)).map("Bearer ".join)
 
         @hypothesis.settings(max_examples=50)

@@ -224,6 +224,7 @@ def test_entry_that_would_take_half_the_room_is_not_kept(size, kept):
     assert (cache.get(b"large") is not None) is kept
 
 
+@pytest.mark.integration
 def test_threads_get_their_own_tokens_answers(verifier, local_issuer):
     tokens = {
         user: local_issuer.token(user, now=NOW, azp=PARTY)

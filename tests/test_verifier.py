@@ -136,6 +136,7 @@ def test_configured_key_verifies_whatever_kid_the_token_names(settings, local_is
     assert get_verifier().source.status().state == "static"
 
 
+@pytest.mark.integration
 def test_development_mode_runs_every_rule(settings, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     settings.DEBUG = True
