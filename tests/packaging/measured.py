@@ -20,13 +20,26 @@ UNIT_BUDGET_SECONDS = 5
 # What holds no unit test is not collected, and hypothesis, which takes as long, not loaded.
 OTHERS = (
     "tests/core/test_properties.py",
+    "tests/deploy",
     "tests/packaging",
     "tests/project",
+    "tests/test_clerk_token.py",
+    "tests/test_deployed.py",
     "tests/test_docs.py",
+    "tests/test_fetch.py",
     "tests/test_guides.py",
+    "tests/test_inspection_properties.py",
     "tests/test_jwks_model.py",
+    "tests/test_redaction.py",
+    "tests/test_standin.py",
+    "tests/test_user_neighbours.py",
+    "tests/test_user_races.py",
 )
-WITHOUT_OTHERS = ("-p", "no:hypothesispytest", *(f"--ignore={path}" for path in OTHERS))
+# The run of all tests, which follows, is in random order.
+WITHOUT_OTHERS = (
+    *("-p", "no:hypothesispytest", "-p", "no:randomly"),
+    *(f"--ignore={path}" for path in OTHERS),
+)
 
 
 def read_percentages(totals: Mapping[str, int]) -> dict[str, float]:

@@ -1,6 +1,12 @@
+import re
+from pathlib import Path
+
 import pytest
 
-from tests.packaging.measured import find_shortfalls
+from tests.conftest import BESIDE_THE_UNIT_PART
+from tests.packaging.measured import OTHERS, find_shortfalls
+
+TESTS = Path(__file__).parents[1]
 
 
 def totals(*, lines, branches):
@@ -27,3 +33,11 @@ def totals(*, lines, branches):
 def test_line_and_branch_coverage_are_held_apart(lines, branches, short):
     found = find_shortfalls(totals(lines=lines, branches=branches))
     assert [text.split()[0] for text in found] == short
+
+
+@pytest.mark.parametrize("path", OTHERS)
+def test_what_the_unit_part_leaves_out_holds_no_unit_test(path):
+    path = TESTS.parent / path
+    if path.relative_to(TESTS).parts[0] not in BESIDE_THE_UNIT_PART:
+        assert re.search(r"^pytestmark = .*\bintegration\b", path.read_text(), re.MULTILINE)
+    assert path.exists()
