@@ -98,15 +98,15 @@ _reading = [threading.Lock()]
 _gauges: dict[str, float] = {}
 
 
-def increment(name: str, *labels: str, by: int = 1) -> None:
-    """Count events; ``labels`` are the values of the counter's labels, in their order."""
-    series = (name, *labels)
+def increment(*series: str, by: int = 1) -> None:
+    """Count events of ``series``: a counter's name, and the values of its labels in their order."""
     step = _totals[series].step
     step()
     if by > 1:
         for _ in range(by - 1):
             step()
-    sinks.increment(name, by, SERIES[series])
+    if sinks.connected:
+        sinks.increment(series[0], by, SERIES[series])
 
 
 def set_gauge(name: str, value: float) -> None:

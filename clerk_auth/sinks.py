@@ -35,13 +35,14 @@ class Sink(Protocol):
 
 
 _factories: tuple[Callable[[], Sink], ...] = ()
-_sinks: tuple[Sink, ...] = ()
+# Whoever counts looks here first, and spares the call where nobody is to be told.
+connected: tuple[Sink, ...] = ()
 _failed: set[int] = set()
 
 
 def increment(name: str, by: int, labels: Mapping[str, str]) -> None:
     """Tell every sink, as :meth:`Sink.increment`."""
-    for sink in _sinks:
+    for sink in connected:
         try:
             sink.increment(name, by, labels)
         except Exception as error:
@@ -50,7 +51,7 @@ def increment(name: str, by: int, labels: Mapping[str, str]) -> None:
 
 def set_gauge(name: str, value: float) -> None:
     """Tell every sink, as :meth:`Sink.set`."""
-    for sink in _sinks:
+    for sink in connected:
         try:
             sink.set(name, value)
         except Exception as error:
@@ -88,7 +89,7 @@ def make_anew() -> None:
 
     The parent's are not closed.
     """
-    global _sinks
+    global connected
     _failed.clear()
     made = []
     for factory in _factories:
@@ -96,7 +97,7 @@ def make_anew() -> None:
             made.append(factory())
         except Exception as error:
             _report(factory, error)
-    _sinks = tuple(made)
+    connected = tuple(made)
 
 
 @receiver(setting_changed, dispatch_uid="clerk_auth.sinks")
@@ -107,8 +108,8 @@ def _connect_again(*, setting: str, **_: object) -> None:
 
 
 def _close() -> None:
-    global _sinks
-    closed, _sinks = _sinks, ()
+    global connected
+    closed, connected = connected, ()
     for sink in closed:
         try:
             getattr(sink, "close", lambda: None)()

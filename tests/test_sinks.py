@@ -184,15 +184,15 @@ def test_sink_that_fails_to_close_stops_nobody(told, caplog):
 
 def test_forked_child_makes_sinks_of_its_own_and_closes_none_of_its_parent(told, passes_in_child):
     sinks.connect([path(ClosingSink)])
-    (ours,) = sinks._sinks
+    (ours,) = sinks.connected
 
     def has_its_own() -> bool:
-        (sink,) = sinks._sinks
+        (sink,) = sinks.connected
         metrics.increment(metrics.HITS)
         return sink is not ours and [name for name, *_ in told] == [metrics.HITS]
 
     assert passes_in_child(has_its_own)
-    assert sinks._sinks == (ours,)
+    assert sinks.connected == (ours,)
 
 
 def test_settings_that_change_connect_other_sinks_at_once(settings, told):
@@ -222,9 +222,9 @@ def test_settings_that_cannot_be_used_connect_nothing_and_raise_nothing(broken, 
 
 def test_verifier_connects_no_sink_twice(configured, settings):
     settings.CLERK_AUTH = {**settings.CLERK_AUTH, "METRICS": [path(RecordingSink)]}
-    (sink,) = sinks._sinks
+    (sink,) = sinks.connected
     get_verifier()
-    assert sinks._sinks == (sink,)
+    assert sinks.connected == (sink,)
 
 
 @pytest.mark.integration

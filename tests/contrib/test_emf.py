@@ -113,7 +113,7 @@ def lines(clean_logger) -> Lines:
 def sink(lines) -> EMFSink:
     metrics.increment(metrics.HITS)  # before it was there: not its to write
     sinks.connect([SINK])
-    (sink,) = sinks._sinks
+    (sink,) = sinks.connected
     return sink
 
 
@@ -211,7 +211,7 @@ def test_forked_child_starts_while_a_thread_of_the_parent(held, sink, passes_in_
 
     def has_a_thread() -> bool:
         metrics.increment(metrics.HITS)
-        return sinks._sinks[0]._thread.is_alive()
+        return sinks.connected[0]._thread.is_alive()
 
     # As another thread may hold it.
     with sink._lock if held == "writes" else metrics._reading[0]:

@@ -85,7 +85,7 @@ def test_counters_only_grow_and_gauges_are_times(collect, reader):
 def test_no_sdk_is_needed():
     program = (
         "import sys; from clerk_auth import metrics, sinks; metrics.increment(metrics.HITS); "
-        "print(len(sinks._sinks), 'opentelemetry.sdk' in sys.modules)"
+        "print(len(sinks.connected), 'opentelemetry.sdk' in sys.modules)"
     )
     done = run_program(program, sinks=SINK)
     assert (done.stdout, done.stderr) == ("1 False\n", "")
