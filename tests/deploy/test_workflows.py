@@ -18,7 +18,7 @@ def test_actions_are_pinned_by_commit_and_say_their_version(path):
     used = re.findall(r"uses: *(.*)", path.read_text())
     assert used
     for line in used:
-        if line == "./.github/workflows/ci.yml":  # of the same commit
+        if line == "$/.github/workflows/ci.yml":  # of the same commit
             continue
         assert re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", line), line
 
@@ -58,7 +58,7 @@ def test_only_the_job_that_publishes_can_prove_who_it_is():
 def test_nothing_is_published_that_the_whole_ci_has_not_passed_elsewhere():
     jobs = WORKFLOWS["release"]["jobs"]
     assert set(jobs["publish"]["needs"]) == {"test", "build"}
-    assert jobs["test"]["uses"] == "./.github/workflows/ci.yml"
+    assert jobs["test"]["uses"] == "$/.github/workflows/ci.yml"
     # What the tests install has not been on the machine that builds.
     assert not [step for step in jobs["build"]["steps"] if ".ci/run" in step.get("run", "")]
 
