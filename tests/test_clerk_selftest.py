@@ -178,6 +178,7 @@ def test_offline_makes_no_request(configured):
     done = run("--offline")
     assert done.status == 0
     assert "offline" in done.out
+    assert done.out.splitlines()[-1].endswith("; no key is here yet.")
     assert configured.fetches == 0
 
 

@@ -112,10 +112,9 @@ class Command(BaseCommand):
             tally += f"; the token is {report.inspection.verdict}"
         self.stdout.write("")
         if report.passed:
-            but = "" if report.keys else ", but no key is here yet"
-            if report.mode == OBSERVE:
-                but += " but not in use, for MODE is observe"
-            self.stdout.write(self.style.SUCCESS(f"The lock is locked{but}: {tally}."))
+            unused = " but not in use, for MODE is observe" if report.mode == OBSERVE else ""
+            keyless = "" if report.keys else "; no key is here yet"
+            self.stdout.write(self.style.SUCCESS(f"The lock is locked{unused}: {tally}{keyless}."))
         else:
             self.stdout.write(self.style.ERROR(f"NOT READY: {tally}."))
 
