@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -47,7 +48,7 @@ class Progress:
             print(file=sys.stderr)
 
 
-def read_arguments() -> argparse.Namespace:
+def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="bench/run",
         description="Measure clerk_auth side by side with others, and write a report.",
@@ -58,11 +59,14 @@ def read_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--rounds", type=int, metavar="N", help="rounds of the timed parts")
     parser.add_argument("--out", type=Path, metavar="DIRECTORY", help="where the report goes")
-    return parser.parse_args()
+    parser.add_argument(
+        "--before", default="", metavar="REVISION", help="measure clerk_auth of a commit in turn"
+    )
+    return parser
 
 
 def main() -> int:
-    arguments = read_arguments()
+    arguments = make_parser().parse_args()
     scale = QUICK if arguments.quick else Scale()
     if arguments.rounds:
         scale = replace(scale, rounds=max(arguments.rounds, scale.processes))
@@ -79,7 +83,7 @@ def main() -> int:
         "python": _describe_python(),
         "cores": os.cpu_count(),
         "system": platform.system(),
-        "revision": _revision(),
+        "revision": _git("describe", "--always", "--dirty"),
         "versions": environment.versions,
         "scale": asdict(scale),
         "parts": {},
@@ -93,7 +97,8 @@ def main() -> int:
         report["token_characters"] = _mint(environment, issuer, work, scale)
         report["redis"] = redis["version"] if redis else None
         redis_url = redis["url"] if redis else ""
-        bench = Bench(environment, issuer, work, scale, redis_url, wrk, say)
+        before = _export(arguments.before, work) if arguments.before else ""
+        bench = Bench(environment, issuer, work, scale, redis_url, wrk, say, before)
         for name, measure in PARTS.items():
             if not arguments.only or name in arguments.only:
                 report["parts"][name] = measure(bench)
@@ -119,15 +124,26 @@ def _describe_python() -> str:
     return f"{platform.python_implementation()} {platform.python_version()}{build}"
 
 
-def _revision() -> str:
+def _git(*arguments: str, is_needed: bool = False) -> str:
+    """Return what git prints; nothing where it fails, unless the answer is needed."""
     done = subprocess.run(
-        ["git", "describe", "--always", "--dirty"],
+        ["git", *arguments],
         cwd=ROOT,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=None if is_needed else subprocess.DEVNULL,
         text=True,
-        check=False,
+        check=is_needed,
     )
     return done.stdout.strip()
+
+
+def _export(revision: str, work: Path) -> str:
+    """Put the package of a commit where a part looks for it; return the commit's short name."""
+    commit = _git("rev-parse", "--short", "--verify", f"{revision}^{{commit}}", is_needed=True)
+    archive = work / "before.tar"
+    _git("archive", f"--output={archive}", commit, "clerk_auth", is_needed=True)
+    shutil.unpack_archive(archive, work / "before")
+    return commit
 
 
 @contextlib.contextmanager

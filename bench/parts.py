@@ -8,7 +8,7 @@ import statistics
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,10 @@ QUICK = Scale(
 
 @dataclass(frozen=True)
 class Bench:
-    """What every part uses; ``say`` shows progress."""
+    """What every part uses; ``say`` shows progress.
+
+    ``before`` names an earlier revision, and ``before_directory`` holds its package.
+    """
 
     environment: Environment
     issuer: KeyServer
@@ -68,25 +71,55 @@ class Bench:
     redis_url: str
     wrk: Wrk | None
     say: Callable[[str], None]
+    before: str = ""
+
+    @property
+    def before_directory(self) -> Path:
+        return self.work / "before"
 
     def variables(self, **more: str) -> dict[str, str]:
         return {"BENCH_WORK": str(self.work), "BENCH_KEY_SERVER": self.issuer.url, **more}
 
-    def worker(self, module: str, *arguments: str, **more: str) -> Worker:
-        return Worker(self.environment, module, *arguments, **self.variables(**more))
+    def worker(self, module: str, *arguments: str, directory: Path = ROOT, **more: str) -> Worker:
+        variables = self.variables(**more)
+        return Worker(self.environment, module, *arguments, directory=directory, **variables)
 
 
-def _timed_rounds(bench: Bench, what: str, batch: int) -> tuple[dict[str, Any], Rounds]:
-    scale, rounds = bench.scale, []
-    about: dict[str, Any] = {}
+@dataclass
+class Timed:
+    """What ``bench.inside.measure`` says of the subjects, and its rounds."""
+
+    about: dict[str, Any] = field(default_factory=dict)
+    rounds: Rounds = field(default_factory=list)
+
+
+def _timed_rounds(bench: Bench, what: str, batch: int) -> list[Timed]:
+    """Return the rounds of this state, then those of the one before: they take turns."""
+    scale, directories = bench.scale, [ROOT, *([bench.before_directory] if bench.before else [])]
+    states = [Timed() for _ in directories]
     for process in range(scale.processes):
-        number = scale.rounds * (process + 1) // scale.processes - len(rounds)
-        with bench.worker("measure", what, str(batch)) as worker:
-            about = worker.read()
+        number = scale.rounds * (process + 1) // scale.processes - len(states[0].rounds)
+        with contextlib.ExitStack() as stack:
+            workers = []
+            for state, directory in zip(states, directories, strict=True):
+                worker = bench.worker("measure", what, str(batch), directory=directory)
+                workers.append(stack.enter_context(worker))
+                state.about = worker.read()
             for _ in range(number):
-                rounds.append(worker.ask())
-                bench.say(f"{what}: round {len(rounds)} of {scale.rounds}")
-    return about, rounds
+                for state, worker in zip(states, workers, strict=True):
+                    state.rounds.append(worker.ask())
+                bench.say(f"{what}: round {len(states[0].rounds)} of {scale.rounds}")
+    return states
+
+
+def _describe(bench: Bench, now: Timed, *before: Timed) -> dict[str, Any]:
+    """Return titles and marks; those of the state before stand after those of this one."""
+    about: dict[str, Any] = {name: dict(found) for name, found in now.about.items()}
+    for timed in before:
+        about["titles"]["before"] = f"clerk_auth at {bench.before}"
+        if "ours" in timed.about["lets_in"]:
+            about["lets_in"]["before"] = timed.about["lets_in"]["ours"]
+    return about
 
 
 def _ratios(ratios: Mapping[str, Ratio]) -> dict[str, dict[str, float]]:
@@ -95,30 +128,36 @@ def _ratios(ratios: Mapping[str, Ratio]) -> dict[str, dict[str, float]]:
 
 def verify(bench: Bench) -> dict[str, Any]:
     """Compare verifying a token with one raw signature check."""
-    about, rounds = _timed_rounds(bench, "verify", bench.scale.verify_batch)
-    found: dict[str, Any] = {**about, "baseline": "raw"}
+    now, *before = _timed_rounds(bench, "verify", bench.scale.verify_batch)
+    found: dict[str, Any] = {**_describe(bench, now, *before), "baseline": "raw"}
     for kind in ("new", "repeated"):
-        times = by_subject([each[kind] for each in rounds])
-        found[kind] = _ratios({name: cost_ratio(times[name], times["raw"]) for name in times})
+        times = by_subject([each[kind] for each in now.rounds])
+        ratios = {name: cost_ratio(times[name], times["raw"]) for name in times}
+        for timed in before:
+            times = by_subject([each[kind] for each in timed.rounds])
+            ratios["before"] = cost_ratio(times["ours"], times["raw"])
+        found[kind] = _ratios(ratios)
     return found
 
 
 def requests(bench: Bench) -> dict[str, Any]:
     """Compare what authentication adds to a DRF request with what a hand-written class adds."""
-    about, rounds = _timed_rounds(bench, "requests", bench.scale.request_batch)
-    found: dict[str, Any] = {**about, "zero": "open", "baseline": "pyjwt"}
+    now, *before = _timed_rounds(bench, "requests", bench.scale.request_batch)
+    found: dict[str, Any] = {**_describe(bench, now, *before), "zero": "open", "baseline": "pyjwt"}
     for kind in ("factory new", "factory repeated", "client new", "client repeated"):
-        times = by_subject([each[kind] for each in rounds])
-        found[kind] = _ratios(
-            {
-                name: added_ratio(times[name], times["open"], times["pyjwt"])
-                for name in times
-                if name != "open"
-            }
-        )
-        found[kind]["open view alone"] = cost_ratio(
+        times = by_subject([each[kind] for each in now.rounds])
+        ratios = {
+            name: added_ratio(times[name], times["open"], times["pyjwt"])
+            for name in times
+            if name != "open"
+        }
+        ratios["open view alone"] = cost_ratio(
             times["open"], [a - b for a, b in zip(times["pyjwt"], times["open"], strict=True)]
-        ).to_json()
+        )
+        for timed in before:
+            times = by_subject([each[kind] for each in timed.rounds])
+            ratios["before"] = added_ratio(times["ours"], times["open"], times["pyjwt"])
+        found[kind] = _ratios(ratios)
     return found
 
 

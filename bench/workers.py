@@ -4,21 +4,32 @@ from __future__ import annotations
 
 import json
 import subprocess
+from pathlib import Path
 from typing import Any, Self
 
 from bench.environment import ROOT, Environment
 
 
 class Worker:
-    """A Python process of the environment that runs a module of ``bench.inside``."""
+    """A Python process of the environment that runs a module of ``bench.inside``.
 
-    def __init__(self, environment: Environment, module: str, *arguments: str, **more: str) -> None:
+    It imports from ``directory`` first: another state of the package may lie there.
+    """
+
+    def __init__(
+        self,
+        environment: Environment,
+        module: str,
+        *arguments: str,
+        directory: Path = ROOT,
+        **more: str,
+    ) -> None:
         self._module = module
         self._process = subprocess.Popen(
             [str(environment.python), "-m", f"bench.inside.{module}", *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            cwd=ROOT,
+            cwd=directory,
             env=environment.variables(**more),
             text=True,
         )

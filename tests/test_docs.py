@@ -24,6 +24,7 @@ from django.dispatch import Signal
 from django.utils.module_loading import import_string
 from rest_framework.authentication import BaseAuthentication
 
+from bench.main import make_parser
 from clerk_auth import (
     checks,
     conf,
@@ -68,7 +69,7 @@ COMMANDS = {
 }
 OPTIONS_OF_OTHERS = {
     *("--deploy", "--fail-level", "--fail-on-warn", "--help", "--preload", "--tag", "--validate"),
-    "--workers",
+    *("--workers", *make_parser()._option_string_actions),
 }
 # Programs whose options are their own business.
 _OTHERS = re.compile(r"\b(?:curl|docker|kubectl|aws|exec gunicorn) (?:.*\\\n)*.*")
