@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
+from clerk_auth import resolvers
 from clerk_auth.conf import ENFORCE, OBSERVE, get_config, is_observing
 from clerk_auth.core.claims import Claims
 from clerk_auth.core.errors import (
@@ -17,7 +18,6 @@ from clerk_auth.core.errors import (
     KeysUnavailable,
     TokenMalformed,
     TokenRejected,
-    UserInactive,
 )
 from clerk_auth.exceptions import AuthenticationUnavailable, InvalidToken
 from clerk_auth.logs import defects, log
@@ -111,8 +111,8 @@ class ClerkAuthentication(BaseAuthentication):
 
     def _resolve_user(self, claims: Claims) -> Any:
         try:
-            return get_user_resolver()(claims)
-        except UserInactive as error:
+            return resolvers.admit(get_user_resolver()(claims))
+        except TokenRejected as error:
             get_verifier().note_refusal(error)
             raise
 

@@ -14,6 +14,7 @@ from django.db import IntegrityError, router, transaction
 from django.db.models import Q
 from django.utils.module_loading import import_string
 
+from clerk_auth import resolvers
 from clerk_auth.conf import derived, get_config
 from clerk_auth.core.claims import Claims
 from clerk_auth.core.errors import UserInactive
@@ -217,6 +218,12 @@ def _possible_rows(user_id: str, profile: Mapping[str, Any]) -> Iterator[dict[st
 
 @derived
 def get_user_resolver() -> UserResolver:
-    """Return what ``USER_RESOLVER`` names; ``ImportError`` when it cannot be imported."""
+    """Return what ``USER_RESOLVER`` names.
+
+    Raises:
+        ImportError: it cannot be imported.
+        ImproperlyConfigured: it is a coroutine function, or no function at all.
+    """
     resolver: UserResolver = import_string(get_config().user_resolver)
+    resolvers.check(resolver)
     return resolver
