@@ -14,7 +14,7 @@ from rest_framework.exceptions import (
     PermissionDenied,
 )
 
-from clerk_auth.core.authorization import read_reverification
+from clerk_auth.core.authorization import REVERIFICATION_REQUIRED, read_reverification
 from clerk_auth.core.errors import ClerkAuthError, KeysUnavailable, TokenRejected
 
 
@@ -42,7 +42,7 @@ class ReverificationRequired(PermissionDenied):
     "Reverification"); ``ValueError`` for anything else.
     """
 
-    default_code = "reverification_required"
+    default_code = REVERIFICATION_REQUIRED
 
     def __init__(self, reverification: str | Mapping[str, Any]) -> None:
         super().__init__()

@@ -27,7 +27,7 @@ LAYERS = (
             *("users", "verifier"),
         },
     ),
-    ("DRF surface", {"authentication", "composition", "exceptions", "permissions"}),
+    ("DRF surface", {"authentication", "composition", "exceptions", "permissions", "refusals"}),
     (
         "edge",
         {
