@@ -233,6 +233,7 @@ class Item(RetrieveUpdateDestroyAPIView):
         return User()
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("view", [Items, Item])
 @pytest.mark.parametrize("method", ["get", "options"])
 @pytest.mark.parametrize("permission", [ADMIN, ADMIN & OWNER, OWNER, ADMIN | OWNER, STEP_UP])
@@ -299,7 +300,7 @@ def test_permissions_made_per_request_cannot_fill_the_memory(ask, claims_of, cap
     request = factory.get("/")
     force_authenticate(request, ClerkUser(claims_of("user_1")), claims_of("user_1"))
     request = View().initialize_request(request)
-    for number in range(2000):
+    for number in range(600):
         HasRole(f"role_{number}_" + "x" * 200)().has_permission(request, View())
     assert len(logs.refusals._kinds) <= 256
     assert max(map(len, lines(caplog))) < 300
