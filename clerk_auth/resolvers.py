@@ -10,7 +10,6 @@ from functools import partial
 from types import NoneType
 from typing import Any
 
-from asgiref.sync import iscoroutinefunction
 from django.core.exceptions import ImproperlyConfigured
 
 from clerk_auth.core.errors import UserInactive
@@ -25,7 +24,7 @@ def check(resolver: object) -> None:
     while isinstance(resolver, partial):
         resolver = resolver.func
     for function in (resolver, type(resolver).__call__):
-        if iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
             raise ImproperlyConfigured(
                 f"{_SETTING} names a coroutine function, and nothing awaits it: name a plain one."
             )
