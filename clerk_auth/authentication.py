@@ -7,9 +7,11 @@ import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from django.views.decorators.debug import sensitive_variables
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
+from clerk_auth import resolvers
 from clerk_auth.conf import ENFORCE, OBSERVE, get_config, is_observing
 from clerk_auth.core.claims import Claims
 from clerk_auth.core.errors import (
@@ -17,7 +19,6 @@ from clerk_auth.core.errors import (
     KeysUnavailable,
     TokenMalformed,
     TokenRejected,
-    UserInactive,
 )
 from clerk_auth.exceptions import AuthenticationUnavailable, InvalidToken
 from clerk_auth.logs import defects, log
@@ -62,6 +63,8 @@ class ClerkAuthentication(BaseAuthentication):
     counted and logged, and responses are those of the view's other authenticators.
     """
 
+    # Whatever raises below, an error report shows no local of it: they are tokens, and claims.
+    @sensitive_variables()
     def authenticate(self, request: Request) -> tuple[Any, Claims] | None:
         if is_observing():
             self._observe(request)
@@ -72,9 +75,11 @@ class ClerkAuthentication(BaseAuthentication):
         except TokenRejected as error:
             # DRF asks a new instance for the challenge; only the request is the same.
             _http_request(request)._clerk_auth_refusal = error  # type: ignore[attr-defined]
+            _forget_frames(error)
             raise InvalidToken(error) from None
         except KeysUnavailable as error:
             _http_request(request)._clerk_auth_outage = error.code  # type: ignore[attr-defined]
+            _forget_frames(error)
             raise AuthenticationUnavailable(error) from None
 
     def authenticate_header(self, request: Request) -> str | None:
@@ -111,10 +116,18 @@ class ClerkAuthentication(BaseAuthentication):
 
     def _resolve_user(self, claims: Claims) -> Any:
         try:
-            return get_user_resolver()(claims)
-        except UserInactive as error:
+            return resolvers.admit(get_user_resolver()(claims))
+        except TokenRejected as error:
             get_verifier().note_refusal(error)
             raise
+
+
+def _forget_frames(error: ClerkAuthError) -> None:
+    """Cut off what led to an error, which outlives the request in signals and trackers.
+
+    Its frames hold the token.
+    """
+    error.__traceback__ = error.__cause__ = error.__context__ = None
 
 
 def _http_request(request: Request) -> HttpRequest:

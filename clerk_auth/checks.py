@@ -23,7 +23,7 @@ from clerk_auth.authentication import ClerkAuthentication
 from clerk_auth.conf import Config, Problem, find_problems, get_config, is_debug, is_observing
 from clerk_auth.profile import find_problems as find_profile_problems
 from clerk_auth.profile import get_id_field
-from clerk_auth.users import database_user, existing_user
+from clerk_auth.users import database_user, existing_user, get_user_resolver
 
 FOREIGN_DISTRIBUTION = "clerk-auth-django"
 RESPONSE_COUNTER = "clerk_auth.middleware.ResponseCounter"
@@ -186,7 +186,7 @@ def check_cache(**_: Any) -> Iterator[CheckMessage]:
 
 @register(Tags.security)
 def check_users(**_: Any) -> Iterator[CheckMessage]:
-    """E006, E007, W009, W014: what is named can be imported, and a user id names one row."""
+    """E006, E007, W009, W014: what is named can be used, and a user id names one row."""
     config = _config()
     if config is None:
         return
@@ -201,6 +201,11 @@ def check_users(**_: Any) -> Iterator[CheckMessage]:
                     id="clerk_auth.E006",
                 )
                 return
+    try:
+        get_user_resolver()
+    except ImproperlyConfigured as error:
+        yield Error(str(error), hint="Name a function (Claims) -> user.", id="clerk_auth.E006")
+        return
     if (name := get_user_model().USERNAME_FIELD) in config.user_fields:
         yield Warning(
             f"CLERK_AUTH['USER_FIELDS'] writes {name}, by which a password login or another single "
@@ -208,7 +213,7 @@ def check_users(**_: Any) -> Iterator[CheckMessage]:
             hint="Map a field that nobody signs in by, or silence this where nothing else does.",
             id="clerk_auth.W014",
         )
-    if import_string(config.user_resolver) in (database_user, existing_user):
+    if get_user_resolver() in (database_user, existing_user):
         yield from _check_user_id_field()
 
 

@@ -7,10 +7,13 @@ combination is a class of the same kind as its parts, and ``~`` moves down to th
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, ClassVar, cast
 
+from rest_framework.exceptions import ErrorDetail, PermissionDenied
 from rest_framework.permissions import (
+    NOT,
     BasePermission,
     BasePermissionMetaclass,
     OperandHolder,
@@ -19,10 +22,13 @@ from rest_framework.permissions import (
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
+from clerk_auth.core.authorization import PERMISSION_DENIED
 from clerk_auth.core.claims import Claims
 from clerk_auth.exceptions import ReverificationRequired
+from clerk_auth.refusals import note_refusal
 
 Operand = type[BasePermission] | OperandHolder | SingleOperandHolder
+_Ask = Callable[..., bool]
 
 
 # Python asks the right operand first only where its type is a subclass of the left one's. So this
@@ -48,18 +54,41 @@ class _PermissionType(BasePermissionMetaclass, OperandHolder, SingleOperandHolde
         return cast("type[ClerkPermission]", cls.negated())
 
 
+def noted(ask: _Ask) -> _Ask:
+    """Count and log the refusal, unless the permission is a part: then the whole decides."""
+
+    @functools.wraps(ask)
+    def asked(self: ClerkPermission, request: Request, *args: Any, **kwargs: Any) -> bool:
+        try:
+            is_allowed = ask(self, request, *args, **kwargs)
+        except ReverificationRequired as error:
+            if not self.is_part:
+                note_refusal(request, error.default_code, self.name)
+            raise
+        if not is_allowed and not self.is_part:
+            note_refusal(request, self.code, self.name)
+        return is_allowed
+
+    return asked
+
+
 class ClerkPermission(BasePermission, metaclass=_PermissionType):
     """A permission that a verified Clerk caller's claims answer; a subclass says :meth:`allows`.
 
-    ``is_of_objects``: it has no answer before there is an object.
+    ``is_of_objects``: it has no answer before there is an object. ``code`` and ``detail`` are what
+    a 403 says.
     """
 
     is_of_objects: ClassVar[bool] = False
+    is_part = False
+    code: str = PERMISSION_DENIED
+    detail: Any = PermissionDenied.default_detail
 
     def allows(self, claims: Claims) -> bool:
         """Answer for this caller."""
         raise NotImplementedError
 
+    @noted
     def has_permission(self, request: Request, view: APIView) -> bool:
         claims = read_claims(request)
         return claims is not None and self.allows(claims)
@@ -67,15 +96,32 @@ class ClerkPermission(BasePermission, metaclass=_PermissionType):
     def has_object_permission(self, request: Request, view: APIView, obj: Any) -> bool:
         return self.has_permission(request, view)
 
+    @property
+    def name(self) -> str:
+        """Who refused, for the log."""
+        return type(self).__name__
+
+    @property
+    def message(self) -> dict[str, ErrorDetail]:
+        """The body of a 403: REST framework takes it after a no."""
+        return {
+            "detail": ErrorDetail(self.detail, self.code),
+            "code": ErrorDetail(self.code, self.code),
+        }
+
     @classmethod
     def negated(cls) -> type[BasePermission]:
         """Return what ``~`` makes of it."""
         return make(_Not, f"~{cls.__name__}", operand=cls)
 
 
-def read_claims(request: Request) -> Claims | None:
-    """Return the claims of the caller; ``None`` when Clerk did not authenticate them."""
-    return request.auth if isinstance(request.auth, Claims) else None
+def read_claims(request: Any) -> Claims | None:
+    """Return the claims of the caller; ``None`` unless Clerk authenticated them."""
+    claims = getattr(request, "auth", None)
+    if not isinstance(claims, Claims):
+        return None
+    user = getattr(request, "user", None)
+    return claims if getattr(user, "is_authenticated", None) is True else None
 
 
 def make(base: type[ClerkPermission], name: str, **attributes: Any) -> type[ClerkPermission]:
@@ -88,13 +134,16 @@ class _Not(ClerkPermission):
 
     def __init__(self) -> None:
         self._operand: Any = self.operand()
+        _find_parts(self._operand)
 
+    @noted
     def has_permission(self, request: Request, view: APIView) -> bool:
         return read_claims(request) is not None and (
             getattr(self._operand, "is_of_objects", False)
             or not self._operand.has_permission(request, view)
         )
 
+    @noted
     def has_object_permission(self, request: Request, view: APIView, obj: Any) -> bool:
         return read_claims(request) is not None and not _allows(self._operand, request, view, obj)
 
@@ -110,16 +159,38 @@ class _Combined(ClerkPermission):
     def __init__(self) -> None:
         # Of other people's classes, an instance per request: they may keep something in it.
         self._operands: list[Any] = [operand() for operand in self.operands]
+        for operand in self._operands:
+            _find_parts(operand)
 
 
 class _All(_Combined):
     sign = "&"
+    _refused_by: ClerkPermission | None = None
 
+    @noted
     def has_permission(self, request: Request, view: APIView) -> bool:
-        return all(operand.has_permission(request, view) for operand in self._operands)
+        return self._is_true_of_all(lambda operand: operand.has_permission(request, view))
 
+    @noted
     def has_object_permission(self, request: Request, view: APIView, obj: Any) -> bool:
-        return all(operand.has_object_permission(request, view, obj) for operand in self._operands)
+        return self._is_true_of_all(
+            lambda operand: operand.has_object_permission(request, view, obj)
+        )
+
+    def _is_true_of_all(self, question: Callable[[Any], bool]) -> bool:
+        """Ask each in turn; the first that says no is the one that a refusal names."""
+        for operand in self._operands:
+            if not question(operand):
+                is_ours = isinstance(operand, ClerkPermission)
+                source = operand if is_ours else type(self)
+                self.code, self.detail = source.code, source.detail
+                self._refused_by = operand if is_ours else None
+                return False
+        return True
+
+    @property
+    def name(self) -> str:
+        return self._refused_by.name if self._refused_by else super().name
 
     @classmethod
     def negated(cls) -> type[BasePermission]:
@@ -129,9 +200,11 @@ class _All(_Combined):
 class _Any(_Combined):
     sign = "|"
 
+    @noted
     def has_permission(self, request: Request, view: APIView) -> bool:
         return self._is_true_of_one(lambda operand: operand.has_permission(request, view))
 
+    @noted
     def has_object_permission(self, request: Request, view: APIView, obj: Any) -> bool:
         return self._is_true_of_one(lambda operand: _allows(operand, request, view, obj))
 
@@ -174,3 +247,30 @@ def _allows(permission: Any, request: Request, view: APIView, obj: Any) -> bool:
         permission.has_permission(request, view)
         and permission.has_object_permission(request, view, obj)
     )
+
+
+def _find_parts(permission: Any) -> bool:
+    """Tell whether one of ours is in a combination, and let each know that it is a part."""
+    if isinstance(permission, ClerkPermission):
+        permission.is_part = True
+        return True
+    held = getattr(permission, "__dict__", {})
+    found = [_find_parts(held[name]) for name in ("op1", "op2") if name in held]
+    return any(found)
+
+
+# A class whose metaclass is somebody's own is asked for its operator before ours, and an `&` of
+# REST framework's that ends at its first no asks us nothing. So it is REST framework's "not" that
+# must ask for a Clerk caller, where one of ours is under it.
+def _closed(ask: _Ask) -> _Ask:
+    @functools.wraps(ask)
+    def asked(self: Any, request: Request, *args: Any, **kwargs: Any) -> bool:
+        if _find_parts(self.op1) and read_claims(request) is None:
+            return False
+        return ask(self, request, *args, **kwargs)
+
+    return asked
+
+
+NOT.has_permission = _closed(NOT.has_permission)  # type: ignore[method-assign]
+NOT.has_object_permission = _closed(NOT.has_object_permission)  # type: ignore[method-assign]

@@ -30,6 +30,7 @@ from django.db.transaction import non_atomic_requests
 from django.http import HttpRequest, JsonResponse
 from django.urls import path
 from django.views.decorators.cache import never_cache
+from django.views.decorators.debug import sensitive_variables
 from django.views.decorators.http import require_safe
 
 from clerk_auth.conf import find_problems, get_config, is_observing
@@ -50,6 +51,7 @@ class Readiness:
     source: SourceStatus | None = None
 
 
+@sensitive_variables()
 def read_readiness(*, now: float) -> Readiness:
     """Judge this process by what it holds; no I/O. ``now`` is Unix time in seconds."""
     try:
@@ -82,6 +84,7 @@ def live(request: HttpRequest) -> JsonResponse:
 @non_atomic_requests
 @never_cache
 @require_safe
+@sensitive_variables()
 def ready(request: HttpRequest) -> JsonResponse:
     """Say whether requests should be sent here, and why, to those who may know."""
     now = time.time()

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar, cast
 
+from django.views.decorators.debug import sensitive_variables
+
 from clerk_auth.authentication import read_bearer_token
 from clerk_auth.conf import Config
 from clerk_auth.core.claims import Claims, Verified
@@ -164,32 +166,32 @@ def load_keys(config: Config) -> Keys:
         return ()
 
 
-def read_credential(text: str) -> str:
-    """Return the token of ``text``, which is one or an ``Authorization`` header's value.
+def read_credential(token: str) -> str:
+    """Return the token of what was pasted: one, or an ``Authorization`` header's value.
 
     Raises:
         TokenMalformed: it is not one credential.
     """
-    text = text.strip()
-    is_header = text[:7].rstrip().lower() == "bearer"
+    token = token.strip()
+    is_header = token[:7].rstrip().lower() == "bearer"
     # Not None, which is for another scheme.
-    return cast("str", read_bearer_token(text if is_header else f"Bearer {text}"))
+    return cast("str", read_bearer_token(token if is_header else f"Bearer {token}"))
 
 
-def inspect(text: str, policy: Policy, keys: Keys, *, now: float) -> Inspection:
+@sensitive_variables()
+def inspect(token: str, policy: Policy, keys: Keys, *, now: float) -> Inspection:
     """Judge a token, or an ``Authorization`` header's value, by every rule and as a whole."""
     source = StaticKeySource(keys, ignore_kid=not policy.kid_required)
     inspection = Inspection(policy, now)
     try:
-        Verifier(source, policy, now=lambda: now).check(read_credential(text))
+        Verifier(source, policy, now=lambda: now).check(read_credential(token))
     except ClerkAuthError as error:
         is_ours = isinstance(error, KeysUnavailable)
         inspection.verdict = UNKNOWN if is_ours else REFUSED
         inspection.code, inspection.reason = error.code, error.reason
-    token = inspection.judge(
-        "credential", lambda: read_credential(text), count(len(text.split()), "word")
-    )
-    if token is None:
+    found = count(len(token.split()), "word")
+    token = inspection.judge("credential", lambda: read_credential(token), found) or ""
+    if not token:
         inspection.skip("there is no token", *RULES[1:])
         return inspection
     segments = inspection.judge(

@@ -13,12 +13,14 @@ from types import MappingProxyType
 
 from clerk_auth import sinks
 from clerk_auth.conf import MODES
+from clerk_auth.core.authorization import REFUSAL_CODES
 from clerk_auth.core.errors import CODES
 from clerk_auth.core.keys import SKIP_REASONS
 from clerk_auth.fetch import FAILURE_REASONS
 
 VERIFIED = "jwt_verifications_success"
 REFUSED = "jwt_verifications_failure"
+DENIED = "clerk_auth_permission_refusals"
 HITS = "jwks_cache_hits"
 MISSES = "jwks_cache_misses"
 FETCH_ERRORS = "jwks_fetch_errors"
@@ -40,6 +42,7 @@ STATUSES = ("2xx", "3xx", "401", "403", "4xx", "503", "keys_busy", "5xx")
 COUNTERS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     VERIFIED: {"mode": MODES},
     REFUSED: {"code": CODES, "mode": MODES},
+    DENIED: {"code": REFUSAL_CODES},
     HITS: {},
     MISSES: {},
     FETCH_ERRORS: {"reason": FAILURE_REASONS},
@@ -53,6 +56,7 @@ GAUGES = (FETCHED_AT, EXPIRES_AT)
 DESCRIPTIONS: Mapping[str, str] = {
     VERIFIED: "Tokens that were verified",
     REFUSED: "Tokens that were refused or could not be checked, by error code",
+    DENIED: "Requests that a permission of ours refused with 403, by error code",
     HITS: "Tokens whose key the process held",
     MISSES: "Tokens whose key the process did not hold",
     FETCH_ERRORS: "Fetches of the key set that failed, by reason",

@@ -15,8 +15,8 @@ from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from clerk_auth.composition import ClerkPermission, make, read_claims
-from clerk_auth.core.authorization import read_reverification, split_scope
+from clerk_auth.composition import ClerkPermission, make, noted, read_claims
+from clerk_auth.core.authorization import REFUSALS, read_reverification, split_scope
 from clerk_auth.core.claims import Claims, is_identifier
 from clerk_auth.exceptions import ReverificationRequired
 
@@ -36,12 +36,18 @@ __all__ = [
 class IsOrganizationMember(ClerkPermission):
     """An organization is active."""
 
+    code = "organization_required"
+    detail = REFUSALS[code]
+
     def allows(self, claims: Claims) -> bool:
         return claims.organization is not None
 
 
 class IsNotImpersonated(ClerkPermission):
     """The user acts for themselves: the token has no ``act`` claim, not even a malformed one."""
+
+    code = "impersonation_not_allowed"
+    detail = REFUSALS[code]
 
     def allows(self, claims: Claims) -> bool:
         return claims.actor is None
@@ -145,11 +151,14 @@ class _Reverified(ClerkPermission):
 
 class _Owned(ClerkPermission):
     is_of_objects = True
+    code = "ownership_required"
+    detail = REFUSALS[code]
     field: ClassVar[str]
 
     def allows(self, claims: Claims) -> bool:
         return True
 
+    @noted
     def has_object_permission(self, request: Request, view: APIView, obj: Any) -> bool:
         claims = read_claims(request)
         if claims is None:
@@ -160,7 +169,9 @@ class _Owned(ClerkPermission):
 
 def _has(**asked: str) -> type[ClerkPermission]:
     ((question, value),) = asked.items()
-    return make(_Has, f"Has{question.capitalize()}({value!r})", asked=asked)
+    code = f"{question}_required"
+    name = f"Has{question.capitalize()}({value!r})"
+    return make(_Has, name, asked=asked, code=code, detail=REFUSALS[code].format(value))
 
 
 def _check_name(name: object) -> str:

@@ -13,7 +13,9 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import IntegrityError, router, transaction
 from django.db.models import Q
 from django.utils.module_loading import import_string
+from django.views.decorators.debug import sensitive_variables
 
+from clerk_auth import resolvers
 from clerk_auth.conf import derived, get_config
 from clerk_auth.core.claims import Claims
 from clerk_auth.core.errors import UserInactive
@@ -110,6 +112,7 @@ def stateless_user(claims: Claims) -> ClerkUser:
     return ClerkUser(claims)
 
 
+@sensitive_variables()
 def database_user(claims: Claims) -> Any:
     """Return the row of ``AUTH_USER_MODEL`` whose ``USER_ID_FIELD`` is Clerk's user id.
 
@@ -128,6 +131,7 @@ def database_user(claims: Claims) -> Any:
     return user
 
 
+@sensitive_variables()
 def existing_user(claims: Claims) -> Any:
     """Return the row as :func:`database_user` does, and create none; one query.
 
@@ -146,6 +150,7 @@ class LinkRefused(Exception):
     """The row and the Clerk user do not become one; the message names neither."""
 
 
+@sensitive_variables()
 def link(user: Any, claims: Claims) -> None:
     """Write Clerk's user id into ``USER_ID_FIELD`` of a row that has none yet.
 
@@ -217,6 +222,12 @@ def _possible_rows(user_id: str, profile: Mapping[str, Any]) -> Iterator[dict[st
 
 @derived
 def get_user_resolver() -> UserResolver:
-    """Return what ``USER_RESOLVER`` names; ``ImportError`` when it cannot be imported."""
+    """Return what ``USER_RESOLVER`` names.
+
+    Raises:
+        ImportError: it cannot be imported.
+        ImproperlyConfigured: it is a coroutine function, or no function at all.
+    """
     resolver: UserResolver = import_string(get_config().user_resolver)
+    resolvers.check(resolver)
     return resolver

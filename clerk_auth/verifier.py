@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from django.conf import settings
 from django.core.cache import caches
+from django.views.decorators.debug import sensitive_variables
 
 from clerk_auth import metrics, signals, sinks
 from clerk_auth.conf import ENFORCE, Config, derived, get_config
@@ -64,6 +65,7 @@ class Verifier:
         """Where the keys come from."""
         return self._source
 
+    @sensitive_variables()
     def verify(self, token: str, *, mode: str = ENFORCE) -> Claims:
         """Return the claims of a session token.
 
@@ -75,7 +77,7 @@ class Verifier:
             KeysUnavailable: ours; ``retry_after`` says in how many seconds to come again.
         """
         try:
-            claims = self.check(token, wait=mode == ENFORCE)
+            claims = self._check_once(token, wait=mode == ENFORCE)
         except ClerkAuthError as error:
             self.note_refusal(error, mode=mode)
             raise
@@ -86,34 +88,38 @@ class Verifier:
             signals.send(signals.token_verified, Verifier, claims=claims)
         return claims
 
-    def check(self, text: str, *, wait: bool = True) -> Claims:
+    @sensitive_variables()
+    def check(self, token: str, *, wait: bool = True) -> Claims:
         """Verify as :meth:`verify` does, but count, log and signal nothing."""
-        if self._tokens is None or len(text) > self._policy.max_token_bytes:
-            return self._check(text, wait)[0]
-        digest = self._tokens.digest(text)
+        return self._check_once(token, wait=wait)
+
+    def _check_once(self, token: str, *, wait: bool) -> Claims:
+        if self._tokens is None or len(token) > self._policy.max_token_bytes:
+            return self._check(token, wait)[0]
+        digest = self._tokens.digest(token)
         entry = self._tokens.get(digest)
         if entry is not None and (claims := self._check_again(entry, wait)):
             return claims
-        claims, entry = self._check(text, wait)
+        claims, entry = self._check(token, wait)
         self._tokens.put(digest, entry)
         return claims
 
-    def _check(self, text: str, wait: bool) -> tuple[Claims, Entry]:
-        token = read_token(text, self._policy)
-        keys = self._source.keys_for(token.kid, wait=wait)
+    def _check(self, token: str, wait: bool) -> tuple[Claims, Entry]:
+        unverified = read_token(token, self._policy)
+        keys = self._source.keys_for(unverified.kid, wait=wait)
         if not keys:
-            if not may_be_ours(token, self._policy, now=self._now()):
+            if not may_be_ours(unverified, self._policy, now=self._now()):
                 raise KeyNotFound("kid is unknown, and the token is expired or of another issuer")
-            keys = self._source.search(token.kid, wait=wait)
+            keys = self._source.search(unverified.kid, wait=wait)
         try:
-            key = find_signing_key(token, keys)
+            key = find_signing_key(unverified, keys)
         except SignatureInvalid:
-            if not may_be_ours(token, self._policy, now=self._now()):
+            if not may_be_ours(unverified, self._policy, now=self._now()):
                 raise
-            keys = self._source.keys_after(token.kid, keys, wait=wait)
-            key = find_signing_key(token, keys)
-        claims = check_claims(token, self._policy, now=self._now())
-        return claims, (token.kid, key, claims.verified)
+            keys = self._source.keys_after(unverified.kid, keys, wait=wait)
+            key = find_signing_key(unverified, keys)
+        claims = check_claims(unverified, self._policy, now=self._now())
+        return claims, (unverified.kid, key, claims.verified)
 
     def _check_again(self, entry: Entry, wait: bool) -> Claims | None:
         """Check what may have changed since a token was verified; ``None`` if its key is gone."""

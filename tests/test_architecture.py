@@ -23,11 +23,11 @@ LAYERS = (
         "Django side",
         {
             *("conf", "dev", "fetch", "jwks", "logs", "metrics", "profile", "rate_limit"),
-            *("readers", "shared", "signals", "sinks", "sources", "token_cache", "users"),
-            "verifier",
+            *("readers", "resolvers", "shared", "signals", "sinks", "sources", "token_cache"),
+            *("users", "verifier"),
         },
     ),
-    ("DRF surface", {"authentication", "composition", "exceptions", "permissions"}),
+    ("DRF surface", {"authentication", "composition", "exceptions", "permissions", "refusals"}),
     (
         "edge",
         {

@@ -367,6 +367,8 @@ def test_backend_that_cannot_be_imported_is_left_to_django(secure):
     [
         pytest.param({"USER_RESOLVER": "no_such_module.resolve"}, ["E006"], id="no-module"),
         pytest.param({"USER_RESOLVER": "clerk_auth.users.no_such"}, ["E006"], id="no-function"),
+        pytest.param({"USER_RESOLVER": "clerk_auth.conf.OBSERVE"}, ["E006"], id="no-callable"),
+        pytest.param({"USER_RESOLVER": "tests.test_resolvers.later"}, ["E006"], id="coroutine"),
         pytest.param({"METRICS": ["no_such_module.Sink"]}, ["E006"], id="no-sink"),
         pytest.param({"METRICS": ["clerk_auth.sinks.Sink"]}, [], id="sink"),
         pytest.param({"USER_RESOLVER": "clerk_auth.users.stateless_user"}, [], id="stateless"),

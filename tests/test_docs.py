@@ -39,7 +39,7 @@ from clerk_auth import (
     testing,
 )
 from clerk_auth.contrib import responses
-from clerk_auth.core import errors
+from clerk_auth.core import authorization, errors
 from clerk_auth.core.keys import SKIP_REASONS
 from clerk_auth.core.tokens import Policy
 from clerk_auth.exceptions import AuthenticationUnavailable, InvalidToken
@@ -250,6 +250,12 @@ class TestErrors:
 
     def test_every_code_says_what_to_do(self):
         assert rows("errors.md", "meaning").keys() == set(errors.CODES)
+
+    def test_every_code_of_a_permission_has_its_row(self):
+        table = rows("errors.md", "code of a 403")
+        assert tuple(table) == authorization.REFUSAL_CODES
+        for code, sentence in authorization.REFUSALS.items():
+            assert table[code]["detail"].rstrip(".") == sentence.replace("{}", "...").rstrip(".")
 
     @pytest.mark.parametrize("error", [*errors.REJECTIONS, *errors.OUTAGES])
     def test_answer_is_the_one_given(self, error):

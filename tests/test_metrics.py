@@ -12,6 +12,7 @@ import pytest
 from django.conf import settings
 
 from clerk_auth import metrics
+from clerk_auth.core.authorization import REFUSAL_CODES
 from clerk_auth.core.errors import CODES
 from clerk_auth.core.keys import SKIP_REASONS
 from clerk_auth.fetch import FAILURE_REASONS
@@ -20,6 +21,7 @@ MODES = ["enforce", "observe"]
 COUNTERS = {
     "jwt_verifications_success": {"mode": MODES},
     "jwt_verifications_failure": {"code": CODES, "mode": MODES},
+    "clerk_auth_permission_refusals": {"code": REFUSAL_CODES},
     "jwks_cache_hits": {},
     "jwks_cache_misses": {},
     "jwks_fetch_errors": {"reason": FAILURE_REASONS},

@@ -209,10 +209,13 @@ def test_refusal_of_the_anonymous_is_rest_frameworks(ask, settings):
         assert response.data == {"detail": "Authentication credentials were not provided."}
 
 
-def test_refusal_of_the_known_is_rest_frameworks(ask):
+def test_refusal_of_the_known_names_what_is_missing(ask):
     response = ask(HasRole("member"), "admin")
     assert response.status_code == 403
-    assert response.data == {"detail": "You do not have permission to perform this action."}
+    assert response.data == {
+        "detail": "This needs the role member in the active organization.",
+        "code": "role_required",
+    }
 
 
 # Owners

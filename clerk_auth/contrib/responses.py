@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Set
 from typing import Any
 
-from clerk_auth.core.authorization import LEVELS, PRESETS
+from clerk_auth.core.authorization import LEVELS, PERMISSION_DENIED, PRESETS, REFUSALS
 from clerk_auth.core.errors import OUTAGES, REJECTIONS
 
 Schema = dict[str, Any]
@@ -56,13 +56,20 @@ def make_components() -> dict[str, dict[str, Schema]]:
         # Enums of codes are components: the hook for enums would rename a project's own ``code``.
         "schemas": {
             "ClerkRejectionCode": _enum(*(error.code for error in REJECTIONS)),
+            "ClerkPermissionCode": _enum(*REFUSALS, PERMISSION_DENIED),
             "ClerkOutageCode": _enum(*(error.code for error in OUTAGES)),
             # Without a credential the body is REST framework's own, and has no code.
             "ClerkUnauthorized": _object(
                 detail=text, code=ref("schemas", "ClerkRejectionCode"), optional={"code"}
             ),
             "ClerkForbidden": {
-                "oneOf": [_object(detail=text), ref("schemas", "ClerkReverification")]
+                "oneOf": [
+                    # A permission of somebody else's has no code.
+                    _object(
+                        detail=text, code=ref("schemas", "ClerkPermissionCode"), optional={"code"}
+                    ),
+                    ref("schemas", "ClerkReverification"),
+                ]
             },
             "ClerkUnavailable": _object(detail=text, code=ref("schemas", "ClerkOutageCode")),
             "ClerkReverification": _object(clerk_error=_step_up()),

@@ -23,6 +23,24 @@ _PREFIX = "org:"
 # How a question may spell a scope, and the letter that stands for it in a token.
 SCOPES = {"o": "o", "org": "o", "organization": "o", "u": "u", "user": "u"}
 
+# Code of a refusal -> what the client is told: what the view asks for, in its author's words, and
+# nothing of what the caller has.
+REFUSALS: Mapping[str, str] = MappingProxyType(
+    {
+        "role_required": "This needs the role {} in the active organization.",
+        "permission_required": "This needs the permission {} in the active organization.",
+        "feature_required": "This needs the feature {}.",
+        "plan_required": "This needs the plan {}.",
+        "organization_required": "This needs an active organization.",
+        "ownership_required": "Only the owner may do this.",
+        "impersonation_not_allowed": "Only users who act for themselves may do this.",
+    }
+)
+# Where the sentence is REST framework's, or the body is Clerk's.
+PERMISSION_DENIED = "permission_denied"
+REVERIFICATION_REQUIRED = "reverification_required"
+REFUSAL_CODES: tuple[str, ...] = (*REFUSALS, PERMISSION_DENIED, REVERIFICATION_REQUIRED)
+
 
 @dataclass(frozen=True, slots=True)
 class Reverification:

@@ -25,11 +25,11 @@ def is_base64url(text: bytes) -> bool:
     return not text.translate(None, _ALPHABET) and _ends_well(text)
 
 
-def split_compact(data: bytes) -> list[bytes]:
+def split_compact(token: bytes) -> list[bytes]:
     """Split a compact JWS into its three segments; ``ValueError`` unless all are base64url."""
-    segments = data.split(b".")
+    segments = token.split(b".")
     # One pass over the whole: what the alphabet leaves of three segments is two dots.
-    if data.translate(None, _ALPHABET) != b"..":
+    if token.translate(None, _ALPHABET) != b"..":
         raise ValueError("not three segments of base64url")
     header, payload, signature = segments
     if not (_ends_well(header) and _ends_well(payload) and _ends_well(signature)):

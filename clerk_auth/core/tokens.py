@@ -79,7 +79,7 @@ class UnverifiedToken(NamedTuple):
         return "UnverifiedToken()"
 
 
-def read_token(text: str, policy: Policy) -> UnverifiedToken:
+def read_token(token: str, policy: Policy) -> UnverifiedToken:
     """Check text, header and class of a token, and split it.
 
     Raises:
@@ -87,19 +87,19 @@ def read_token(text: str, policy: Policy) -> UnverifiedToken:
         AlgorithmNotAllowed: ``alg`` is not ``RS256``.
         TokenClassNotAccepted: a JWT template, machine or OAuth token.
     """
-    segments = split_token(text, policy)
+    segments = split_token(token, policy)
     return UnverifiedToken.from_segments(_read_kid(segments[0], policy.kid_required), segments)
 
 
-def split_token(text: str, policy: Policy) -> list[bytes]:
+def split_token(token: str, policy: Policy) -> list[bytes]:
     """Return header, payload and signature, each of them base64url."""
     # 2: text
-    if len(text) > policy.max_token_bytes:
+    if len(token) > policy.max_token_bytes:
         raise TokenMalformed("longer than MAX_TOKEN_BYTES")
-    if not text.isascii():
+    if not token.isascii():
         raise TokenMalformed("not ASCII")
     try:
-        return split_compact(text.encode("ascii"))
+        return split_compact(token.encode("ascii"))
     except ValueError as error:
         raise TokenMalformed(str(error)) from None
 

@@ -50,10 +50,10 @@ def read_token(options: dict[str, Any]) -> str | None:
         )
     if options["token"] is None:
         return None
-    text = _read_input()
-    if not text.strip():
+    token = _read_input()
+    if not token.strip():
         raise CommandError("There is no token on standard input.", returncode=2)
-    return text
+    return token
 
 
 def _read_input() -> str:

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from django.views.decorators.debug import sensitive_variables
+
 from clerk_auth.conf import get_config
 from clerk_auth.core.claims import is_factor_age
 from clerk_auth.core.encoding import decode_base64url, parse_json_object
@@ -20,6 +22,7 @@ TEST_USER = "user_test"
 _SLIPS = {"permission": "permissions", "feature": "features", "plans": "plan"}
 
 
+@sensitive_variables()
 def clerk_token(
     user_id: str = TEST_USER,
     *,
@@ -96,10 +99,12 @@ class BadTokens:
     that says what would have to be set.
     """
 
+    @sensitive_variables()
     def __init__(self, **arguments: Any) -> None:
         clerk_token(**arguments)  # what is wrong with them is said here
         self._arguments = arguments
 
+    @sensitive_variables()
     def __getattr__(self, name: str) -> BadCredential:
         bad = _KINDS.get(name)
         if bad is None:

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import pytest
 from jsonschema import Draft202012Validator
+from rest_framework.exceptions import PermissionDenied
 
 from clerk_auth.contrib.responses import RESPONSES, make_components, ref
 from clerk_auth.core import errors
-from clerk_auth.core.authorization import LEVELS, PRESETS, read_reverification
+from clerk_auth.core.authorization import (
+    LEVELS,
+    PERMISSION_DENIED,
+    PRESETS,
+    REFUSALS,
+    read_reverification,
+)
 from clerk_auth.exceptions import AuthenticationUnavailable, InvalidToken, ReverificationRequired
+from clerk_auth.permissions import ClerkPermission
 from tests.rows import each_row
 
 DRF_BODY = {"detail": "Authentication credentials were not provided."}
@@ -47,6 +55,12 @@ def test_refusals_of_rest_framework(status, body):
     assert is_described(status, body)
 
 
+@each_row("code", [*REFUSALS, PERMISSION_DENIED])
+def test_every_refusal_by_a_permission(code):
+    permission = type("Refusing", (ClerkPermission,), {"code": code})
+    assert is_described("403", PermissionDenied(permission().message).detail)
+
+
 @each_row(
     "reverification",
     [
@@ -67,6 +81,7 @@ def test_every_step_up(reverification):
         pytest.param("401", {**DRF_BODY, "code": "keys_busy"}, id="outage-as-401"),
         pytest.param("503", {**DRF_BODY, "code": "token_expired"}, id="rejection-as-503"),
         pytest.param("503", DRF_BODY, id="outage-without-a-code"),
+        pytest.param("403", {**DRF_BODY, "code": "token_expired"}, id="rejection-as-403"),
         pytest.param("403", {}, id="forbidden-for-no-reason"),
         pytest.param("403", step_up("lenient"), id="unknown-preset"),
         pytest.param("403", step_up({"level": "strict", "afterMinutes": 10}), id="unknown-level"),

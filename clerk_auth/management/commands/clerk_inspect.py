@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
+from django.views.decorators.debug import sensitive_variables
 
 from clerk_auth.conf import get_config
 from clerk_auth.inspection import ACCEPTED, SCHEMA_VERSION, UNKNOWN, inspect, load_keys
@@ -28,6 +29,7 @@ class Command(BaseCommand):
             parser, default="-", text="Standard input, as always: a token is no argument."
         )
 
+    @sensitive_variables()
     def handle(self, *args: Any, **options: Any) -> None:
         with terminal.end_if_it_cannot_run(
             self,
@@ -37,8 +39,8 @@ class Command(BaseCommand):
             verdict=UNKNOWN,
         ):
             config = get_config()
-            text = terminal.read_token(options) or ""
-            found = inspect(text, config.policy, load_keys(config), now=time.time())
+            token = terminal.read_token(options) or ""
+            found = inspect(token, config.policy, load_keys(config), now=time.time())
         if options["json"]:
             self.stdout.write(json.dumps(found.as_dict(), indent=2))
         else:

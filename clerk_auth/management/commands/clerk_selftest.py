@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.views.decorators.debug import sensitive_variables
 
 from clerk_auth import deployed, readers, selftest
 from clerk_auth.conf import OBSERVE, get_config
@@ -51,6 +52,7 @@ class Command(BaseCommand):
             text="Explain the token on standard input, too; with --url, try it.",
         )
 
+    @sensitive_variables()
     def handle(self, *args: Any, **options: Any) -> None:
         with terminal.end_if_it_cannot_run(
             self,

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.views.decorators.debug import sensitive_variables
 
 from clerk_auth.conf import Config, get_config
 from clerk_auth.dev import TOKEN_SECONDS, load_local_issuer
@@ -64,6 +65,7 @@ class Command(BaseCommand):
             "--bad", choices=sorted(BAD_TOKENS), metavar="KIND", help=_describe_bad_tokens()
         )
 
+    @sensitive_variables()
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             config = get_config()

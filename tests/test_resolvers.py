@@ -1,0 +1,179 @@
+"""A resolver lets nobody in but an authenticated user, whatever it returns."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+
+import pytest
+from asgiref.sync import async_to_sync, sync_to_async
+from django.contrib.auth.models import AnonymousUser, User
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.functional import SimpleLazyObject
+from rest_framework.permissions import AllowAny, IsAuthenticated
+
+from clerk_auth import metrics, resolvers
+from clerk_auth.core.errors import SessionPending, UserInactive
+from clerk_auth.permissions import (
+    HasRole,
+    IsNotImpersonated,
+    IsOrganizationMember,
+    IsOwner,
+    RequiresReverification,
+)
+from clerk_auth.users import ClerkUser, get_user_resolver
+from tests.conftest import PARTY
+from tests.rows import each_row
+from tests.test_authentication import Public, call
+
+ADMIN = {"o": {"id": "org_1", "rol": "admin"}, "fva": [0, 0]}
+
+
+async def later(claims):
+    return ClerkUser(claims)
+
+
+async def one_by_one(claims):
+    yield ClerkUser(claims)
+
+
+class Later:
+    async def __call__(self, claims):
+        return ClerkUser(claims)
+
+
+class Flagged:
+    def __init__(self, is_authenticated):
+        self.is_authenticated = is_authenticated
+
+
+class AsMethod:
+    def is_authenticated(self):
+        return False
+
+
+NOBODY = {
+    "none": lambda claims: None,
+    "false": lambda claims: False,
+    "anonymous": lambda claims: AnonymousUser(),
+    "flag-off": lambda claims: Flagged(False),
+    "lazy-none": lambda claims: SimpleLazyObject(lambda: None),
+    "lazy-anonymous": lambda claims: SimpleLazyObject(AnonymousUser),
+}
+NO_USER = {
+    "coroutine": lambda claims: later(claims),
+    "lazy-coroutine": lambda claims: SimpleLazyObject(lambda: later(claims)),
+    "generator": lambda claims: one_by_one(claims),
+    "true": lambda claims: True,
+    "zero": lambda claims: 0,
+    "empty": lambda claims: "",
+    "id": lambda claims: claims.user_id,
+    "claims": lambda claims: claims,
+    "pair": lambda claims: (ClerkUser(claims), claims),
+    "class": lambda claims: User,
+    "flag-as-method": lambda claims: AsMethod(),
+    "flag-as-number": lambda claims: Flagged(1),
+    "flag-as-text": lambda claims: Flagged("False"),
+}
+given: list = [None]
+
+
+def resolve(claims):
+    return given[0](claims)
+
+
+@pytest.fixture
+def ask(configured, settings):
+    """Send a request of an organization's admin to a view, whose user ``resolver`` finds."""
+    settings.CLERK_AUTH = {**settings.CLERK_AUTH, "USER_RESOLVER": f"{__name__}.resolve"}
+    token = configured.signer.token("user_1", azp=PARTY, **ADMIN)
+
+    def send(resolver, *permissions):
+        given[0] = resolver
+        metrics.reset()
+        view = type("View", (Public,), {"permission_classes": list(permissions)})
+        return call(view, f"Bearer {token}")
+
+    return send
+
+
+@each_row("resolver", NOBODY.values(), ids=list(NOBODY))
+@each_row(
+    "permission",
+    [
+        AllowAny,
+        IsAuthenticated,
+        HasRole("admin"),
+        ~HasRole("member"),
+        IsOrganizationMember,
+        IsNotImpersonated,
+        IsOwner("owner_id"),
+        RequiresReverification("strict"),
+    ],
+)
+def test_nobody_is_401_wherever(ask, resolver, permission):
+    response = ask(resolver, permission)
+    assert (response.status_code, response.data["code"]) == (401, "user_inactive")
+    assert metrics.totals()["jwt_verifications_failure", "user_inactive", "enforce"] == 1
+
+
+@each_row("resolver", NO_USER.values(), ids=list(NO_USER))
+def test_what_is_no_user_is_a_defect_that_names_the_setting(ask, resolver):
+    # A coroutine that nobody awaits would be a warning, and so an error here.
+    with pytest.raises(ImproperlyConfigured, match="USER_RESOLVER") as caught:
+        ask(resolver, AllowAny)
+    assert "user_1" not in str(caught.value)
+
+
+@each_row(
+    "user",
+    [
+        User(username="alice"),
+        Flagged(True),
+        SimpleLazyObject(lambda: User(username="alice")),
+    ],
+    ids=lambda user: type(user).__name__,
+)
+def test_authenticated_user_is_let_in(ask, user):
+    assert ask(lambda claims: user, HasRole("admin")).status_code == 200
+
+
+def test_future_is_no_user():
+    async def admit():
+        with pytest.raises(ImproperlyConfigured, match="Future"):
+            resolvers.admit(asyncio.get_running_loop().create_future())
+
+    asyncio.run(admit())
+
+
+@each_row(
+    "resolver",
+    [later, one_by_one, Later(), partial(later), partial(Later()), sync_to_async(resolve), "text"],
+    ids=repr,
+)
+def test_what_cannot_return_a_user_is_refused_before_it_is_called(resolver):
+    with pytest.raises(ImproperlyConfigured, match="USER_RESOLVER"):
+        resolvers.check(resolver)
+
+
+@each_row("resolver", [resolve, partial(resolve), ClerkUser, async_to_sync(later)], ids=repr)
+def test_function_is_accepted(resolver):
+    resolvers.check(resolver)
+
+
+def test_coroutine_function_is_refused_at_first_use(configured, settings):
+    settings.CLERK_AUTH = {**settings.CLERK_AUTH, "USER_RESOLVER": f"{__name__}.later"}
+    with pytest.raises(ImproperlyConfigured, match="coroutine"):
+        get_user_resolver()
+    with pytest.raises(ImproperlyConfigured, match="coroutine"):
+        call(Public, "Bearer " + configured.signer.token(azp=PARTY))
+
+
+@each_row("error", [UserInactive("no row"), SessionPending("of our own")], ids=repr)
+def test_every_refusal_of_a_resolver_is_counted(ask, error):
+    def refuse(claims):
+        raise error
+
+    response = ask(refuse, AllowAny)
+    assert (response.status_code, response.data["code"]) == (401, error.code)
+    assert metrics.totals()["jwt_verifications_failure", error.code, "enforce"] == 1
