@@ -16,7 +16,7 @@ from django.utils.module_loading import import_string
 
 from clerk_auth.conf import derived, get_config
 from clerk_auth.core.claims import Claims
-from clerk_auth.core.errors import UserInactive
+from clerk_auth.core.errors import UserInactive, UserUnknown
 from clerk_auth.profile import get_id_field, read_profile, write_profile
 
 if TYPE_CHECKING:
@@ -132,13 +132,16 @@ def existing_user(claims: Claims) -> Any:
     """Return the row as :func:`database_user` does, and create none; one query.
 
     Raises:
-        UserInactive: as there, or no row has the user id.
+        UserUnknown: no row has the user id.
+        UserInactive: as there.
     """
-    model = get_user_model()
+    model, named = get_user_model(), {get_id_field(): claims.user_id}
     try:
-        user = model._default_manager.get(**{get_id_field(): claims.user_id})
+        user = model._default_manager.get(**named)
     except model.DoesNotExist:
-        raise UserInactive("no row has the user id") from None
+        if model._base_manager.filter(**named).exists():
+            raise UserInactive("the default manager hides the row") from None
+        raise UserUnknown("no row has the user id") from None
     return _admit(user)
 
 

@@ -15,7 +15,14 @@ from rest_framework.views import APIView
 
 from clerk_auth import metrics
 from clerk_auth.authentication import ClerkAuthentication, read_bearer_token
-from clerk_auth.core.errors import CODES, REJECTIONS, TokenMalformed, UserInactive
+from clerk_auth.core.errors import (
+    CODES,
+    REJECTIONS,
+    ClaimInvalid,
+    TokenMalformed,
+    UserInactive,
+    UserUnknown,
+)
 from clerk_auth.verifier import get_verifier
 from tests.conftest import PARTY
 from tests.issuer_server import hang
@@ -217,7 +224,7 @@ def test_misconfiguration_is_raised_and_never_a_401(settings):
 
 
 def test_code_of_every_refusal_is_known():
-    assert len(CODES) == len(set(CODES)) == 15
+    assert len(CODES) == len(set(CODES)) == 16
 
 
 def test_refusal_of_a_header_is_counted_and_logged(configured, caplog):
@@ -258,20 +265,30 @@ class _Session:
 # Users
 
 
-def inactive_user(claims):
-    raise UserInactive("is_active is false")
+def refused_user(claims):
+    raise refused_user.error
 
 
 def broken_user(claims):
     raise AttributeError("a defect in the project's resolver")
 
 
-def test_inactive_user_is_401_and_counted(configured, settings, token):
-    settings.CLERK_AUTH = {**settings.CLERK_AUTH, "USER_RESOLVER": f"{__name__}.inactive_user"}
+@pytest.mark.parametrize(
+    "error",
+    [
+        UserInactive("is_active is false"),
+        UserUnknown("no row has the user id"),
+        ClaimInvalid("the claim is missing", claim="legacy_id"),
+    ],
+    ids=lambda error: error.code,
+)
+def test_refusal_by_a_resolver_is_401_and_counted(error, configured, settings, token):
+    refused_user.error = error
+    settings.CLERK_AUTH = {**settings.CLERK_AUTH, "USER_RESOLVER": f"{__name__}.refused_user"}
     response = call(WhoAmI, "Bearer " + token)
     assert response.status_code == 401
-    assert response.data["code"] == "user_inactive"
-    assert metrics.totals()["jwt_verifications_failure", "user_inactive", "enforce"] == 1
+    assert response.data == {"detail": error.detail, "code": error.code}
+    assert metrics.totals()["jwt_verifications_failure", error.code, "enforce"] == 1
 
 
 def test_defect_in_a_resolver_is_no_verdict(configured, settings, token):

@@ -21,7 +21,7 @@ from rest_framework.throttling import AnonRateThrottle, UserRateThrottle
 from rest_framework.views import APIView
 
 from clerk_auth.core.claims import Claims
-from clerk_auth.core.errors import UserInactive
+from clerk_auth.core.errors import TokenRejected
 from clerk_auth.users import (
     ClerkUser,
     LinkRefused,
@@ -207,7 +207,7 @@ def database(settings, db):
 
 
 def refusal(claims: Claims, resolve: UserResolver = database_user) -> str:
-    with pytest.raises(UserInactive) as caught:
+    with pytest.raises(TokenRejected) as caught:
         resolve(claims)
     return caught.value.code
 
@@ -379,7 +379,7 @@ def test_constraint_that_refuses_every_row_is_an_error(claims_of):
 @pytest.mark.integration
 @pytest.mark.usefixtures("members")
 def test_existing_user_is_found_and_none_is_created(claims_of, django_assert_num_queries):
-    assert refusal(claims_of("user_alice"), existing_user) == "user_inactive"
+    assert refusal(claims_of("user_alice"), existing_user) == "user_unknown"
     assert not Member.objects.exists()
     member = Member.objects.create(username="alice", clerk_id="user_alice")
     with django_assert_num_queries(1):
