@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 UserResolver = Callable[[Claims], Any]
 
+_NO_ROW = (
+    "no database row: CLERK_AUTH['USER_RESOLVER'] = 'clerk_auth.users.database_user' gives one"
+)
+
 
 class ClerkUser:
     """The caller, as the token names them: no database row behind it.
@@ -59,7 +63,8 @@ class ClerkUser:
         return self.pk
 
     def __repr__(self) -> str:
-        return f"<ClerkUser: {self.pk}>"
+        # Django quotes it where a foreign key or a look-up needs a row.
+        return f"<ClerkUser: {self.pk} ({_NO_ROW})>"
 
     def __eq__(self, other: object) -> bool:
         return self.pk == other.pk if isinstance(other, ClerkUser) else NotImplemented
@@ -99,8 +104,26 @@ class ClerkUser:
     def has_module_perms(self, module: str) -> bool:
         return False
 
+    async def aget_user_permissions(self, obj: object = None) -> set[str]:
+        return self.get_user_permissions(obj)
+
+    async def aget_group_permissions(self, obj: object = None) -> set[str]:
+        return self.get_group_permissions(obj)
+
+    async def aget_all_permissions(self, obj: object = None) -> set[str]:
+        return self.get_all_permissions(obj)
+
+    async def ahas_perm(self, perm: str, obj: object = None) -> bool:
+        return self.has_perm(perm, obj)
+
+    async def ahas_perms(self, perm_list: Iterable[str], obj: object = None) -> bool:
+        return self.has_perms(perm_list, obj)
+
+    async def ahas_module_perms(self, module: str) -> bool:
+        return self.has_module_perms(module)
+
     def save(self, *args: object, **kwargs: object) -> NoReturn:
-        raise NotImplementedError("A ClerkUser has no database row.")
+        raise NotImplementedError(f"A ClerkUser has {_NO_ROW}.")
 
     delete = set_password = check_password = save
 

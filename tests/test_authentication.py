@@ -23,8 +23,9 @@ from clerk_auth.core.errors import (
     UserInactive,
     UserUnknown,
 )
+from clerk_auth.users import ClerkUser
 from clerk_auth.verifier import get_verifier
-from tests.conftest import PARTY
+from tests.conftest import ISSUER, PARTY
 from tests.issuer_server import hang
 from tests.rows import each_row
 
@@ -307,6 +308,23 @@ def test_user_throttle_tells_clerk_users_apart(configured):
         for user in ("user_1", "user_1", "user_2")
     ]
     assert statuses == [200, 429, 200]
+
+
+def test_spellings_of_one_issuer_are_one_user(key_configured, local_issuer):
+    class Once(UserRateThrottle):
+        rate = "1/day"
+
+    issuers = (ISSUER, "https://clerk.satellite.example")
+    key_configured.CLERK_AUTH = {**key_configured.CLERK_AUTH, "ISSUER": list(issuers)}
+    tokens = [local_issuer.acting_as(issuer).token("user_1", azp=PARTY) for issuer in issuers]
+    claims = [get_verifier().verify(token) for token in tokens]
+    assert [one.issuer for one in claims] == list(issuers)
+    first, second = map(ClerkUser, claims)
+    assert first == second
+    assert hash(first) == hash(second)
+    assert len({first, second}) == 1
+    view = type("View", (WhoAmI,), {"throttle_classes": [Once]})
+    assert [call(view, "Bearer " + token).status_code for token in tokens] == [200, 429]
 
 
 # Cost
