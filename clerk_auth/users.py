@@ -90,15 +90,24 @@ def read_user_id(claims: Claims) -> Any:
         raise ClaimInvalid(f"{name} is not a well-formed id", claim=name)
     column = _id_column()
     with suppress(ValidationError, ValueError, OverflowError):
-        read = column.to_python(value)
-        if isinstance(read, str):
-            MaxLengthValidator(column.max_length or len(value))(value)
-        else:
-            column.run_validators(read)
         # "007" and "+7" are not 7: one person has one id.
-        if str(read) == value:
+        if str(read := convert(column, value)) == value:
             return read
     raise ClaimInvalid(f"{name} does not fit USER_ID_FIELD", claim=name)
+
+
+def convert(column: Any, text: str) -> Any:
+    """Return ``text`` as ``column`` holds it.
+
+    Raises:
+        ValidationError, ValueError, OverflowError: the column cannot hold it.
+    """
+    value = column.to_python(text)
+    if isinstance(value, str):
+        MaxLengthValidator(column.max_length or len(value))(value)
+    else:
+        column.run_validators(value)
+    return value
 
 
 def is_numbered_by_the_database() -> bool:
@@ -147,11 +156,11 @@ def link(user: Any, claims: Claims) -> None:
 
 
 def get_link_field() -> str:
-    """Return ``USER_ID_FIELD``; ``ImproperlyConfigured`` if it is not a field for that id alone."""
+    """Return ``USER_ID_FIELD``; ``ImproperlyConfigured`` if it is not a field for that id only."""
     model, column = get_user_model(), _id_column()
-    if column.name == model.USERNAME_FIELD or column == model._meta.pk:
+    if column.name == model.USERNAME_FIELD or column == model._meta.pk or not column.unique:
         raise ImproperlyConfigured(
-            "To link existing rows, give Clerk's user id a field of its own and name it in "
+            "To link existing rows, give Clerk's user id a unique field of its own and name it in "
             "CLERK_AUTH['USER_ID_FIELD']."
         )
     return str(column.name)

@@ -22,9 +22,9 @@ LAYERS = (
     (
         "Django side",
         {
-            *("conf", "dev", "fetch", "jwks", "logs", "metrics", "profile", "rate_limit"),
-            *("readers", "shared", "signals", "sinks", "sources", "stateless", "token_cache"),
-            *("users", "verifier"),
+            *("conf", "dev", "fetch", "jwks", "linking", "logs", "metrics", "profile"),
+            *("rate_limit", "readers", "shared", "signals", "sinks", "sources", "stateless"),
+            *("token_cache", "users", "verifier"),
         },
     ),
     ("DRF surface", {"authentication", "composition", "exceptions", "permissions"}),
