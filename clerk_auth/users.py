@@ -3,118 +3,40 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.hashers import make_password
-from django.core.exceptions import ImproperlyConfigured
+from django.core.exceptions import ImproperlyConfigured, ValidationError
+from django.core.validators import MaxLengthValidator
 from django.db import IntegrityError, router, transaction
-from django.db.models import Q
+from django.db.models import AutoField, Q
 from django.utils.module_loading import import_string
 from django.views.decorators.debug import sensitive_variables
 
 from clerk_auth import resolvers
 from clerk_auth.conf import derived, get_config
-from clerk_auth.core.claims import Claims
-from clerk_auth.core.errors import UserInactive
+from clerk_auth.core.claims import Claims, is_identifier
+from clerk_auth.core.errors import ClaimInvalid, UserInactive, UserUnknown
 from clerk_auth.profile import get_id_field, read_profile, write_profile
-
-if TYPE_CHECKING:
-    from django.db.models import Manager
+from clerk_auth.stateless import ClerkUser as ClerkUser
+from clerk_auth.stateless import stateless_user as stateless_user
 
 UserResolver = Callable[[Claims], Any]
 
-
-class ClerkUser:
-    """The caller, as the token names them: no database row behind it.
-
-    ``pk`` is Clerk's user id. It reads like Django's ``AnonymousUser``, but is authenticated:
-    throttles, model permissions and the browsable API work; it has no Django permissions.
-    """
-
-    __slots__ = ("claims", "pk")
-
-    is_active = True
-    is_authenticated = True
-    is_anonymous = False
-    is_staff = False
-    is_superuser = False
-
-    def __init__(self, claims: Claims) -> None:
-        self.pk = claims.user_id
-        self.claims = claims
-
-    @property
-    def id(self) -> str:
-        return self.pk
-
-    @property
-    def username(self) -> str:
-        return self.pk
-
-    def get_username(self) -> str:
-        return self.pk
-
-    def __str__(self) -> str:
-        return self.pk
-
-    def __repr__(self) -> str:
-        return f"<ClerkUser: {self.pk}>"
-
-    def __eq__(self, other: object) -> bool:
-        return self.pk == other.pk if isinstance(other, ClerkUser) else NotImplemented
-
-    def __hash__(self) -> int:
-        return hash(self.pk)
-
-    @property
-    def groups(self) -> Manager[Any]:
-        """No groups; only where ``django.contrib.auth`` is installed."""
-        from django.contrib.auth.models import AnonymousUser
-
-        return AnonymousUser().groups
-
-    @property
-    def user_permissions(self) -> Manager[Any]:
-        """No permissions; only where ``django.contrib.auth`` is installed."""
-        from django.contrib.auth.models import AnonymousUser
-
-        return AnonymousUser().user_permissions
-
-    def get_user_permissions(self, obj: object = None) -> set[str]:
-        return set()
-
-    def get_group_permissions(self, obj: object = None) -> set[str]:
-        return set()
-
-    def get_all_permissions(self, obj: object = None) -> set[str]:
-        return set()
-
-    def has_perm(self, perm: str, obj: object = None) -> bool:
-        return False
-
-    def has_perms(self, perm_list: Iterable[str], obj: object = None) -> bool:
-        return all(self.has_perm(perm, obj) for perm in perm_list)
-
-    def has_module_perms(self, module: str) -> bool:
-        return False
-
-    def save(self, *args: object, **kwargs: object) -> NoReturn:
-        raise NotImplementedError("A ClerkUser has no database row.")
-
-    delete = set_password = check_password = save
-
-
-def stateless_user(claims: Claims) -> ClerkUser:
-    """Return a :class:`ClerkUser`; no query."""
-    return ClerkUser(claims)
+NUMBERED_BY_THE_DATABASE = (
+    "CLERK_AUTH['USER_ID_FIELD'] names a key that the database numbers, and database_user would "
+    "insert into it. Use existing_user, or a field of its own."
+)
+_MISSING = object()
 
 
 @sensitive_variables()
 def database_user(claims: Claims) -> Any:
-    """Return the row of ``AUTH_USER_MODEL`` whose ``USER_ID_FIELD`` is Clerk's user id.
+    """Return the row of ``AUTH_USER_MODEL`` whose ``USER_ID_FIELD`` is :func:`read_user_id`.
 
     One query; a first request creates the row, with an unusable password, and a claim of
     ``USER_FIELDS`` that has changed costs an update. Rows are never linked by e-mail address or by
@@ -124,9 +46,13 @@ def database_user(claims: Claims) -> Any:
         UserInactive: ``is_active`` is false, the model's manager hides the row, or the row is
             found by user name and has a password: somebody may have signed up under the
             victim's id.
+        ClaimInvalid: see :func:`read_user_id`.
+        ImproperlyConfigured: the database numbers ``USER_ID_FIELD``.
     """
+    if is_numbered_by_the_database():
+        raise ImproperlyConfigured(NUMBERED_BY_THE_DATABASE)
     profile = read_profile(claims)
-    user = _admit(_get_or_create(claims.user_id, profile))
+    user = _admit(_get_or_create(read_user_id(claims), profile))
     write_profile(user, profile)
     return user
 
@@ -136,14 +62,65 @@ def existing_user(claims: Claims) -> Any:
     """Return the row as :func:`database_user` does, and create none; one query.
 
     Raises:
-        UserInactive: as there, or no row has the user id.
+        UserUnknown: no row has the user id.
+        UserInactive, ClaimInvalid: as there.
     """
-    model = get_user_model()
+    model, named = get_user_model(), {get_id_field(): read_user_id(claims)}
     try:
-        user = model._default_manager.get(**{get_id_field(): claims.user_id})
+        user = model._default_manager.get(**named)
     except model.DoesNotExist:
-        raise UserInactive("no row has the user id") from None
+        if model._base_manager.filter(**named).exists():
+            raise UserInactive("the default manager hides the row") from None
+        raise UserUnknown("no row has the user id") from None
     return _admit(user)
+
+
+def read_user_id(claims: Claims) -> Any:
+    """Return what ``USER_ID_FIELD`` holds for this user, as the claim ``USER_ID_CLAIM`` says.
+
+    By default it is Clerk's user id. The value of another claim is a string, spelled as the column
+    writes it, and returned in the column's type; there is no falling back to Clerk's id, which
+    could be the value of somebody else.
+
+    Raises:
+        ClaimInvalid: the claim is missing or malformed, or the column cannot hold its value.
+    """
+    name = get_config().user_id_claim
+    if name == "sub":
+        return claims.user_id
+    if (value := claims.get(name, _MISSING)) is _MISSING:
+        raise ClaimInvalid(f"{name} is missing", claim=name)
+    if not is_identifier(value):
+        raise ClaimInvalid(f"{name} is not a well-formed id", claim=name)
+    column = _id_column()
+    with suppress(ValidationError, ValueError, OverflowError):
+        # "007" and "+7" are not 7: one person has one id.
+        if str(read := convert(column, value)) == value:
+            return read
+    raise ClaimInvalid(f"{name} does not fit USER_ID_FIELD", claim=name)
+
+
+def convert(column: Any, text: str) -> Any:
+    """Return ``text`` as ``column`` holds it.
+
+    Raises:
+        ValidationError, ValueError, OverflowError: the column cannot hold it.
+    """
+    value = column.to_python(text)
+    if isinstance(value, str):
+        MaxLengthValidator(column.max_length or len(value))(value)
+    else:
+        column.run_validators(value)
+    return value
+
+
+def is_numbered_by_the_database() -> bool:
+    """Tell whether ``USER_ID_CLAIM`` is looked up in a key that the database gives to new rows."""
+    return get_config().user_id_claim != "sub" and isinstance(_id_column(), AutoField)
+
+
+def _id_column() -> Any:
+    return get_user_model()._meta.get_field(get_id_field())
 
 
 class LinkRefused(Exception):
@@ -152,39 +129,53 @@ class LinkRefused(Exception):
 
 @sensitive_variables()
 def link(user: Any, claims: Claims) -> None:
-    """Write Clerk's user id into ``USER_ID_FIELD`` of a row that has none yet.
+    """Write Clerk's user id, or what ``USER_ID_CLAIM`` names, into a row that has none yet.
 
     The caller has proved both: that they are the row's user, and Clerk's. To link again what is
-    linked changes nothing.
+    linked changes nothing. The resolvers find the row by these claims from then on.
 
     Raises:
+        ClaimInvalid: see :func:`read_user_id`.
         LinkRefused: the row has another Clerk id, the id has another row, or somebody impersonates
             the Clerk user.
         ImproperlyConfigured: ``USER_ID_FIELD`` is not a field for Clerk's id alone.
         TypeError: ``user`` is not a row of ``AUTH_USER_MODEL``.
     """
-    model, id_field = get_user_model(), get_id_field()
+    model, id_field = get_user_model(), get_link_field()
     if not isinstance(user, model):
         raise TypeError("only a row of AUTH_USER_MODEL can be linked")
-    if id_field == model.USERNAME_FIELD or model._meta.get_field(id_field) == model._meta.pk:
-        raise ImproperlyConfigured(
-            "To link existing rows, give Clerk's user id a field of its own and name it in "
-            "CLERK_AUTH['USER_ID_FIELD']."
-        )
     if claims.actor is not None:
         raise LinkRefused("Somebody impersonates this Clerk user.")
+    named = {id_field: read_user_id(claims)}
     using = router.db_for_write(model, instance=user)
     row = model._base_manager.using(using).filter(pk=user.pk)
-    has_none = Q(**{f"{id_field}__isnull": True}) | Q(**{id_field: ""})
     try:
         # One statement, so that of two links at once the second one finds the first.
         with transaction.atomic(using=using):
-            linked = row.filter(has_none).update(**{id_field: claims.user_id})
+            linked = row.filter(is_unlinked()).update(**named)
     except IntegrityError:
         raise LinkRefused("This Clerk user has another account here.") from None
-    if not linked and not row.filter(**{id_field: claims.user_id}).exists():
+    if not linked and not row.filter(**named).exists():
         raise LinkRefused("This account belongs to another Clerk user.")
-    setattr(user, id_field, claims.user_id)
+    setattr(user, id_field, named[id_field])
+
+
+def get_link_field() -> str:
+    """Return ``USER_ID_FIELD``; ``ImproperlyConfigured`` if it is not a field for that id only."""
+    model, column = get_user_model(), _id_column()
+    if column.name == model.USERNAME_FIELD or column == model._meta.pk or not column.unique:
+        raise ImproperlyConfigured(
+            "To link existing rows, give Clerk's user id a unique field of its own and name it in "
+            "CLERK_AUTH['USER_ID_FIELD']."
+        )
+    return str(column.name)
+
+
+def is_unlinked() -> Q:
+    """Return the condition that a row holds no id yet."""
+    column = _id_column()
+    unlinked = Q(**{f"{column.name}__isnull": True})
+    return unlinked | Q(**{column.name: ""}) if column.empty_strings_allowed else unlinked
 
 
 def _admit(user: Any) -> Any:
@@ -195,10 +186,10 @@ def _admit(user: Any) -> Any:
     return user
 
 
-def _get_or_create(user_id: str, profile: Mapping[str, Any]) -> Any:
+def _get_or_create(user_id: Any, profile: Mapping[str, Any]) -> Any:
     model, id_field = get_user_model(), get_id_field()
     named = {id_field: user_id}
-    for values in _possible_rows(user_id, profile):
+    for values in _possible_rows(str(user_id), profile):
         try:
             return model._default_manager.get_or_create(defaults=values, **named)[0]
         except IntegrityError as error:
