@@ -31,6 +31,7 @@ OTHERS = (
     "tests/test_inspection_properties.py",
     "tests/test_jwks_model.py",
     "tests/test_redaction.py",
+    "tests/test_slow_bodies.py",
     "tests/test_standin.py",
     "tests/test_user_neighbours.py",
     "tests/test_user_races.py",
