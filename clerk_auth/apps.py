@@ -14,7 +14,7 @@ class ClerkAuthConfig(AppConfig):
     verbose_name = "Clerk authentication"
 
     def ready(self) -> None:
-        from clerk_auth import checks, sinks  # noqa: F401 - the checks register themselves
+        from clerk_auth import checks, relations, sinks  # noqa: F401 - checks register themselves
 
         conf.remember_debug()
         if apps.is_installed("drf_spectacular"):

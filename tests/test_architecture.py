@@ -33,7 +33,7 @@ LAYERS = (
         {
             *("apps", "checks", "contrib", "deployed", "durations", "explanations", "health"),
             *("inspection", "management", "middleware", "payloads", "probes", "pytest_plugin"),
-            *("selftest", "standin", "testing"),
+            *("relations", "selftest", "standin", "testing"),
         },
     ),
 )
