@@ -35,6 +35,16 @@ CHECKOUT = by_name(read_lines("requirements.txt"))
 LOWEST = by_name(read_lines("tests/packaging/lowest.txt"))
 
 
+def test_every_python_that_is_declared_is_tested():
+    declared = {
+        match[1].replace(".", "")
+        for text in PROJECT["classifiers"]
+        if (match := re.fullmatch(r"Programming Language :: Python :: (3\.\d+)", text))
+    }
+    tested = re.findall(r"^    py(3\d+)-dj", (ROOT / "tox.ini").read_text(), re.MULTILINE)
+    assert declared == set(tested)
+
+
 @pytest.mark.parametrize("name", RUNTIME)
 def test_checkout_installs_what_the_package_needs(name):
     assert CHECKOUT[name].extras == RUNTIME[name].extras
