@@ -32,9 +32,9 @@ def check_relations(**_: Any) -> Iterator[Warning]:
     if columns:
         more = f" and {len(columns) - _SHOWN} more" if len(columns) > _SHOWN else ""
         yield Warning(
-            f"The default USER_RESOLVER makes no rows of {settings.AUTH_USER_MODEL}, which "
-            f"{', '.join(columns[:_SHOWN])}{more} refer to: request.user cannot be stored or "
-            "looked up there.",
+            f"Columns refer to {settings.AUTH_USER_MODEL} ({', '.join(columns[:_SHOWN])}{more}), "
+            "and the default USER_RESOLVER makes no rows of it: request.user can be neither "
+            "stored nor looked up there.",
             hint="Name database_user or existing_user in CLERK_AUTH['USER_RESOLVER'], as in "
             "docs/users.md; silence this where no Clerk user meets these columns.",
             id="clerk_auth.W029",

@@ -26,6 +26,7 @@ OTHERS = (
     "tests/test_clerk_token.py",
     "tests/test_deployed.py",
     "tests/test_docs.py",
+    "tests/test_existing_project.py",
     "tests/test_fetch.py",
     "tests/test_guides.py",
     "tests/test_inspection_properties.py",
