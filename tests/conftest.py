@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import sys
 import warnings
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
@@ -69,7 +70,9 @@ def pytest_collection() -> Generator[None, object, object]:
     try:
         return (yield)
     finally:
-        gc.freeze()
+        # hypothesis looks for the owners of its random generator, and finds none that are frozen.
+        if "hypothesis" not in sys.modules:
+            gc.freeze()
         gc.enable()
 
 

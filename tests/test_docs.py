@@ -515,6 +515,19 @@ for arguments in json.load(sys.stdin):
 """
 
 
+# A refused token is exit status 1.
+_INSPECT = """
+import django
+django.setup()
+from django.core.management import call_command
+
+try:
+    call_command("clerk_inspect")
+except SystemExit:
+    pass
+"""
+
+
 def make_project(directory: Path, *pages: str) -> Callable[..., str]:
     """Make a project of the files of these pages; return what runs Python in it."""
     environment = {
@@ -572,6 +585,18 @@ class TestQuickstart:
         assert len(shown) == 6
         got = run_in_project("-c", _ASK, given=json.dumps(arguments)).splitlines()
         assert [line for line in got if line.startswith("{")] == [answer for _, answer in shown]
+
+    def test_refusal_is_explained_as_shown(self, run_in_project):
+        (log,) = re.findall(r"^clerk_auth\.token_rejected .*$", self.text, re.MULTILINE)
+        assert log in run_in_project("-c", _ASK, given='[["--expires-in", "-10"]]').splitlines()
+        ((arguments, shown),) = re.findall(
+            r"^\$ \S+ manage\.py clerk_token (.*) \| \S+ manage\.py clerk_inspect\n((?:.+\n)+?)```",
+            self.text,
+            re.MULTILINE,
+        )
+        token = run_in_project("manage.py", "clerk_token", *arguments.split())
+        printed = run_in_project("-c", _INSPECT, given=token).splitlines()
+        assert [line for line in shown.splitlines() if line not in printed] == ["...", "..."]
 
     def test_tests_pass(self, run_in_project):
         assert "Ran 2 tests" in run_in_project("manage.py", "test")

@@ -35,6 +35,27 @@ CHECKOUT = by_name(read_lines("requirements.txt"))
 LOWEST = by_name(read_lines("tests/packaging/lowest.txt"))
 
 
+def test_every_python_that_is_declared_is_tested():
+    declared = {
+        match[1].replace(".", "")
+        for text in PROJECT["classifiers"]
+        if (match := re.fullmatch(r"Programming Language :: Python :: (3\.\d+)", text))
+    }
+    tested = {
+        python: {django.strip("{} ") for django in djangos.split(",")}
+        for python, djangos in re.findall(
+            r"^    py(3\d+)-dj(\S+)$", (ROOT / "tox.ini").read_text(), re.MULTILINE
+        )
+    }
+    assert declared == tested.keys()
+    promised = {}
+    rows = re.findall(r"^\| (3\.\d+.*) \| (.*) \|$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    for pythons, djangos in rows:
+        for python in pythons.replace(".", "").split(", "):
+            promised[python] = set(djangos.replace(".", "").split(", "))
+    assert promised == tested
+
+
 @pytest.mark.parametrize("name", RUNTIME)
 def test_checkout_installs_what_the_package_needs(name):
     assert CHECKOUT[name].extras == RUNTIME[name].extras

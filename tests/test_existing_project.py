@@ -1,0 +1,145 @@
+"""The quickstart's way into a project that exists: its own users, sessions and tokens stay."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+
+import pytest
+
+from tests.test_docs import blocks, make_project, read
+
+pytestmark = pytest.mark.integration
+
+PAGE = read("quickstart.md")
+SETTINGS = [b for b in blocks(PAGE, "python") if b.startswith("# at the end of your settings\n")]
+(FIELD,) = (b for b in blocks(PAGE, "python") if b.startswith("# in your user model\n"))
+
+PROJECT = {
+    "accounts/__init__.py": "",
+    "accounts/models.py": """
+import uuid
+from django.contrib.auth.models import AbstractUser
+from django.db import models
+
+class User(AbstractUser):
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+""",
+    "notes/__init__.py": "",
+    "notes/models.py": """
+from django.conf import settings
+from django.db import models
+
+class Note(models.Model):
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE)
+    text = models.TextField()
+""",
+    "api/urls.py": """
+from django.urls import path
+from notes.models import Note
+from rest_framework import generics, serializers
+from rest_framework.authtoken.views import obtain_auth_token
+
+class NoteSerializer(serializers.ModelSerializer):
+    class Meta:
+        model = Note
+        fields = ["text"]
+
+class NoteList(generics.ListCreateAPIView):
+    serializer_class = NoteSerializer
+
+    def get_queryset(self):
+        return Note.objects.filter(owner=self.request.user)
+
+    def perform_create(self, serializer):
+        serializer.save(owner=self.request.user)
+
+urlpatterns = [path("notes", NoteList.as_view()), path("login", obtain_auth_token)]
+""",
+}
+EXISTING_SETTINGS = """
+INSTALLED_APPS += ["rest_framework", "rest_framework.authtoken", "accounts", "notes"]
+AUTH_USER_MODEL = "accounts.User"
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "rest_framework.authentication.SessionAuthentication",
+        "rest_framework.authentication.TokenAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+}
+"""
+ANN = """
+from django.contrib.auth import get_user_model
+get_user_model().objects.create_user("ann", password="pw")
+"""
+ASK = """
+import io, json
+import django
+django.setup()
+from django.core.management import call_command
+from django.test import Client
+
+def token(*arguments):
+    text = io.StringIO()
+    call_command("clerk_token", *arguments, stdout=text)
+    return f"Bearer {text.getvalue().strip()}"
+
+def ask(client, method="get", **headers):
+    answer = getattr(client, method)("/notes", {"text": method}, headers=headers)
+    body = answer.json()
+    return answer.status_code, body.get("code") if isinstance(body, dict) else len(body)
+
+anyone, ann = Client(SERVER_NAME="localhost"), Client(SERVER_NAME="localhost")
+ann.login(username="ann", password="pw")
+key = anyone.post("/login", {"username": "ann", "password": "pw"}).json()["token"]
+print(json.dumps({
+    "nobody": ask(anyone),
+    "writes": ask(anyone, "post", Authorization=token())[0],
+    "clerk": ask(anyone, Authorization=token()),
+    "session": ask(ann),
+    "token": ask(anyone, Authorization=f"Token {key}"),
+    "expired": ask(anyone, Authorization=token("--expires-in", "-10")),
+    "stranger": ask(anyone, Authorization=token("--user", "user_stranger"))[0],
+}))
+"""
+
+
+def test_page_leads_into_a_project_that_exists(tmp_path):
+    run = make_project(tmp_path)
+    for name, text in PROJECT.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+
+    def append(name: str, text: str) -> None:
+        with (tmp_path / name).open("a") as file:
+            file.write(text)
+
+    append("api/settings.py", EXISTING_SETTINGS)
+    run("manage.py", "makemigrations", "accounts", "notes")
+    run("manage.py", "migrate")
+    run("-c", f"import django; django.setup(){ANN}")
+
+    append("api/settings.py", SETTINGS[0])
+    assert re.findall(r"clerk_auth\.[EW]\d+", run("manage.py", "check")) == ["clerk_auth.W021"]
+
+    append("accounts/models.py", "\n" + re.sub("^", "    ", FIELD, flags=re.MULTILINE))
+    append("api/settings.py", SETTINGS[1])
+    commands = re.findall(r"^python (manage\.py .*)$", PAGE, re.MULTILINE)
+    assert [shlex.split(command)[1] for command in commands] == [
+        *("makemigrations", "migrate", "check", "shell")
+    ]
+    outputs = [run(*shlex.split(each.replace("YOUR_NAME", "ann"))) for each in commands]
+    assert "no issues" in outputs[2]
+    assert outputs[3].split()[-1] == "1"
+
+    (answers,) = (line for line in run("-c", ASK).splitlines() if line.startswith("{"))
+    assert json.loads(answers) == {
+        "nobody": [401, None],
+        "writes": 201,
+        "clerk": [200, 1],
+        "session": [200, 1],
+        "token": [200, 1],
+        "expired": [401, "token_expired"],
+        "stranger": 401,
+    }
