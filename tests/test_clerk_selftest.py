@@ -56,7 +56,7 @@ def test_passing_run_ends_with_a_summary(configured):
     assert (done.status, done.err) == (0, "")
     *_, summary = done.out.splitlines()
     assert re.fullmatch(
-        r"The lock is locked: \d+ passed, 1 warnings, 0 failed, 1 skipped\.", summary
+        r"The lock is locked: \d+ passed, 1 warning, 0 failed, 1 skipped\.", summary
     )
     for bad in BAD_TOKENS.values():
         assert bad.title in done.out
@@ -118,6 +118,10 @@ def test_json_is_one_document_and_nothing_else(configured):
     assert (done.status, done.err) == (0, "")
     document = json.loads(done.out)
     assert document["passed"]
+    statuses = [probe["status"] for probe in document["probes"]]
+    assert document["counts"] == {
+        status: statuses.count(status) for status in ("passed", "warning", "failed", "skipped")
+    }
     assert [key["kid"] for key in document["keys"]] == ["ins_server"]
     assert {probe["status"] for probe in document["probes"]} == {"passed", "warning", "skipped"}
 
