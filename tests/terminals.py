@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
+import re
 import struct
 import subprocess
 import sys
@@ -49,6 +50,11 @@ _TAKE_TERMINAL = (
     "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
     "os.execv(sys.argv[1], sys.argv[1:])"
 )
+
+
+def without_colours(shown: str) -> list[str]:
+    """Return the lines as they are seen."""
+    return re.sub(r"\x1b\[[\d;]*m", "", shown).splitlines()
 
 
 def _read(terminal: int) -> bytes:

@@ -97,8 +97,13 @@ def test_file_gets_every_record(tmp_path):
 
 def test_filter_is_taken_off_when_it_ends_in_an_error():
     handler = logging.StreamHandler(sys.stderr)
-    with handled_by(handler), pytest.raises(KeyError), without_log_lines():
-        assert len(handler.filters) == 1
-        raise KeyError
+
+    def fail() -> None:
+        with handled_by(handler), without_log_lines():
+            assert len(handler.filters) == 1
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
     assert handler.filters == []
     assert logging.lastResort.filters == []

@@ -44,20 +44,22 @@ class OperatorCommand(BaseCommand):
     """A command whose output is for people, or one JSON document; its log lines are in neither.
 
     With ``--verbosity 2`` the log is shown where the project shows it. Ctrl-C ends it with status
-    130, and a reader that leaves, as ``head`` does, with 141.
+    130, and a reader that leaves, as ``head`` does, with 141. ``NO_COLOR`` is honoured.
     """
 
     # Problems in the settings are ours to report, with exit status 2.
     requires_system_checks = ()
 
     def execute(self, *args: Any, **options: Any) -> Any:
+        if os.environ.get("NO_COLOR") and not options["force_color"]:
+            options["no_color"] = True
         try:
             if options["verbosity"] > 1:
                 return super().execute(*args, **options)
             with without_log_lines():
                 return super().execute(*args, **options)
         except KeyboardInterrupt:
-            self.stderr.write("\nInterrupted.")
+            self.stderr.write("\nInterrupted.", style_func=str)
             sys.exit(INTERRUPTED)
         except BrokenPipeError:
             if self.stdout._out is sys.stdout:
@@ -178,7 +180,8 @@ def lay_out(line: str, width: int, *, hang: int = 0) -> list[str]:
     too long for a line is left whole, and can be copied. What stands between two blanks or more
     stays on one line, if it fits there.
     """
-    lines, current, column = [], "", 0
+    lines: list[str] = []
+    current, column = "", 0
     pieces = _PIECE.findall(line)
     for index, (gap, word) in enumerate(pieces):
         needed = _count_columns(word)
