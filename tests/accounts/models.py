@@ -69,12 +69,3 @@ class KeyedMember(AbstractBaseUser):
 
     USERNAME_FIELD = "id"
     objects = Active()
-
-
-class Letter(models.Model):
-    """What a person of a model with rows may have written."""
-
-    writer = models.ForeignKey(KeyedMember, models.CASCADE)
-
-    def __str__(self) -> str:
-        return f"a letter of {self.writer_id}"
