@@ -27,6 +27,10 @@ To fetch is to hold the fleet's lock, to have read the document again under it a
 have claimed the cooldown. Claims are made under the lock alone, so whoever holds the lock and is
 refused the claim knows that no fetch still serves it. A failure replaces nothing and backs the
 fleet off, 1 second doubling to 60. Without a cache a process does all of this for itself.
+
+Lock and failure in the cache are not signed. A process without keys lets them keep it from
+fetching for one lease and for one pause; then it fetches for itself, and backs off from its own
+failures alone.
 """
 
 from __future__ import annotations
@@ -38,6 +42,10 @@ import random
 import threading
 import weakref
 from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from django.core.cache import caches
+from django.db import connections
 
 from clerk_auth import metrics, signals
 from clerk_auth.conf import Config
@@ -48,6 +56,8 @@ from clerk_auth.logs import log
 from clerk_auth.shared import (
     MAX_BACKOFF_SECONDS,
     MAX_CLOCK_SKEW_SECONDS,
+    MAX_FAILURES,
+    MAX_PAUSE_SECONDS,
     Clock,
     SharedKeys,
     Snapshot,
@@ -66,13 +76,15 @@ LEASE_MARGIN_SECONDS, FENCE_SECONDS = 1, 0.5
 # A flight that takes longer hangs in a call without a time-out; the process goes on without it.
 HUNG_SECONDS = 15
 POLL_SECONDS, MAX_POLL_SECONDS = 0.025, 0.2
+# A replica may be so late with a document that was just stored.
+READ_BACK_SECONDS = 1.0
 
 
 class _Flight:
     """One trip to cache and issuer.
 
     ``is_final``: it went as far as its purpose may go. ``is_late``: it waited in vain for a fetch
-    of somebody else.
+    of somebody else. ``has_fetched``: it has a set from the issuer.
     """
 
     def __init__(self, purpose: str, is_satisfied: Callable[[], bool], started_at: float) -> None:
@@ -81,7 +93,21 @@ class _Flight:
         self.started_at = started_at
         self.is_final = False
         self.is_late = False
+        self.has_fetched = False
         self.done = threading.Event()
+
+
+@dataclass(frozen=True, slots=True)
+class Refresh:
+    """What became of a refresh for the whole fleet.
+
+    ``outcome`` is ``shared``, or what has failed: ``fetch_failed``, ``locked`` (somebody else
+    holds the lock, and nothing was fetched) or ``not_shared`` (what was fetched cannot be read
+    from the cache, and this process alone has it).
+    """
+
+    outcome: str
+    status: SourceStatus
 
 
 # Of the system, and not the shared generator of `random`: a flight beside a project's tests must
@@ -90,7 +116,19 @@ _jitter = random.SystemRandom().uniform
 
 
 def _spawn(work: Callable[[], None]) -> None:
-    threading.Thread(target=work, name="clerk_auth-keys", daemon=True).start()
+    threading.Thread(target=_work, args=[work], name="clerk_auth-keys", daemon=True).start()
+
+
+def _work(work: Callable[[], None]) -> None:
+    """Do ``work``, and close what belongs to this thread alone, as Django does after a request."""
+    try:
+        work()
+    finally:
+        for handler in (caches, connections):
+            try:
+                handler.close_all()
+            except Exception as error:  # the server is gone; nothing is left to close
+                log(logging.DEBUG, "close_failed", error=type(error).__name__)
 
 
 class CachedKeySource:
@@ -122,6 +160,10 @@ class CachedKeySource:
         self._jitter = jitter
         self._snapshot: Snapshot | None = None
         self._failure: Failure | None = None
+        # Since when others keep this process, which has no keys, from fetching; and how many
+        # fetches of its own have failed in a row.
+        self._kept_since: float | None = None
+        self._own_failures = 0
         # Until when, by the clock that only advances: no look is due; a look of that purpose is
         # pointless; a fetch that it forces is not ours to make.
         self._look_at = -math.inf
@@ -210,18 +252,45 @@ class CachedKeySource:
             expires_at=snapshot.fetched_at + self._max_age_seconds if snapshot else None,
             failure=failure,
             is_cache_avoided=self._shared.is_avoided,
+            cache_error=self._shared.error,
+            document_refused=self._shared.refused,
         )
 
     def refresh(self) -> SourceStatus:
         """Fetch now, in this thread: past cooldown and backoff, but not past the lock."""
-        self._adopt_shared()
-        before = self._generation()
-        self._run(_Flight(OPERATOR, lambda: self._generation() > before, self._clock.monotonic()))
+        self._refresh()
         return self.status()
+
+    def refresh_fleet(self) -> Refresh:
+        """Fetch as :meth:`refresh` does, and read back what other processes will find."""
+        flight = self._refresh()
+        if flight.has_fetched:
+            outcome = "shared" if self._is_read_back() else "not_shared"
+        else:
+            outcome = "locked" if flight.is_late else "fetch_failed"
+        return Refresh(outcome, self.status())
+
+    def _refresh(self) -> _Flight:
+        self._adopt_shared()
+        # A set that somebody else has fetched meanwhile may be older than this call.
+        flight = _Flight(OPERATOR, lambda: flight.has_fetched, self._clock.monotonic())
+        self._run(flight)
+        return flight
+
+    def _is_read_back(self) -> bool:
+        deadline = self._clock.monotonic() + READ_BACK_SECONDS
+        while True:
+            shared = self._shared.load()
+            if shared is not None and shared.generation >= self._generation():
+                return True
+            if self._clock.monotonic() >= deadline or self._shared.is_avoided:
+                return False
+            self._clock.sleep(MAX_POLL_SECONDS)
 
     def load_shared(self) -> SourceStatus:
         """Take what the fleet shares out of the cache, and describe it."""
-        self._adopt_shared()
+        if not self._adopt_shared():
+            self._shared.probe()
         self._failure = self._shared.load_failure() or self._failure
         return self.status()
 
@@ -313,10 +382,13 @@ class CachedKeySource:
         poll_seconds = POLL_SECONDS
         self._adopt_shared()
         while not flight.is_satisfied():
-            if self._is_cooling(flight.purpose):
+            is_pausing = not self._is_usable() and self._is_pausing()
+            if self._is_cooling(flight.purpose) or (is_pausing and flight.purpose != OPERATOR):
                 flight.is_final = True
                 return
-            lock = self._shared.acquire(lease_seconds=self._lease_seconds)
+            lock = self._shared.acquire(
+                lease_seconds=self._lease_seconds, waited_seconds=self._kept_seconds()
+            )
             if lock is not None:
                 self._lead(flight, lock)
                 return
@@ -339,16 +411,16 @@ class CachedKeySource:
             if flight.is_satisfied():
                 return
             if self._may_fetch(flight.purpose):
-                self._fetch_and_publish(lock, locked_at)
+                flight.has_fetched = self._fetch_and_publish(lock, locked_at)
             flight.is_final = True
         finally:
             self._shared.release(lock)
 
     def _may_fetch(self, purpose: str) -> bool:
-        failure = self._failure = self._shared.load_failure() or self._failure
+        self._adopt_failure()
         if purpose == OPERATOR:
             return True
-        if failure is not None and self._clock.now() < failure.until:
+        if self._is_pausing():
             return False
         if purpose == LOOK or not self._is_fresh():
             return True
@@ -357,7 +429,34 @@ class CachedKeySource:
         self._cooling_until[purpose] = self._clock.monotonic() + cooling_seconds
         return not seconds
 
-    def _fetch_and_publish(self, lock: str, locked_at: float) -> None:
+    def _kept_seconds(self) -> float:
+        """Return for how long others keep this process from fetching; 0 while it has keys."""
+        now = self._clock.monotonic()
+        if self._is_usable():
+            self._kept_since = None
+        elif self._kept_since is None:
+            self._kept_since = now
+        return now - self._kept_since if self._kept_since is not None else 0.0
+
+    def _adopt_failure(self) -> None:
+        """Back off as the fleet does; without keys, for one pause in all."""
+        failure, held = self._shared.load_failure(), self._failure
+        if failure is None:
+            return
+        if not self._is_usable():
+            seconds = max(0.0, self._jitter(0.8, 1.2) - self._kept_seconds())
+            failure = replace(failure, until=min(failure.until, self._clock.now() + seconds))
+        if held is None or failure.until >= held.until or not self._is_pausing():
+            self._failure = failure
+
+    def _is_pausing(self) -> bool:
+        """Tell whether it is too early to fetch again; not, when the clock was set back."""
+        failure = self._failure
+        return failure is not None and 0 < failure.until - self._clock.now() <= MAX_PAUSE_SECONDS
+
+    def _fetch_and_publish(self, lock: str, locked_at: float) -> bool:
+        """Fetch, tell the fleet, and return whether there is a new set."""
+        self._kept_since = None
         fetched_at = self._clock.now()
         generation = max(int(fetched_at * 1000), self._generation() + 1)
         snapshot = failure = None
@@ -372,6 +471,7 @@ class CachedKeySource:
             if snapshot is not None:
                 self._shared.store(snapshot)
             self._shared.store_failure(failure)
+        return snapshot is not None
 
     def _note_success(self, snapshot: Snapshot) -> None:
         key_set = snapshot.key_set
@@ -384,9 +484,13 @@ class CachedKeySource:
         )
 
     def _note_failure(self, reason: str) -> Failure:
-        count = self._failure.count + 1 if self._failure else 1
-        seconds = min(2 ** (count - 1), MAX_BACKOFF_SECONDS) * self._jitter(0.8, 1.2)
-        failure = self._failure = Failure(reason, min(count, 16), self._clock.now() + seconds)
+        """Back off, and return what the fleet is told; without keys only what is ours counts."""
+        count = min(self._failure.count + 1 if self._failure else 1, MAX_FAILURES)
+        self._own_failures = min(self._own_failures + 1, MAX_FAILURES)
+        now, jitter = self._clock.now(), self._jitter(0.8, 1.2)
+        failure = Failure(reason, count, now + _pause_seconds(count) * jitter)
+        own_until = now + _pause_seconds(self._own_failures) * jitter
+        self._failure = failure if self._is_usable() else replace(failure, until=own_until)
         metrics.increment(metrics.FETCH_ERRORS, reason)
         log(logging.WARNING, "keys_fetch_failed", reason=reason, count=count)
         signals.send(signals.keys_refresh_failed, type(self), reason=reason)
@@ -394,21 +498,23 @@ class CachedKeySource:
 
     # The snapshot
 
-    def _adopt_shared(self) -> None:
+    def _adopt_shared(self) -> bool:
+        """Take over what the fleet shares; return whether there is anything that may be used."""
         snapshot, held = self._shared.load(), self._snapshot
         if snapshot is None:
-            return
+            return False
         if held is not None and snapshot.generation < held.generation and self._is_usable():
             # Of a leader that was stopped past its lease, or brought back by somebody.
             self._shared.store(held)
         else:
             self._install(snapshot)
+        return True
 
     def _install(self, snapshot: Snapshot) -> None:
         before = self._snapshot
         if before is not None and snapshot.generation <= before.generation:
             return
-        self._snapshot = snapshot
+        self._snapshot, self._own_failures, self._kept_since = snapshot, 0, None
         metrics.set_gauge(metrics.FETCHED_AT, snapshot.fetched_at)
         metrics.set_gauge(metrics.EXPIRES_AT, snapshot.fetched_at + self._max_age_seconds)
         thumbprints = snapshot.key_set.thumbprints
@@ -447,6 +553,10 @@ class CachedKeySource:
         seconds = failure.until - self._clock.now() if failure else 1.0
         reason = f"the last fetch failed: {failure.reason}" if failure else "no key set yet"
         return KeysUnavailable(reason, retry_after=min(max(seconds, 1.0), 30.0))
+
+
+def _pause_seconds(failures: int) -> float:
+    return min(2.0 ** (failures - 1), MAX_BACKOFF_SECONDS)
 
 
 _sources: weakref.WeakSet[CachedKeySource] = weakref.WeakSet()

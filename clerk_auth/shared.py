@@ -4,6 +4,9 @@ Whoever can write to the cache can delete the document or bring back an older on
 key in: it is signed with a key derived from ``SECRET_KEY``. Every cache key is a hash of what the
 project configured, and of nothing that a token says.
 
+What is not signed (lock, cooldowns, failure) is a hint: words of a closed list, numbers in range,
+and otherwise as if it were not there. Nothing of it is repeated anywhere.
+
 A cache that fails is no outage: to its callers it looks like an empty one that takes no orders,
 and a breaker keeps it off the path for 2 seconds, doubling to 30.
 """
@@ -12,6 +15,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import secrets
 import time
 from collections.abc import Callable
@@ -28,17 +32,24 @@ from clerk_auth import metrics
 from clerk_auth.core.encoding import parse_json_object
 from clerk_auth.core.errors import KeySetInvalid
 from clerk_auth.core.keys import KeySet, parse_jwks
+from clerk_auth.fetch import FAILURE_REASONS
 from clerk_auth.logs import log
 from clerk_auth.sources import Failure
 
 SCHEMA_VERSION = 1
 MAX_DOCUMENT_CHARACTERS = 512 * 1024
 MAX_CLOCK_SKEW_SECONDS = 60
-MAX_BACKOFF_SECONDS = 60
+MAX_BACKOFF_SECONDS, MAX_FAILURES = 60, 16
+# No pause of ours ends later than this, with jitter and clocks that differ.
+MAX_PAUSE_SECONDS = 1.2 * MAX_BACKOFF_SECONDS + MAX_CLOCK_SKEW_SECONDS
+# Whoever takes over the lock of a process that died needs this for a fetch.
+TAKEOVER_SECONDS = 1.0
 # A read that fails sooner says something of the document; later, of the cache.
 SLOW_SECONDS = 0.25
 BREAKER_SECONDS, MAX_BREAKER_SECONDS = 2.0, 30.0
-_FAILURE_KEPT_SECONDS = 300
+_FAILURE_KEPT_SECONDS, _MAX_FAILURE_CHARACTERS = 300, 128
+# Of a call: nothing is under that name; the cache did not answer, or is avoided.
+_ABSENT, _FAILED = object(), object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +104,10 @@ class SharedKeys:
         self._avoid_seconds = 0.0
         self._avoid_until = float("-inf")
         self._hung: Event | None = None
-        self._lock: object = ""
-        self._lock_seen_at = float("inf")
+        self._error = ""
+        self._holder: object = None
+        self._holder_seen_at = float("inf")
+        self._holders = 0
         self._refused = ""
         self._is_unreadable = False
 
@@ -104,14 +117,24 @@ class SharedKeys:
         hung = self._hung is not None and not self._hung.is_set()
         return hung or self._clock.monotonic() < self._avoid_until
 
+    @property
+    def error(self) -> str | None:
+        """Why the breaker is open: the class of an error, or what the cache did not do."""
+        return (self._error or "hangs") if self.is_avoided else None
+
+    @property
+    def refused(self) -> str | None:
+        """Why the last document that was there was not used, a label of the metric."""
+        return self._refused or None
+
     def avoid_until(self, done: Event | None) -> None:
         """Keep off the cache until ``done`` is set: a thread hangs in it."""
         self._hung = done
 
     def load(self) -> Snapshot | None:
         """Return the shared snapshot; ``None`` when there is none that may be used."""
-        text = self._call("get", "document")
-        if text is None:
+        text = self._call("get", "document", _ABSENT)
+        if text is _ABSENT or text is _FAILED:
             return None
         try:
             snapshot = self._parse(text)
@@ -120,6 +143,10 @@ class SharedKeys:
             return None
         self._refused = ""
         return snapshot
+
+    def probe(self) -> None:
+        """Find out, where no document could be read, whether the cache works: open the breaker."""
+        self._add(f"probe:{secrets.token_hex(8)}", "", 2)
 
     def store(self, snapshot: Snapshot) -> None:
         """Publish ``snapshot`` to the fleet."""
@@ -131,24 +158,41 @@ class SharedKeys:
         text = self._signer.sign(json.dumps(document, separators=(",", ":")))
         self._call("set", "document", text, int(self._max_age_seconds))
 
-    def acquire(self, *, lease_seconds: int) -> str | None:
-        """Take the fleet's lock: what releases it, ``""`` without a cache, ``None`` if held."""
+    def acquire(self, *, lease_seconds: int, waited_seconds: float = 0.0) -> str | None:
+        """Take the fleet's lock: what releases it, ``""`` without a cache, ``None`` if held.
+
+        ``waited_seconds`` is for how long locks have kept away a caller who has nothing else to
+        go by: after a lease it is obeyed no more, whoever may write it again and again.
+        """
         nonce = secrets.token_hex(16)
-        added = self._add("lock", nonce, lease_seconds)
-        if added is False and self._outlives(lease_seconds):
+        is_added, holder = self._add("lock", nonce, lease_seconds)
+        if is_added is None:
+            return ""
+        if is_added:
+            self._holder, self._holders = None, 0
+            return nonce
+        if self._is_overdue(holder, lease_seconds, waited_seconds):
             self._call("set", "lock", nonce, lease_seconds)
             return nonce
-        return "" if added is None else nonce if added else None
+        return None
 
-    def _outlives(self, lease_seconds: int) -> bool:
-        """Tell whether the lock that is in our way stands for longer than anybody may hold it.
+    def _is_overdue(self, holder: object, lease_seconds: int, waited_seconds: float) -> bool:
+        """Tell whether locks are in our way for longer than anybody may hold one.
 
-        It is not one of ours then, or the clock of the cache was set back.
+        The same one is none of ours then, or the clock of the cache was set back. Others may be:
+        somebody has taken over from a process that died, and is about to publish.
         """
-        lock, now = self._call("get", "lock"), self._clock.monotonic()
-        if lock != self._lock:
-            self._lock, self._lock_seen_at = lock, now
-        return now - self._lock_seen_at > lease_seconds
+        if not isinstance(holder, str) or len(holder) > 64:
+            holder = type(holder)  # nothing of ours, and perhaps large
+        now = self._clock.monotonic()
+        if holder != self._holder:
+            self._holder, self._holder_seen_at = holder, now
+            self._holders += 1
+        held_seconds = now - self._holder_seen_at
+        is_taking_over = self._holders <= 2 and held_seconds <= TAKEOVER_SECONDS
+        return held_seconds > lease_seconds or (
+            waited_seconds > lease_seconds and not is_taking_over
+        )
 
     def release(self, lock: str) -> None:
         """Give the lock back, unless it has become somebody else's."""
@@ -160,23 +204,38 @@ class SharedKeys:
 
         Returns 0 when it is ours, otherwise the seconds until it can be claimed again.
         """
-        name = f"cooldown:{purpose}"
-        if self._add(name, self._clock.now() + cooldown_seconds, cooldown_seconds) is not False:
+        now = self._clock.now()
+        # With a nonce, so that whoever reads it back knows it for their own.
+        value = f"{now + cooldown_seconds}:{secrets.token_hex(8)}"
+        is_added, found = self._add(f"cooldown:{purpose}", value, cooldown_seconds)
+        if is_added is not False:
             return 0.0
-        ends_at = self._call("get", name)
-        seconds = ends_at - self._clock.now() if isinstance(ends_at, int | float) else 0.0
-        return min(max(seconds, 1.0), float(cooldown_seconds))
+        seconds = _read_instant(found) - now
+        if not 1 <= seconds <= cooldown_seconds + MAX_CLOCK_SKEW_SECONDS:
+            return 1.0
+        return min(seconds, float(cooldown_seconds))
 
     def load_failure(self) -> Failure | None:
         """Return the failure that the fleet is backing off from."""
-        try:
-            reason, count, until = json.loads(self._call("get", "failure"))
-            failure = Failure(str(reason), min(int(count), 16), float(until))
-        except (TypeError, ValueError, OverflowError, RecursionError):
+        text = self._call("get", "failure", _ABSENT)
+        if not isinstance(text, str) or len(text) > _MAX_FAILURE_CHARACTERS:
             return None
-        # None of ours ends later. One that is cut short at each reading would never end.
-        latest = self._clock.now() + 1.2 * MAX_BACKOFF_SECONDS + MAX_CLOCK_SKEW_SECONDS
-        return failure if failure.until <= latest else None
+        try:
+            reason, count, until = json.loads(text)
+        except (TypeError, ValueError):
+            return None
+        now = self._clock.now()
+        earliest = now - _FAILURE_KEPT_SECONDS - MAX_CLOCK_SKEW_SECONDS
+        if (
+            reason not in FAILURE_REASONS
+            or type(count) is not int
+            or not 1 <= count <= MAX_FAILURES
+            or type(until) not in (int, float)
+            # One that is cut short at each reading would never end.
+            or not earliest <= until <= now + MAX_PAUSE_SECONDS
+        ):
+            return None
+        return Failure(reason, count, float(until))
 
     def store_failure(self, failure: Failure | None) -> None:
         """Tell the fleet that a fetch failed; ``None``: that one succeeded."""
@@ -210,20 +269,30 @@ class SharedKeys:
             raise _Unusable("too_old")
         return Snapshot(key_set, generation, fetched_at)
 
-    def _add(self, name: str, value: object, seconds: int) -> bool | None:
-        """Add, if absent; ``None`` when the cache did neither.
+    def _add(self, name: str, value: str, seconds: int) -> tuple[bool | None, object]:
+        """Add, if absent: whether it was added, and what is there if not; ``None``: no cache.
 
-        So answers django-redis with ``IGNORE_EXCEPTIONS``: it is not "somebody has it".
+        An ``add`` that is not true means nothing by itself: backends answer so when something is
+        there, when they swallow errors, and when they lost the answer to what they stored. What is
+        there may be gone by the time that it is read, so that both are done twice.
         """
-        avoided = self.is_avoided
-        added = self._call("add", name, value, seconds)
-        if added is None and not avoided and not self.is_avoided:
-            self._open_breaker("add returned None")
-        return None if added is None else bool(added)
+        for _attempt in range(2):
+            added = self._call("add", name, value, seconds)
+            if added is _FAILED:
+                return None, None
+            if added:
+                return True, value
+            found = self._call("get", name, _ABSENT)
+            if self.is_avoided:
+                return None, None
+            if found is not _ABSENT:
+                return isinstance(found, str) and found == value, found
+        self._open_breaker("add_without_effect")
+        return None, None
 
     def _call(self, method: str, name: str, *arguments: Any) -> Any:
         if self.is_avoided:
-            return None
+            return _FAILED
         started_at = self._clock.monotonic()
         try:
             result = getattr(self._get_cache(), method)(f"{self._prefix}:{name}", *arguments)
@@ -235,19 +304,30 @@ class SharedKeys:
                 self._is_unreadable = self._is_unreadable or name == "document"
             else:
                 self._open_breaker(type(error).__name__)
-            return None
+            return _FAILED
         if self._is_unreadable:
             self._is_unreadable = False
             self._note_refusal("unreadable")
-        if self._avoid_seconds and result is not None:
+        # An answer that a cache which swallows its errors gives too shows nothing.
+        is_shown = result not in (None, False) if method != "get" else result is not _ABSENT
+        if self._avoid_seconds and is_shown:
             self._avoid_seconds = 0.0
             log(logging.WARNING, "cache_available")
         return result
 
     def _open_breaker(self, reason: str) -> None:
         self._is_unreadable = False
+        self._error = reason
         if not self._avoid_seconds:
             log(logging.WARNING, "cache_unavailable", reason=reason)
         seconds = max(BREAKER_SECONDS, 2 * self._avoid_seconds)
         self._avoid_seconds = min(seconds, MAX_BREAKER_SECONDS)
         self._avoid_until = self._clock.monotonic() + self._avoid_seconds
+
+
+def _read_instant(found: object) -> float:
+    """Return when a cooldown ends that is in the cache; a NaN, which is in no range, if never."""
+    try:
+        return float(found.partition(":")[0]) if isinstance(found, str) else math.nan
+    except ValueError:
+        return math.nan

@@ -25,7 +25,8 @@ class SourceStatus:
     """What a source holds, from memory; instants are Unix seconds.
 
     ``state`` is ``static``, ``fresh``, ``stale`` (a refresh is due), ``degraded`` (the refresh
-    fails) or ``cold`` (nothing that may be used).
+    fails) or ``cold`` (nothing that may be used). ``cache_error`` says why the cache is avoided:
+    the class of an error, or a word. ``document_refused`` says why what is there is not used.
     """
 
     state: str
@@ -35,6 +36,8 @@ class SourceStatus:
     expires_at: float | None = None
     failure: Failure | None = None
     is_cache_avoided: bool = False
+    cache_error: str | None = None
+    document_refused: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return a JSON-ready dict; keys as an operator compares them, without key material."""
@@ -45,6 +48,8 @@ class SourceStatus:
             "expires_at": self.expires_at,
             "failure": asdict(self.failure) if self.failure else None,
             "is_cache_avoided": self.is_cache_avoided,
+            "cache_error": self.cache_error,
+            "document_refused": self.document_refused,
             "keys": [describe_key(key) for key in self.keys],
         }
 

@@ -5,11 +5,48 @@ from __future__ import annotations
 import io
 import json
 
+import pytest
+from django.core.cache import caches
+from django.core.cache.backends.filebased import FileBasedCache
 from django.core.management import call_command
 
-from clerk_auth.verifier import get_verifier
+from clerk_auth.conf import get_config
+from clerk_auth.verifier import get_verifier, make_source
 from tests.conftest import PARTY
 from tests.issuer_server import answer
+
+DEAD_REDIS = {
+    "BACKEND": "django_redis.cache.RedisCache",
+    "LOCATION": "redis://127.0.0.1:1/0",
+    "OPTIONS": {"SOCKET_CONNECT_TIMEOUT": 0.2, "SOCKET_TIMEOUT": 0.2},
+}
+OF_ONE_PROCESS = ["locmem.LocMemCache", "dummy.DummyCache"]
+
+
+class FullCache(FileBasedCache):
+    """Reads, and refuses to write: as a Redis that is full."""
+
+    def set(self, *args, **kwargs):
+        raise OSError("OOM command not allowed")
+
+    add = set
+
+
+class ForgetfulCache(FileBasedCache):
+    """Takes what it is given, and keeps what it had."""
+
+    def set(self, *args, **kwargs):
+        """Do nothing."""
+
+
+@pytest.fixture(autouse=True)
+def shared_cache(settings, tmp_path):
+    """A cache that other processes see."""
+    settings.CACHES = {"default": file_cache(tmp_path, FileBasedCache)}
+
+
+def file_cache(path, cls: type) -> dict[str, str]:
+    return {"BACKEND": f"{cls.__module__}.{cls.__qualname__}", "LOCATION": str(path)}
 
 
 def run(*arguments: str) -> tuple[int, str]:
@@ -29,8 +66,21 @@ def test_status_without_shared_keys_fails_and_names_the_remedy(configured):
     assert configured.fetches == 0
 
 
+def test_empty_cache_does_not_read_as_an_outage(configured):
+    first, *_ = lines = run("status")[1].splitlines()
+    assert first == (
+        "cache       holds no key set: as before the first request, and after Redis was restarted "
+        "or emptied"
+    )
+    assert "processes   may hold keys of their own, and go on with them" in lines
+    assert json.loads(run("status", "--json")[1])["problem"] == "cache_empty"
+
+
 def test_refresh_shares_the_keys_with_every_process(configured):
-    assert run("refresh")[0] == 0
+    status, out = run("refresh")
+    assert status == 0
+    assert "cache       refreshed, and read back" in out
+    assert "Processes that have requests take it in 15 s." in out
     assert get_verifier().verify(configured.signer.token(azp=PARTY))
     assert configured.fetches == 1
 
@@ -39,7 +89,7 @@ def test_status_shows_what_the_fleet_shares_without_a_fetch(configured):
     run("refresh")
     status, out = run("status")
     assert status == 0
-    assert "state       fresh" in out
+    assert out.splitlines()[0] == "state       fresh"
     assert f"kid {configured.signer.kid}" in out
     assert configured.signer.verifying_key.thumbprint in out
     assert "expires     in 24 h 0 min" in out or "expires     in 23 h 59 min" in out
@@ -61,6 +111,7 @@ def test_refresh_that_fails_leaves_the_keys_and_says_why(configured):
     configured.script = answer(b"", status="503 Service Unavailable")
     status, out = run("refresh")
     assert status == 1
+    assert "cache       was not changed: the fetch failed" in out
     assert "state       degraded" in out
     assert "failing     status, 1 in a row" in out
     assert configured.signer.kid in out
@@ -79,6 +130,123 @@ def test_refresh_goes_past_the_pause_after_failures(configured):
     assert "failing" not in run("status")[1]
 
 
+# What no other process can hear of
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("backend", OF_ONE_PROCESS)
+@pytest.mark.parametrize("action", ["refresh", "status"])
+def test_cache_of_one_process_fails_and_says_so(configured, settings, backend, action):
+    settings.CACHES = {"default": {"BACKEND": f"django.core.cache.backends.{backend}"}}
+    status, out = run(action)
+    assert status == 1
+    name = backend.partition(".")[2]
+    assert f"cache       {name} belongs to one process: others do not see what is in it" in out
+    assert "Restart the processes" in out
+    assert configured.fetches == (action == "refresh")
+
+
+@pytest.mark.integration
+def test_refresh_while_somebody_else_holds_the_lock_fails_and_fetches_nothing(configured, settings):
+    settings.CLERK_AUTH = {**settings.CLERK_AUTH, "JWKS_TIMEOUT_SECONDS": 1}
+    run("refresh")
+    holder = make_source(get_config())._shared
+    assert holder.acquire(lease_seconds=60)
+    configured.rotate("ins_new")
+    status, out = run("refresh")
+    assert status == 1
+    assert "was not changed: another process holds the lock, and nothing was fetched" in out
+    assert "ins_new" not in out
+    assert configured.fetches == 1
+
+
+@pytest.mark.integration
+def test_set_that_another_process_fetches_meanwhile_is_not_this_refresh(configured, settings):
+    """It may have been fetched before the key was taken out at Clerk."""
+    settings.CLERK_AUTH = {**settings.CLERK_AUTH, "JWKS_TIMEOUT_SECONDS": 1}
+    other, source = make_source(get_config()), make_source(get_config())
+    assert other._shared.acquire(lease_seconds=60)
+    source._clock = _PublishingClock(source._clock, lambda: other._fetch_and_publish("lock", 1e18))
+    refresh = source.refresh_fleet()
+    assert refresh.outcome == "locked"
+    assert refresh.status.keys
+    assert configured.fetches == 1
+
+
+class _PublishingClock:
+    """A clock whose first sleep has something happen elsewhere."""
+
+    def __init__(self, clock, happen) -> None:
+        self.now, self.monotonic, self._sleep, self._happen = (
+            clock.now,
+            clock.monotonic,
+            clock.sleep,
+            happen,
+        )
+
+    def sleep(self, seconds: float) -> None:
+        happen, self._happen = self._happen, lambda: None
+        happen()
+        self._sleep(seconds)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("cls", [FullCache, ForgetfulCache])
+def test_refresh_that_the_cache_does_not_take_fails(configured, settings, tmp_path, cls):
+    run("refresh")
+    settings.CACHES = {"default": file_cache(tmp_path, cls)}
+    configured.rotate("ins_new")
+    status, out = run("refresh")
+    assert status == 1
+    assert "cache       does not give back what was fetched: " in out
+    assert "Repair or empty the cache" in out
+    assert configured.fetches == 2
+    settings.CACHES = {"default": file_cache(tmp_path, FileBasedCache)}
+    assert "ins_new" not in run("status")[1]
+
+
+@pytest.mark.parametrize("ignore", [False, True])
+def test_cache_that_cannot_be_used_is_told(configured, settings, ignore):
+    options = {**DEAD_REDIS["OPTIONS"], "IGNORE_EXCEPTIONS": ignore}
+    settings.CACHES = {"default": {**DEAD_REDIS, "OPTIONS": options}}
+    error = "add_without_effect" if ignore else "ConnectionError"
+    status, out = run("status")
+    assert status == 1
+    assert out.splitlines()[0] == f"cache       cannot be used: {error}"
+    assert "Check CACHES['default'] and its server" in out
+    assert "processes   may hold keys of their own" in out
+    assert "clerk_keys refresh" not in out
+    document = json.loads(run("status", "--json")[1])
+    assert document["is_cache_avoided"] is True
+    assert (document["cache_error"], document["problem"]) == (error, "cache_unusable")
+    assert configured.fetches == 0
+    status, out = run("refresh")
+    assert status == 1
+    assert f"cache       does not give back what was fetched: {error}" in out
+    assert configured.signer.kid in out
+
+
+@pytest.mark.parametrize("value", ["forged\x1b[31m", b"\xff", 7, None])
+def test_document_that_is_not_ours_is_told_and_replaced(configured, value):
+    name = f"{make_source(get_config())._shared._prefix}:document"
+    caches["default"].set(name, value)
+    status, out = run("status")
+    assert status == 1
+    assert out.startswith("cache       holds a key set that is not used: ")
+    assert "\x1b" not in out
+    assert run("refresh")[0] == 0
+    assert run("status")[0] == 0
+
+
+def test_forged_failure_is_not_printed(configured):
+    run("refresh")
+    name = f"{make_source(get_config())._shared._prefix}:failure"
+    for failure in (["\x1b[31mowned", 1, 2e9], ["status", 10**6, 2e9], ["status", 1, 1e300]):
+        caches["default"].set(name, json.dumps(failure))
+        status, out = run("status")
+        assert (status, "failing" in out, "owned" in out) == (0, False, False)
+
+
 def test_json_is_one_document(configured):
     run("refresh")
     status, out = run("status", "--json")
@@ -87,10 +255,14 @@ def test_json_is_one_document(configured):
     assert document["schema_version"] == 1
     assert document["state"] == "fresh"
     assert document["failure"] is None
+    assert document["problem"] is None
     assert document["expires_at"] - document["fetched_at"] == 86400
     (key,) = document["keys"]
     assert key["kid"] == configured.signer.kid
     assert "n" not in key
+
+
+# Nothing to share
 
 
 def test_configured_key_is_shown_and_not_fetched(settings, local_issuer):
@@ -99,22 +271,10 @@ def test_configured_key_is_shown_and_not_fetched(settings, local_issuer):
     assert (status, "state       static" in out) == (0, True)
     assert local_issuer.verifying_key.thumbprint in out
     assert run("refresh") == (2, "")
+    assert "come from the settings" in json.loads(run("refresh", "--json")[1])["error"]
 
 
 def test_wrong_settings_stop_it(settings):
     settings.CLERK_AUTH = {}
     status, out = run("status", "--json")
     assert (status, "FRONTEND_API" in json.loads(out)["error"]) == (2, True)
-
-
-def test_cache_that_cannot_be_used_is_told(configured, settings):
-    settings.CACHES = {
-        "default": {
-            "BACKEND": "django_redis.cache.RedisCache",
-            "LOCATION": "redis://127.0.0.1:1/0",
-            "OPTIONS": {"SOCKET_CONNECT_TIMEOUT": 0.2, "SOCKET_TIMEOUT": 0.2},
-        }
-    }
-    status, out = run("refresh")
-    assert status == 0
-    assert "cache       cannot be used" in out

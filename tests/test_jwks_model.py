@@ -6,6 +6,8 @@ Whatever happens, in whatever order:
 - a failed fetch changes nothing, and a process never goes back to an older set;
 - while the cache is up, the fleet makes at most one forced fetch per cooldown and purpose;
 - every lookup returns within its budget, a fetch of its own aside;
+- a process without keys gets them from a healthy issuer within a lease, a second and a fetch,
+  whatever is written into the cache meanwhile, however often;
 - a key that is published and used while issuer and cache are up is accepted within one cooldown;
 - nothing of a token becomes a cache key, and memory is bounded;
 - a document that we did not sign is never used.
@@ -44,7 +46,17 @@ CACHE_NAMES = {"document", "lock", "failure", "cooldown:key_id", "cooldown:signa
 SIGNERS = [LocalIssuer.generate(ISSUER, kid=f"ins_{n}") for n in range(4)]
 ATTACKER = LocalIssuer.generate(ISSUER, kid="ins_0")
 
+LEASE = 5
+# What anybody who can write to the cache may put under our names; the texts are failures.
+HOSTILE = [
+    *(None, True, -1, 10**400, float("nan"), b"\xff", "\x1b[31m", "9" * 1000, [], {}),
+    '["status", 16, 1e18]',
+    '["status", -1, 0]',
+    '["\x1b[31m", 1, 0]',
+]
+
 processes = st.integers(0, 2)
+hostile_values = st.sampled_from(HOSTILE) | st.integers() | st.text(max_size=9)
 kids = st.sampled_from(["ins_0", "ins_1", "ins_2", "ins_3", "ins_nobody", "ins_x\n", "é" * 500])
 
 
@@ -64,6 +76,7 @@ class KeySourceMachine(RuleBasedStateMachine):
         self.forced: dict[str, list[float]] = {KEY_ID: [], SIGNATURE: []}
         self.old_documents: list[tuple[object, float]] = []
         self.violations: list[str] = []
+        self.hostile_until = 0.0
         self.meanwhile = None
         self.issuer.during = self._while_fetching
         self._publish()
@@ -259,6 +272,46 @@ class KeySourceMachine(RuleBasedStateMachine):
             forged = json.dumps(document) + ":" + "A" * 43
             self.fleet.cache.values[key] = forged, self.clock.time + MAX_AGE
 
+    def _write(self, name: str, value: object) -> None:
+        """Write under a name of ours, for as long as a cooldown lasts."""
+        self.hostile_until = self.clock.time + COOLDOWN
+        key = f"{self.processes[0]._shared._prefix}:{name}"
+        self.fleet.cache.values[key] = value, self.hostile_until
+        self._forget_forced()
+
+    @rule(name=st.sampled_from(sorted(CACHE_NAMES)), value=hostile_values)
+    def cache_is_written_under_any_name(self, name: str, value: object) -> None:
+        self._write(name, value)
+
+    @rule(count=st.integers(1, 16), ahead=st.sampled_from([1, 60, 132]))
+    def cache_is_given_a_failure(self, count: int, ahead: float) -> None:
+        self._write("failure", json.dumps(["status", count, self.clock.time + ahead]))
+
+    @precondition(lambda self: self.issuer.failure is None and self.issuer.body is None)
+    @rule(index=processes, pause=st.sampled_from([0.1, 0.5]), data=st.data())
+    def new_process_gets_keys_while_an_attacker_writes(
+        self, index: int, pause: float, data: st.DataObject
+    ) -> None:
+        names = data.draw(st.sets(st.sampled_from(sorted(CACHE_NAMES)), min_size=1))
+        hostile = data.draw(hostile_values)
+        self.process_restarts(index)
+        source, started_at = self.processes[index], self.clock.time
+        writes = 0
+
+        def write_again() -> None:
+            nonlocal writes
+            writes += 1
+            late = json.dumps(["status", 16, self.clock.time + 131])
+            for name in names:
+                value = {"lock": f"{hostile!r} {writes}", "failure": late}.get(name, hostile)
+                self._write(name, value)
+
+        while not source._is_usable():
+            write_again()
+            assert self.clock.time - started_at <= LEASE + 1 + FETCH_SECONDS, "kept from its keys"
+            self._look_up(index, "ins_0")
+            self.clock.time += pause
+
     @precondition(lambda self: self.old_documents)
     @rule(data=st.data())
     def cache_brings_an_older_document_back(self, data: st.DataObject) -> None:
@@ -272,6 +325,7 @@ class KeySourceMachine(RuleBasedStateMachine):
         return (
             self.issuer.failure is None
             and self.issuer.body is None
+            and self.clock.time > self.hostile_until
             and not any(process._failure for process in self.processes)
             and not any(key.endswith((":failure", ":lock")) for key in self.fleet.cache.values)
             and all(map(self._cache_works, self.processes))

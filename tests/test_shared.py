@@ -11,9 +11,13 @@ from django.core.cache.backends.locmem import LocMemCache
 from django.core.signing import Signer
 
 from clerk_auth import metrics
+from clerk_auth.core.errors import KeysUnavailable
 from clerk_auth.core.keys import KeySet
 from clerk_auth.dev import LocalIssuer
+from clerk_auth.fetch import FAILURE_REASONS
+from clerk_auth.jwks import CachedKeySource
 from clerk_auth.shared import Clock, SharedKeys, Snapshot
+from clerk_auth.sources import Failure
 from tests.conftest import NOW
 from tests.fleet import ISSUER, JWKS_URL, Fleet, ScriptedIssuer
 
@@ -222,6 +226,90 @@ def test_refused_claim_says_when_to_try_again(shared, clock):
     assert shared.claim("signature", cooldown_seconds=30) == 0
 
 
+HOSTILE = {
+    "none": None,
+    "true": True,
+    "list": [],
+    "dict": {"a": 1},
+    "bytes": b"\x00\xff\xfe",
+    "number": 7,
+    "negative": -(10**12),
+    "huge": 10**400,
+    "float": 1e308,
+    "nan": float("nan"),
+    "infinite": float("inf"),
+    "empty": "",
+    "text": "\x1b[31mowned\x1b[0m\nclerk_auth.keys_recovered",
+    "long": "9" * 5_000,
+    "deep": "[" * 100_000,
+    "nan-text": "nan:1",
+    "infinite-text": "inf:1",
+    "huge-text": "1" + "0" * 400 + ":1",
+    "future-text": "9e300:1",
+    "failure-forged": json.dumps(["status\n\x1b[31mowned", 1, NOW + 60]),
+    "failure-negative": json.dumps(["status", -5, NOW + 60]),
+    "failure-zero": json.dumps(["status", 0, NOW + 60]),
+    "failure-many": json.dumps(["status", 17, NOW + 60]),
+    "failure-huge": json.dumps(["status", 10**80, NOW + 60]),
+    "failure-half": json.dumps(["status", 1.5, NOW + 60]),
+    "failure-true": json.dumps(["status", True, NOW + 60]),
+    "failure-nan": '["status", 1, NaN]',
+    "failure-infinite": '["status", 1, Infinity]',
+    "failure-late": json.dumps(["status", 1, NOW + 133]),
+    "failure-ancient": json.dumps(["status", 1, NOW - 361]),
+    "failure-in-text": json.dumps(["status", 1, str(NOW + 60)]),
+    "failure-list": json.dumps([["status"], 1, NOW + 60]),
+    "failure-padded": json.dumps(["status", 1, NOW + 60]) + " " * 200,
+}
+every_hostile_value = pytest.mark.parametrize("kind", HOSTILE)
+
+
+@every_hostile_value
+def test_hostile_failure_is_none(shared, fleet, kind):
+    fleet.cache.set(f"{shared._prefix}:failure", HOSTILE[kind], 100)
+    assert shared.load_failure() is None
+
+
+@every_hostile_value
+def test_hostile_cooldown_is_obeyed_for_a_second_and_no_longer_than_ours(shared, fleet, kind):
+    fleet.cache.set(f"{shared._prefix}:cooldown:key_id", HOSTILE[kind], 100)
+    assert shared.claim("key_id", cooldown_seconds=30) == 1
+
+
+@every_hostile_value
+def test_hostile_lock_is_held_for_a_lease_and_not_kept(shared, fleet, clock, kind):
+    fleet.cache.set(f"{shared._prefix}:lock", HOSTILE[kind], 10**9)
+    assert shared.acquire(lease_seconds=6) is None
+    assert len(str(shared._holder)) < 100
+    shared.release("not ours")
+    clock.time += 7
+    assert shared.acquire(lease_seconds=6)
+
+
+@every_hostile_value
+def test_new_process_gets_keys_whatever_is_in_the_cache(shared, fleet, clock, kind, caplog):
+    """And nothing that it says holds what was written there."""
+    names = ("document", "lock", "failure", "cooldown:key_id", "cooldown:signature")
+    started_at, process, codes = clock.time, fleet.source(), []
+    while codes[-1:] != ["ok"] and clock.time < started_at + 60:
+        for name in names:
+            value = HOSTILE[kind] if name != "lock" else f"{kind}{clock.time}"
+            fleet.cache.set(f"{shared._prefix}:{name}", value, 10**9)
+        codes.append(_ask(process))
+        clock.time += 0.1
+    assert codes[-1] == "ok"
+    assert clock.time - started_at <= process._lease_seconds + 0.5
+    assert "owned" not in caplog.text + json.dumps([codes, process.status().as_dict()])
+
+
+def _ask(process: CachedKeySource) -> str:
+    try:
+        process.keys_for("any")
+    except KeysUnavailable as error:
+        return f"{error.code} {error.reason}"
+    return "ok"
+
+
 @pytest.mark.parametrize("value", ["text", None, [], 10**12, -(10**12)])
 def test_foreign_cooldown_stops_nothing_for_longer_than_ours(shared, fleet, value):
     shared.claim("key_id", cooldown_seconds=30)
@@ -240,10 +328,20 @@ def test_foreign_failure_is_none(shared, fleet, text):
 
 @pytest.mark.parametrize(("ahead", "believed"), [(131, True), (132, True), (133, False)])
 def test_failure_that_none_of_ours_could_be_is_not_believed(shared, fleet, ahead, believed):
-    fleet.cache.set(f"{shared._prefix}:failure", json.dumps(["x", 10**9, NOW + ahead]), 100)
+    fleet.cache.set(f"{shared._prefix}:failure", json.dumps(["status", 16, NOW + ahead]), 100)
     failure = shared.load_failure()
     assert (failure is not None) is believed
     assert failure is None or failure.count <= 16
+
+
+@pytest.mark.parametrize("count", [1, 16])
+@pytest.mark.parametrize("reason", FAILURE_REASONS)
+def test_failure_comes_back_as_it_was_stored(shared, reason, count):
+    failure = Failure(reason, count, NOW + 72.5)
+    shared.store_failure(failure)
+    assert shared.load_failure() == failure
+    shared.store_failure(None)
+    assert shared.load_failure() is None
 
 
 def test_lock_that_outlives_its_lease_is_taken_over(shared, fleet, clock):

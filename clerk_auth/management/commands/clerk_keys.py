@@ -8,21 +8,63 @@ import sys
 import time
 from typing import Any
 
+from django.core.cache import caches
+from django.core.cache.backends.dummy import DummyCache
+from django.core.cache.backends.locmem import LocMemCache
 from django.core.management.base import CommandError, CommandParser
 
-from clerk_auth.conf import get_config
+from clerk_auth.conf import Config, get_config
 from clerk_auth.durations import format_duration
 from clerk_auth.jwks import CachedKeySource
 from clerk_auth.management import terminal
 from clerk_auth.sources import SourceStatus
 from clerk_auth.verifier import make_source
 
+REFRESHED = "shared"
+# What else may be said of the fleet's keys, and what to do. {error} is the class of an error or a
+# word of ours, {backend} the name of a class, {alias} that of the setting.
+PROBLEMS = {
+    "cache_empty": (
+        "holds no key set: as before the first request, and after Redis was restarted or emptied",
+        "The next process that needs one stores it; clerk_keys refresh does so now, and "
+        "clerk_selftest says what is wrong if it does not.",
+    ),
+    "cache_unusable": (
+        "cannot be used: {error}",
+        "Check CACHES[{alias!r}] and its server; until it works each process fetches for itself.",
+    ),
+    "document_refused": (
+        "holds a key set that is not used: {error}",
+        "Find out who writes to this cache; clerk_keys refresh replaces the set.",
+    ),
+    "cache_of_one_process": (
+        "{backend} belongs to one process: others do not see what is in it",
+        "Restart the processes to have each fetch now, and use Redis (docs/deployment.md).",
+    ),
+    "fetch_failed": (
+        "was not changed: the fetch failed",
+        "Every process keeps the keys that it has. clerk_selftest says what to repair; then run "
+        "this again.",
+    ),
+    "locked": (
+        "was not changed: another process holds the lock, and nothing was fetched",
+        "Every process keeps the keys that it has. Run this again; if that does not help, delete "
+        "the key that ends in :lock from the cache, and find out who writes it.",
+    ),
+    "not_shared": (
+        "does not give back what was fetched: {error}",
+        "Every process keeps the keys that it has. Repair or empty the cache and run this again; "
+        "while nothing can be read from it, restarting a process makes it fetch for itself.",
+    ),
+}
+
 
 class Command(terminal.OperatorCommand):
     help = (
         "Show the keys that the fleet shares (status), or fetch them now for the whole fleet "
         "(refresh): past cooldown and backoff, not past a fetch that is under way. Exit status: "
-        "0 there are keys to verify with, and a refresh succeeded; 1 not; 2 it could not run."
+        "0 there are keys to verify with, and a refresh can be read by every process; 1 not; 2 it "
+        "could not run, or there is nothing to refresh."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -30,48 +72,100 @@ class Command(terminal.OperatorCommand):
         parser.add_argument("--json", action="store_true", help="Print one JSON document.")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        is_refresh = options["action"] == "refresh"
         with terminal.end_if_it_cannot_run(
             self, options, "The keys cannot be had.", schema_version=1
         ):
-            status = _load_status(is_refresh=options["action"] == "refresh")
+            config = get_config()
+            problem, status = _refresh(config) if is_refresh else _load(config)
+            facts = _describe(config, status)
         if options["json"]:
-            self.stdout.write(json.dumps({"schema_version": 1, **status.as_dict()}, indent=2))
+            document = {"schema_version": 1, **status.as_dict(), "problem": problem}
+            self.stdout.write(json.dumps(document, indent=2))
         else:
-            self._print(status)
-        is_refused = options["action"] == "refresh" and status.failure is not None
-        if status.state == "cold" or is_refused:
+            self._print(status, problem, facts, is_refresh=is_refresh)
+        if problem if is_refresh else status.state == "cold":
             sys.exit(1)
 
-    def _print(self, status: SourceStatus) -> None:
+    def _print(
+        self, status: SourceStatus, problem: str | None, facts: dict[str, str], *, is_refresh: bool
+    ) -> None:
         now = time.time()
         # In two columns: what does not fit goes on below the second.
         write = functools.partial(terminal.Page(self.stdout, self.style).write, hang=12)
+        if problem is not None:
+            said, remedy = (text.format(**facts) for text in PROBLEMS[problem])
+            style = self.style.WARNING if problem == "cache_empty" else self.style.ERROR
+            write(f"cache       {style(said)}")
+            write(f"            {remedy}")
+            if not is_refresh:
+                write("processes   may hold keys of their own, and go on with them")
+        elif is_refresh:
+            write(f"cache       {self.style.SUCCESS('refreshed, and read back')}")
+            write(f"            Processes that have requests take it in {facts['look']}.")
         style = self.style.SUCCESS if status.state in ("fresh", "static") else self.style.WARNING
         write(f"state       {style(status.state)}")
         if status.fetched_at is not None and status.expires_at is not None:
-            write(f"fetched     {format_duration(now - status.fetched_at)} ago")
-            write(f"expires     in {format_duration(status.expires_at - now)}")
+            write(f"fetched     {_duration(now - status.fetched_at)} ago")
+            write(f"expires     in {_duration(status.expires_at - now)}")
             write(f"generation  {status.generation}")
         if status.failure is not None:
-            wait = max(0.0, status.failure.until - now)
+            wait = _duration(status.failure.until - now)
             write(
                 self.style.ERROR(
                     f"failing     {status.failure.reason}, {status.failure.count} in a row; "
-                    f"next attempt in {format_duration(wait)}"
+                    f"next attempt in {wait}"
                 )
             )
-        if status.is_cache_avoided:
-            write(self.style.ERROR("cache       cannot be used: see the log"))
         for key in status.keys:
             write(f"key         {key}")
         if not status.keys:
-            write("key         none: run clerk_keys refresh; clerk_selftest says why")
+            write("key         none")
 
 
-def _load_status(*, is_refresh: bool) -> SourceStatus:
-    source = make_source(get_config())
-    if isinstance(source, CachedKeySource):
-        return source.refresh() if is_refresh else source.load_shared()
-    if is_refresh:
+def _load(config: Config) -> tuple[str | None, SourceStatus]:
+    source = make_source(config)
+    if not isinstance(source, CachedKeySource):
+        return None, source.status()
+    status = source.load_shared()
+    return _find_problem(config, status), status
+
+
+def _find_problem(config: Config, status: SourceStatus) -> str | None:
+    """Say why there is nothing to see, if so."""
+    if status.is_cache_avoided:
+        return "cache_unusable"
+    if status.state != "cold":
+        return None
+    if isinstance(caches[config.cache_alias], LocMemCache | DummyCache):
+        return "cache_of_one_process"
+    return "document_refused" if status.document_refused else "cache_empty"
+
+
+def _refresh(config: Config) -> tuple[str | None, SourceStatus]:
+    source = make_source(config)
+    if not isinstance(source, CachedKeySource):
         raise CommandError("These keys come from the settings: nothing is fetched.")
-    return source.status()
+    refresh = source.refresh_fleet()
+    if refresh.outcome == REFRESHED:
+        is_shared = not isinstance(caches[config.cache_alias], LocMemCache | DummyCache)
+        return None if is_shared else "cache_of_one_process", refresh.status
+    if isinstance(caches[config.cache_alias], DummyCache) and refresh.outcome == "not_shared":
+        return "cache_of_one_process", refresh.status
+    return refresh.outcome, refresh.status
+
+
+def _describe(config: Config, status: SourceStatus) -> dict[str, str]:
+    """Return what the sentences are completed with: names of ours and of classes alone."""
+    older = "another set is there, or none"
+    return {
+        "alias": config.cache_alias,
+        "backend": type(caches[config.cache_alias]).__name__ if config.jwks_url else "",
+        "error": status.cache_error or status.document_refused or older,
+        "look": format_duration(config.jwks_local_seconds),
+    }
+
+
+def _duration(seconds: float) -> str:
+    """Write a span that other clocks than ours may have made negative."""
+    return format_duration(max(0.0, seconds))
