@@ -22,6 +22,7 @@ from rest_framework.permissions import (
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
+from clerk_auth.authentication import read_claims
 from clerk_auth.core.authorization import PERMISSION_DENIED
 from clerk_auth.core.claims import Claims
 from clerk_auth.exceptions import ReverificationRequired
@@ -113,15 +114,6 @@ class ClerkPermission(BasePermission, metaclass=_PermissionType):
     def negated(cls) -> type[BasePermission]:
         """Return what ``~`` makes of it."""
         return make(_Not, f"~{cls.__name__}", operand=cls)
-
-
-def read_claims(request: Any) -> Claims | None:
-    """Return the claims of the caller; ``None`` unless Clerk authenticated them."""
-    claims = getattr(request, "auth", None)
-    if not isinstance(claims, Claims):
-        return None
-    user = getattr(request, "user", None)
-    return claims if getattr(user, "is_authenticated", None) is True else None
 
 
 def make(base: type[ClerkPermission], name: str, **attributes: Any) -> type[ClerkPermission]:
