@@ -53,6 +53,27 @@ def read_bearer_token(authorization: str | bytes | None) -> str | None:
     return token
 
 
+@sensitive_variables()
+def claims_of(request: Request | HttpRequest) -> Claims | None:
+    """Return the claims of the caller, ``None`` unless Clerk authenticated them.
+
+    It takes REST framework's request, or Django's under it once a view of REST framework has
+    authenticated it. ``None`` is the answer for whoever came in by a session or by another
+    authenticator, and for nobody. Where REST framework has not authenticated yet, it does so now,
+    and raises what that raises.
+    """
+    return read_claims(request)
+
+
+def read_claims(request: Any) -> Claims | None:
+    """Return what :func:`claims_of` does, for those who ask on each request."""
+    claims = getattr(request, "auth", None)
+    if not isinstance(claims, Claims):
+        return None
+    user = getattr(request, "user", None)
+    return claims if getattr(user, "is_authenticated", None) is True else None
+
+
 class ClerkAuthentication(BaseAuthentication):
     """Authenticate by Clerk session token: ``request.user``, and ``Claims`` as ``request.auth``.
 

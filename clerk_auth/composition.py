@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any, ClassVar, cast
 
 from rest_framework.exceptions import ErrorDetail, PermissionDenied
@@ -22,6 +23,7 @@ from rest_framework.permissions import (
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
+from clerk_auth.authentication import read_claims
 from clerk_auth.core.authorization import PERMISSION_DENIED
 from clerk_auth.core.claims import Claims
 from clerk_auth.exceptions import ReverificationRequired
@@ -31,12 +33,44 @@ Operand = type[BasePermission] | OperandHolder | SingleOperandHolder
 _Ask = Callable[..., bool]
 
 
+def _noted(ask: _Ask) -> _Ask:
+    """Count and log a refusal, unless the permission is a part: then the whole decides."""
+
+    @functools.wraps(ask)
+    def asked(self: ClerkPermission, request: Request, *args: Any, **kwargs: Any) -> bool:
+        if self.is_part:
+            return ask(self, request, *args, **kwargs)
+        self.is_part = True  # what it asks itself, above all by super(), is a part of the answer
+        code = None
+        try:
+            is_allowed = ask(self, request, *args, **kwargs)
+            code = None if is_allowed else self.code
+        except ReverificationRequired as error:
+            code = error.default_code
+            raise
+        finally:
+            self.is_part = False
+            if code is not None:
+                note_refusal(request, code, self.name)
+        return is_allowed
+
+    return asked
+
+
 # Python asks the right operand first only where its type is a subclass of the left one's. So this
 # is a subclass of what REST framework combines into, and uses nothing of it.
 class _PermissionType(BasePermissionMetaclass, OperandHolder, SingleOperandHolder):
     __init__, __call__ = type.__init__, type.__call__
     __eq__, __hash__ = type.__eq__, type.__hash__
     operator_class: Any = None  # equal to that of no holder
+
+    def __new__(
+        cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **options: Any
+    ) -> Any:
+        for question in ("has_permission", "has_object_permission"):
+            if isinstance(ask := namespace.get(question), FunctionType):
+                namespace[question] = _noted(ask)
+        return super().__new__(cls, name, bases, namespace, **options)
 
     def __and__(cls: Any, other: Operand) -> type[ClerkPermission]:
         return _combine(_All, cls, other)
@@ -52,24 +86,6 @@ class _PermissionType(BasePermissionMetaclass, OperandHolder, SingleOperandHolde
 
     def __invert__(cls: Any) -> type[ClerkPermission]:
         return cast("type[ClerkPermission]", cls.negated())
-
-
-def noted(ask: _Ask) -> _Ask:
-    """Count and log the refusal, unless the permission is a part: then the whole decides."""
-
-    @functools.wraps(ask)
-    def asked(self: ClerkPermission, request: Request, *args: Any, **kwargs: Any) -> bool:
-        try:
-            is_allowed = ask(self, request, *args, **kwargs)
-        except ReverificationRequired as error:
-            if not self.is_part:
-                note_refusal(request, error.default_code, self.name)
-            raise
-        if not is_allowed and not self.is_part:
-            note_refusal(request, self.code, self.name)
-        return is_allowed
-
-    return asked
 
 
 class ClerkPermission(BasePermission, metaclass=_PermissionType):
@@ -88,7 +104,6 @@ class ClerkPermission(BasePermission, metaclass=_PermissionType):
         """Answer for this caller."""
         raise NotImplementedError
 
-    @noted
     def has_permission(self, request: Request, view: APIView) -> bool:
         claims = read_claims(request)
         return claims is not None and self.allows(claims)
@@ -115,15 +130,6 @@ class ClerkPermission(BasePermission, metaclass=_PermissionType):
         return make(_Not, f"~{cls.__name__}", operand=cls)
 
 
-def read_claims(request: Any) -> Claims | None:
-    """Return the claims of the caller; ``None`` unless Clerk authenticated them."""
-    claims = getattr(request, "auth", None)
-    if not isinstance(claims, Claims):
-        return None
-    user = getattr(request, "user", None)
-    return claims if getattr(user, "is_authenticated", None) is True else None
-
-
 def make(base: type[ClerkPermission], name: str, **attributes: Any) -> type[ClerkPermission]:
     """Return a subclass of ``base`` with these attributes, named as people wrote it."""
     return cast("type[ClerkPermission]", _PermissionType(name, (base,), attributes))
@@ -136,14 +142,12 @@ class _Not(ClerkPermission):
         self._operand: Any = self.operand()
         _find_parts(self._operand)
 
-    @noted
     def has_permission(self, request: Request, view: APIView) -> bool:
         return read_claims(request) is not None and (
             getattr(self._operand, "is_of_objects", False)
             or not self._operand.has_permission(request, view)
         )
 
-    @noted
     def has_object_permission(self, request: Request, view: APIView, obj: Any) -> bool:
         return read_claims(request) is not None and not _allows(self._operand, request, view, obj)
 
@@ -167,11 +171,9 @@ class _All(_Combined):
     sign = "&"
     _refused_by: ClerkPermission | None = None
 
-    @noted
     def has_permission(self, request: Request, view: APIView) -> bool:
         return self._is_true_of_all(lambda operand: operand.has_permission(request, view))
 
-    @noted
     def has_object_permission(self, request: Request, view: APIView, obj: Any) -> bool:
         return self._is_true_of_all(
             lambda operand: operand.has_object_permission(request, view, obj)
@@ -200,11 +202,9 @@ class _All(_Combined):
 class _Any(_Combined):
     sign = "|"
 
-    @noted
     def has_permission(self, request: Request, view: APIView) -> bool:
         return self._is_true_of_one(lambda operand: operand.has_permission(request, view))
 
-    @noted
     def has_object_permission(self, request: Request, view: APIView, obj: Any) -> bool:
         return self._is_true_of_one(lambda operand: _allows(operand, request, view, obj))
 

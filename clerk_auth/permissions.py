@@ -15,7 +15,8 @@ from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from clerk_auth.composition import ClerkPermission, make, noted, read_claims
+from clerk_auth.authentication import read_claims
+from clerk_auth.composition import ClerkPermission, make
 from clerk_auth.core.authorization import REFUSALS, read_reverification, split_scope
 from clerk_auth.core.claims import Claims, is_identifier
 from clerk_auth.exceptions import ReverificationRequired
@@ -158,7 +159,6 @@ class _Owned(ClerkPermission):
     def allows(self, claims: Claims) -> bool:
         return True
 
-    @noted
     def has_object_permission(self, request: Request, view: APIView, obj: Any) -> bool:
         claims = read_claims(request)
         if claims is None:

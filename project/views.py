@@ -9,11 +9,14 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import status
 from rest_framework.decorators import api_view, permission_classes
+from rest_framework.exceptions import PermissionDenied
 from rest_framework.generics import ListAPIView, RetrieveDestroyAPIView
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from clerk_auth.authentication import claims_of
+from clerk_auth.core.claims import Claims
 from clerk_auth.permissions import (
     HasFeature,
     HasPermission,
@@ -58,7 +61,7 @@ _UPLOAD_BODIES = {
 @api_view(["GET"])
 def me(request: Request) -> Response:
     """Say who is asking, from the claims alone; times are Unix seconds."""
-    claims = request.auth
+    claims = get_claims(request)
     return Response(
         {
             "user_id": claims.user_id,
@@ -83,7 +86,7 @@ DELETES = IsOwner("owner_id") & IsNotImpersonated & RequiresReverification("stri
 @permission_classes([IsOrganizationMember])
 def organization(request: Request) -> Response:
     """Show the active organization, and what the caller is in it."""
-    return Response(asdict(request.auth.organization))
+    return Response(asdict(get_claims(request).organization))
 
 
 @extend_schema(responses=UsageSerializer)
@@ -91,7 +94,7 @@ def organization(request: Request) -> Response:
 @permission_classes([IsOrganizationMember & HasPlan("org:pro") & HasFeature("org:usage")])
 def usage(request: Request) -> Response:
     """Count what the organization has stored; for those who pay for it."""
-    uploads = Upload.objects.filter(organization_id=request.auth.organization.id)
+    uploads = Upload.objects.filter(organization_id=get_organization_id(request))
     return Response(uploads.aggregate(uploads=Count("id"), rows=Sum("row_count", default=0)))
 
 
@@ -161,7 +164,15 @@ class UploadDetail(RetrieveDestroyAPIView):
         return Upload.objects.filter(within_reach)
 
 
+def get_claims(request: Request) -> Claims:
+    """Return the caller's claims; 403 for whoever came in without a Clerk session."""
+    claims = claims_of(request)
+    if claims is None:
+        raise PermissionDenied
+    return claims
+
+
 def get_organization_id(request: Request) -> str:
     """Return the active organization's id; empty outside one."""
-    organization = request.auth.organization
+    organization = get_claims(request).organization
     return organization.id if organization else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from django.contrib.auth.models import AnonymousUser, User
 from django.core.cache import cache
 from django.core.exceptions import ImproperlyConfigured
 from django.test import RequestFactory
@@ -14,7 +15,8 @@ from rest_framework.throttling import UserRateThrottle
 from rest_framework.views import APIView
 
 from clerk_auth import metrics
-from clerk_auth.authentication import ClerkAuthentication, read_bearer_token
+from clerk_auth.authentication import ClerkAuthentication, claims_of, read_bearer_token
+from clerk_auth.core.claims import Claims
 from clerk_auth.core.errors import (
     CODES,
     REJECTIONS,
@@ -23,6 +25,7 @@ from clerk_auth.core.errors import (
     UserInactive,
     UserUnknown,
 )
+from clerk_auth.exceptions import InvalidToken
 from clerk_auth.users import ClerkUser
 from clerk_auth.verifier import get_verifier
 from tests.conftest import ISSUER, PARTY
@@ -346,3 +349,70 @@ def test_plain_django_request_is_served_too(configured, token):
     request = RequestFactory().get("/", headers={"Authorization": f"Bearer {token}"})
     user, claims = ClerkAuthentication().authenticate(request)
     assert user.pk == claims.user_id == "user_1"
+
+
+# The caller's claims
+
+
+def claims_of_a_view(request, *authenticators):
+    found = []
+
+    class View(APIView):
+        authentication_classes = authenticators or [ClerkAuthentication]
+        permission_classes = [AllowAny]
+
+        def get(self, request):
+            # REST framework's request, and Django's under it.
+            found.extend([claims_of(request), claims_of(request._request)])
+            return Response()
+
+    assert View.as_view()(request).status_code == 200
+    return found
+
+
+def test_claims_of_a_clerk_user(configured, token):
+    request = factory.get("/", HTTP_AUTHORIZATION=f"Bearer {token}")
+    of_drf, of_django = claims_of_a_view(request)
+    assert isinstance(of_drf, Claims)
+    assert of_drf is of_django
+    assert of_drf.user_id == "user_1"
+
+
+class ByOtherToken(BasicAuthentication):
+    def authenticate(self, request):
+        return User(username="other"), {"sub": "user_1"}
+
+
+@pytest.mark.parametrize(
+    "authenticators",
+    [(), (SessionAuthentication,), (ByOtherToken,), (ByOtherToken, ClerkAuthentication)],
+)
+def test_claims_of_everybody_else_are_none(configured, authenticators):
+    request = factory.get("/")
+    request.user = User(username="by-session")
+    assert claims_of_a_view(request, *authenticators) == [None, None]
+
+
+@each_row(
+    ("user", "auth"),
+    [(AnonymousUser(), "claims"), (None, "claims"), (User(), "text"), (User(), None)],
+)
+def test_claims_are_those_of_an_authenticated_user(claims_of_user, user, auth):
+    request = RequestFactory().get("/")
+    assert claims_of(request) is None
+    request.user, request.auth = user, claims_of_user if auth == "claims" else auth
+    assert claims_of(request) is None
+    request.user, request.auth = User(), claims_of_user
+    assert claims_of(request) is claims_of_user
+
+
+def test_claims_of_a_request_that_is_refused(configured):
+    request = APIView().initialize_request(factory.get("/", HTTP_AUTHORIZATION="Bearer x"))
+    request.authenticators = [ClerkAuthentication()]
+    with pytest.raises(InvalidToken):
+        claims_of(request)
+
+
+@pytest.fixture
+def claims_of_user(configured, token):
+    return get_verifier().verify(token)

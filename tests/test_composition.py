@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABCMeta
+from abc import ABCMeta, abstractmethod
 from typing import Any
 
 import pytest
@@ -16,6 +16,7 @@ from rest_framework.test import APIRequestFactory
 from rest_framework.views import APIView
 
 from clerk_auth.permissions import (
+    ClerkPermission,
     HasPlan,
     HasRole,
     IsNotImpersonated,
@@ -159,3 +160,29 @@ def test_claims_count_for_an_authenticated_user_only(requests):
         request = Request(factory.get("/"), authenticators=[Fixed(user, claims)])
         for permission in (ADMIN, ~HasRole("member"), IsNotImpersonated, OWNER, STEP_UP):
             assert not permission().has_permission(request, None)
+
+
+def test_class_of_ours_may_have_a_metaclass_of_the_projects_own(requests):
+    class Own(type(ClerkPermission), ABCMeta):
+        pass
+
+    class IsAdmin(ClerkPermission, metaclass=Own):
+        def __init_subclass__(cls, label=None):
+            cls.label = label
+
+        @abstractmethod
+        def asked(self): ...
+
+        def allows(self, claims):
+            return claims.has(role=self.asked())
+
+    class Named(IsAdmin, label="admins"):
+        def asked(self):
+            return "admin"
+
+    assert Named.label == "admins"
+    for permission, allowed in ((Named, {"admin"}), (~Named & ~No, {"member", "alone"})):
+        answers = {name: permission().has_permission(r, None) for name, r in requests.items()}
+        assert {name for name, answer in answers.items() if answer} == allowed
+    with pytest.raises(TypeError, match="abstract"):
+        IsAdmin()

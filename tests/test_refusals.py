@@ -200,6 +200,42 @@ def test_message_of_the_projects_own_is_rest_frameworks(ask):
     assert ask(Own).data == {"detail": "Mine."}
 
 
+class OfDrafts(ClerkPermission):
+    code, detail = "ownership_required", "Drafts alone."
+
+    def allows(self, claims):
+        return True
+
+    def has_permission(self, request, view):
+        return super().has_permission(request, view)
+
+    def has_object_permission(self, request, view, obj):
+        return super().has_object_permission(request, view, obj) and obj.is_staff
+
+
+class OfMyDrafts(OfDrafts):
+    def has_object_permission(self, request, view, obj):
+        return super().has_object_permission(request, view, obj=obj)
+
+
+@each_row("permission", [OfDrafts, OfMyDrafts, OfDrafts & IsNotImpersonated], ids=str)
+def test_own_answers_are_counted_once(ask, caplog, permission):
+    response = ask(permission)
+    assert response.data == {"detail": "Drafts alone.", "code": "ownership_required"}
+    assert counted() == {"ownership_required": 1}
+    assert len(lines(caplog)) == 1
+
+
+def test_permission_that_breaks_is_no_refusal(ask):
+    class Broken(ClerkPermission):
+        def allows(self, claims):
+            raise RuntimeError("broken")
+
+    with pytest.raises(RuntimeError, match="broken"):
+        ask(Broken)
+    assert counted() == {}
+
+
 def test_yes_is_neither_counted_nor_logged(ask, caplog):
     assert ask(IsNotImpersonated, ~ADMIN, ADMIN | IsNotImpersonated).status_code == 200
     assert (counted(), lines(caplog)) == ({}, [])

@@ -15,7 +15,7 @@ from clerk_auth.dev import ABSENT  # noqa: E402
 from clerk_auth.standin import Answer, StandInClerk  # noqa: E402
 from clerk_auth.testing.client import ClerkAPIClient  # noqa: E402
 from clerk_auth.testing.instance import override_clerk_auth  # noqa: E402
-from clerk_auth.testing.tokens import BadTokens, clerk_token  # noqa: E402
+from clerk_auth.testing.tokens import BadTokens, clerk_claims, clerk_token  # noqa: E402
 
 __all__ = [
     "ABSENT",
@@ -23,6 +23,7 @@ __all__ = [
     "BadTokens",
     "ClerkAPIClient",
     "StandInClerk",
+    "clerk_claims",
     "clerk_token",
     "override_clerk_auth",
 ]

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.views.decorators.debug import sensitive_variables
 
 from clerk_auth.conf import get_config
-from clerk_auth.core.claims import is_factor_age
+from clerk_auth.core.claims import Claims, is_factor_age
 from clerk_auth.core.encoding import decode_base64url, parse_json_object
 from clerk_auth.dev import ABSENT, TOKEN_SECONDS
 from clerk_auth.payloads import Names, authorization_claims, recipient_claims
 from clerk_auth.probes import BAD_TOKENS
+from clerk_auth.sources import StaticKeySource
 from clerk_auth.testing.instance import signer_in_force
+from clerk_auth.verifier import Verifier
 
 TEST_USER = "user_test"
 
@@ -69,6 +71,23 @@ def clerk_token(
     issuer = signer_in_force()
     defaults = recipient_claims(get_config())
     return issuer.token(user_id, expires_in=expires_in, **(defaults | written | claims))
+
+
+@sensitive_variables()
+def clerk_claims(user_id: str = TEST_USER, **arguments: Any) -> Claims:
+    """Return what ``request.auth`` holds for ``clerk_token(user_id, **arguments)``.
+
+    For tests that bring no token, with ``force_authenticate(request, ClerkUser(claims), claims)``:
+    permissions ask the claims. Your own settings do, :func:`override_clerk_auth` is not needed.
+
+    Raises:
+        TokenRejected: the settings in force refuse such a token, whoever signs it.
+        ValueError, ImproperlyConfigured: as :func:`clerk_token`.
+    """
+    signer = signer_in_force()
+    policy = replace(get_config().policy, issuers=frozenset({signer.issuer}))
+    source = StaticKeySource((signer.verifying_key,), ignore_kid=True)
+    return Verifier(source, policy).check(clerk_token(user_id, **arguments))
 
 
 def _factor_ages(ages: Sequence[float]) -> list[float]:

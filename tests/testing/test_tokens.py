@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import pytest
+from django.contrib.auth.models import User
 from django.core.exceptions import ImproperlyConfigured
+from rest_framework.response import Response
+from rest_framework.test import APIRequestFactory, force_authenticate
+from rest_framework.views import APIView
 
 from clerk_auth.core.claims import Claims
 from clerk_auth.core.errors import TokenRejected
+from clerk_auth.permissions import (
+    HasPermission,
+    HasPlan,
+    HasRole,
+    IsNotImpersonated,
+    IsOwner,
+    RequiresReverification,
+)
 from clerk_auth.probes import BAD_TOKENS
 from clerk_auth.testing import (
     ABSENT,
     BadTokens,
     StandInClerk,
+    clerk_claims,
     clerk_token,
     override_clerk_auth,
 )
 from clerk_auth.testing.instance import clerk_auth_settings
+from clerk_auth.users import ClerkUser
 from clerk_auth.verifier import get_verifier
 from tests.conftest import PARTY
 from tests.rows import each_row
@@ -190,3 +204,65 @@ def test_kinds_are_attributes_and_nothing_else_is():
     assert set(KINDS) <= set(dir(bad_tokens))
     with pytest.raises(AttributeError, match=r"'expird' is no kind .* expired"):
         _ = bad_tokens.expird
+
+
+# Claims without a token
+
+
+def test_claims_are_those_of_the_token():
+    arguments = {"org": "org_1", "role": "admin", "fva": (1, 2), "email": "alice@example.com"}
+    made, verified = clerk_claims("user_1", **arguments), verify("user_1", **arguments)
+    for name in ("user_id", "session_id", "organization", "factor_ages", "authorized_party"):
+        assert getattr(made, name) == getattr(verified, name), name
+    assert made.get("email") == "alice@example.com"
+
+
+@pytest.mark.parametrize("instance", [{"FRONTEND_API": "clerk.example.com"}, {"DEV_MODE": True}])
+def test_claims_need_no_settings_but_the_projects_own(settings, instance):
+    settings.DEBUG = True
+    settings.CLERK_AUTH = {**instance, "AUTHORIZED_PARTIES": [PARTY]}
+    assert clerk_claims("user_1", org="org_1").organization.id == "org_1"
+
+
+@each_row("name", ["expired", "wrong_party", "no_subject", "pending"])
+def test_claims_that_the_settings_refuse_are_not_made(name):
+    changes = {
+        "expired": {"expires_in": -60},
+        "wrong_party": {"azp": "https://evil.example"},
+        "no_subject": {"sub": ABSENT},
+        "pending": {"sts": "pending"},
+    }
+    with pytest.raises(TokenRejected):
+        clerk_claims(**changes[name])
+
+
+@each_row(
+    ("permission", "arguments"),
+    [
+        (HasRole("admin"), {"org": "org_1", "role": "admin"}),
+        (HasPermission("reports:read"), {"org": "org_1", "permissions": "reports:read"}),
+        (HasPlan("pro"), {"plan": "pro"}),
+        (~HasPlan("pro"), {}),
+        (IsOwner("username"), {}),
+        (RequiresReverification("strict"), {"fva": (0, -1)}),
+        (~IsNotImpersonated, {"act": {"sub": "user_support"}}),
+    ],
+    ids=str,
+)
+def test_permissions_work_with_forced_authentication(permission, arguments):
+    class View(APIView):
+        permission_classes = [permission]
+
+        def get(self, request):
+            self.check_object_permissions(request, User(username="user_1"))
+            return Response()
+
+    claims = clerk_claims("user_1", **arguments)
+    for user in (ClerkUser(claims), User(username="row")):
+        request = APIRequestFactory().get("/")
+        force_authenticate(request, user=user, token=claims)
+        assert View.as_view()(request).status_code == 200
+        # The user alone is somebody whom Clerk did not authenticate.
+        request = APIRequestFactory().get("/")
+        force_authenticate(request, user=user)
+        assert View.as_view()(request).status_code == 403
