@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
-
 import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import User
@@ -83,21 +81,16 @@ def test_refused_name_stops_the_first_use(use, claims_of):
 
 
 @each_row(
-    ("field", "value", "read"),
+    ("field", "value"),
     [
-        ("legacy_id", "7", "7"),
-        ("legacy_id", "auth0|5f7c8e", "auth0|5f7c8e"),
-        ("legacy_id", "x" * 12, "x" * 12),
-        ("number", "7", 7),
-        ("number", "0", 0),
-        ("uuid", UUID, uuid.UUID(UUID)),
-        ("id", UUID, uuid.UUID(UUID)),
-        ("email", "someone@example.com", "someone@example.com"),
+        *(("legacy_id", value) for value in ("7", "auth0|5f7c8e", "x" * 12)),
+        *(("number", "7"), ("number", "0"), ("uuid", UUID), ("id", UUID)),
+        ("email", "someone@example.com"),
     ],
 )
-def test_value_has_the_type_of_its_column(field, value, read, use, claims_of):
+def test_value_that_fits_its_column_is_taken_as_it_is(field, value, use, claims_of):
     use(field)
-    assert read_user_id(claims_of("user_alice", external_id=value)) == read
+    assert read_user_id(claims_of("user_alice", external_id=value)) == value
 
 
 @each_row(
