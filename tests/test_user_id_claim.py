@@ -17,6 +17,7 @@ from clerk_auth.users import (
     stateless_user,
 )
 from tests.accounts.models import Imported
+from tests.operations import count_operations
 from tests.rows import each_row
 
 pytestmark = [pytest.mark.integration, pytest.mark.django_db]
@@ -42,7 +43,7 @@ def use(settings):
 @each_row(
     "name",
     [
-        *("sub", "external_id", "externalId", "legacy_id", "app_user_id", "uid", "tenant_user"),
+        *("sub", "external_id", "externalId", "legacy_id", "app_user_id", "uid", "organizer_id"),
         "https://example.com/user_id",
     ],
 )
@@ -57,7 +58,7 @@ def test_claims_that_a_project_put_there_are_taken(name):
         *("{{user.unsafe_metadata.id}}", "{{user.external_id}}", "unsafe metadata"),
         *("iss", "aud", "exp", "nbf", "iat", "jti", "azp", "sid", "sts", "v", "fva", "act"),
         *("o", "fea", "pla", "org_id", "orgId", "org_slug", "org_role", "org_permissions"),
-        *("organization_id", "Sub", "SUB"),
+        *("organization_id", "organization.external_id", "Sub", "SUB"),
         *("email", "email_address", "primaryEmailAddress", "phone_number", "username", "name"),
         *("first_name", "fullName", "preferred_username", "slug", "role"),
         *("", " ", " sub", "sub ", "external id", "external\u202eid", "a\x00", "x" * 256),
@@ -118,6 +119,13 @@ def test_missing_claim_does_not_fall_back_to_clerks_id(resolve, use, claims_of):
     Imported.objects.create(email="alice@example.com", legacy_id="user_alice")
     with pytest.raises(ClaimInvalid, match="external_id is missing"):
         resolve(claims_of("user_alice"))
+
+
+def test_clerks_id_costs_no_parse(settings, claims_of):
+    settings.CLERK_AUTH = {"FRONTEND_API": "clerk.example.com"}
+    claims = claims_of("user_alice")
+    assert count_operations(lambda: read_user_id(claims)) == {}
+    assert read_user_id(claims) == "user_alice"
 
 
 # The row

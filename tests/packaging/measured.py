@@ -23,6 +23,7 @@ OTHERS = (
     "tests/deploy",
     "tests/packaging",
     "tests/project",
+    "tests/test_clerk_link.py",
     "tests/test_clerk_token.py",
     "tests/test_deployed.py",
     "tests/test_docs.py",
@@ -30,8 +31,10 @@ OTHERS = (
     "tests/test_guides.py",
     "tests/test_inspection_properties.py",
     "tests/test_jwks_model.py",
+    "tests/test_migrating.py",
     "tests/test_redaction.py",
     "tests/test_standin.py",
+    "tests/test_user_id_claim.py",
     "tests/test_user_neighbours.py",
     "tests/test_user_races.py",
 )
