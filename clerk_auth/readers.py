@@ -17,18 +17,19 @@ from clerk_auth.core.keys import MAX_KEYS_PER_KID, VerifyingKey, load_public_key
 _DOMAIN = re.compile(r"(?=.{1,253}\Z)(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9-]{2,63}")
 _ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://([^\s/?#@\\*]+)")
 
-# Claims as ``_plain`` spells them. Clerk writes these itself, and none but ``sub`` says which user.
+# Claims in small letters and digits only. Clerk writes these, and none but ``sub`` says which user.
 _CLERKS_OWN = frozenset(
     {
         *("iss", "sub", "aud", "exp", "nbf", "iat", "jti", "azp", "sid", "sts", "v", "fva", "act"),
         *("o", "fea", "pla"),
     }
 )
+_OF_ORGANIZATION = re.compile("org(?:anization)?(?:id|slug|role|name|permissions|externalid)?")
 # What people choose for themselves, or share with others.
 _CHOSEN = frozenset(
     {
         *("name", "fullname", "firstname", "lastname", "givenname", "familyname", "nickname"),
-        *("username", "preferredusername", "slug", "role", "locale", "picture", "imageurl"),
+        *("username", "preferredusername", "mail", "slug", "role", "locale", "picture", "imageurl"),
     }
 )
 
@@ -253,7 +254,7 @@ def read_id_claim(value: object) -> str:
             "names metadata that users write themselves: everybody could be anybody.",
             "Use external_id, or private or public metadata, in a claim of its own.",
         )
-    if name != "sub" and (plain in _CLERKS_OWN or plain.startswith("org")):
+    if name != "sub" and (plain in _CLERKS_OWN or _OF_ORGANIZATION.fullmatch(plain)):
         raise Refused(
             "names a claim of Clerk's own that does not say who the user is.",
             'Write "sub", or the name of a claim that you have added to the session token.',

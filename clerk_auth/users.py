@@ -75,12 +75,12 @@ def existing_user(claims: Claims) -> Any:
     return _admit(user)
 
 
-def read_user_id(claims: Claims) -> Any:
+def read_user_id(claims: Claims) -> str:
     """Return what ``USER_ID_FIELD`` holds for this user, as the claim ``USER_ID_CLAIM`` says.
 
-    By default it is Clerk's user id. The value of another claim is a string, spelled as the column
-    writes it, and returned in the column's type; there is no falling back to Clerk's id, which
-    could be the value of somebody else.
+    By default it is Clerk's user id. The value of another claim is a string too, spelled as the
+    column writes it; there is no falling back to Clerk's id, which could be the value of somebody
+    else.
 
     Raises:
         ClaimInvalid: the claim is missing or malformed, or the column cannot hold its value.
@@ -95,8 +95,8 @@ def read_user_id(claims: Claims) -> Any:
     column = _id_column()
     with suppress(ValidationError, ValueError, OverflowError):
         # "007" and "+7" are not 7: one person has one id.
-        if str(read := convert(column, value)) == value:
-            return read
+        if str(convert(column, value)) == value:
+            return value
     raise ClaimInvalid(f"{name} does not fit USER_ID_FIELD", claim=name)
 
 
@@ -186,10 +186,10 @@ def _admit(user: Any) -> Any:
     return user
 
 
-def _get_or_create(user_id: Any, profile: Mapping[str, Any]) -> Any:
+def _get_or_create(user_id: str, profile: Mapping[str, Any]) -> Any:
     model, id_field = get_user_model(), get_id_field()
     named = {id_field: user_id}
-    for values in _possible_rows(str(user_id), profile):
+    for values in _possible_rows(user_id, profile):
         try:
             return model._default_manager.get_or_create(defaults=values, **named)[0]
         except IntegrityError as error:
