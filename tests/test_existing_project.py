@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -105,26 +107,118 @@ print(json.dumps({
 """
 
 
-def test_page_leads_into_a_project_that_exists(tmp_path):
-    run = make_project(tmp_path)
-    for name, text in PROJECT.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(text)
+STOCK = {
+    name: block
+    for name in ("accounts/models.py", "accounts/clerk.py")
+    for block in blocks(read("users.md"), "python")
+    if block.startswith(f"# {name}\n")
+}
+LINK = """
+from accounts.clerk import link_account, linked_user
+from accounts.models import ClerkAccount
+from clerk_auth.core.errors import UserInactive, UserUnknown
+from clerk_auth.core.tokens import Policy
+from clerk_auth.dev import LocalIssuer
+from clerk_auth.sources import StaticKeySource
+from clerk_auth.users import LinkRefused
+from clerk_auth.verifier import Verifier
+from django.contrib.auth import get_user_model
 
-    def append(name: str, text: str) -> None:
-        with (tmp_path / name).open("a") as file:
-            file.write(text)
+issuer = LocalIssuer.generate("https://clerk.example.com")
+verifier = Verifier(StaticKeySource((issuer.verifying_key,)), Policy(frozenset({issuer.issuer})))
 
-    append("api/settings.py", EXISTING_SETTINGS)
-    run("manage.py", "makemigrations", "accounts", "notes")
-    run("manage.py", "migrate")
-    run("-c", f"import django; django.setup(){ANN}")
+def claims(user_id, **more):
+    return verifier.verify(issuer.token(user_id, **more))
 
-    append("api/settings.py", SETTINGS[0])
+def outcome(function, *arguments):
+    try:
+        return str(function(*arguments))
+    except (LinkRefused, UserInactive, UserUnknown) as error:
+        return type(error).__name__
+
+User = get_user_model()
+ann, bob = User.objects.get(username="ann"), User.objects.create_user("bob")
+gone = User.objects.create_user("gone", is_active=False)
+ClerkAccount.objects.create(user=gone, clerk_id="user_gone")
+print([
+    outcome(linked_user, claims("user_dev")),
+    outcome(link_account, ann, claims("user_dev", act={"sub": "user_admin"})),
+    outcome(link_account, ann, claims("user_dev")),
+    outcome(link_account, ann, claims("user_dev")),
+    outcome(link_account, ann, claims("user_other")),
+    outcome(link_account, bob, claims("user_dev")),
+    outcome(linked_user, claims("user_dev")),
+    outcome(linked_user, claims("USER_DEV")),
+    outcome(linked_user, claims("user_gone")),
+])
+"""
+
+
+def append(path: Path, text: str) -> None:
+    with path.open("a") as file:
+        file.write(text)
+
+
+@pytest.fixture
+def make_existing(tmp_path):
+    """Make the project and its user Ann, then put the page's first settings at the end."""
+
+    def make(changes: dict[str, str], settings: str) -> Callable[..., str]:
+        run = make_project(tmp_path)
+        for name, text in (PROJECT | changes).items():
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_text(text)
+        append(tmp_path / "api" / "settings.py", settings)
+        run("manage.py", "makemigrations", "accounts", "notes")
+        run("manage.py", "migrate")
+        run("-c", f"import django; django.setup(){ANN}")
+        append(tmp_path / "api" / "settings.py", SETTINGS[0])
+        return run
+
+    return make
+
+
+ANSWERS = {
+    "nobody": [401, None],
+    "writes": 201,
+    "clerk": [200, 1],
+    "session": [200, 1],
+    "token": [200, 1],
+    "expired": [401, "token_expired"],
+    "stranger": 401,
+}
+
+
+def answers(run: Callable[..., str]) -> dict[str, object]:
+    (line,) = (line for line in run("-c", ASK).splitlines() if line.startswith("{"))
+    return json.loads(line)
+
+
+def test_django_s_own_user_model_is_linked_by_a_table(make_existing, tmp_path):
+    stock = EXISTING_SETTINGS.replace('AUTH_USER_MODEL = "accounts.User"\n', "")
+    run = make_existing(STOCK, stock)
+    append(
+        tmp_path / "api" / "settings.py",
+        '\nCLERK_AUTH["USER_RESOLVER"] = "accounts.clerk.linked_user"\n',
+    )
+    assert "no issues" in run("manage.py", "check")
+    assert run("-c", f"import django; django.setup(){LINK}").splitlines()[-1] == str(
+        [
+            *("UserUnknown", "LinkRefused", "None", "None", "LinkRefused", "LinkRefused"),
+            *("ann", "UserUnknown", "UserInactive"),
+        ]
+    )
+    assert answers(run) == ANSWERS
+
+
+def test_page_leads_into_a_project_that_exists(make_existing, tmp_path):
+    run = make_existing({}, EXISTING_SETTINGS)
     assert re.findall(r"clerk_auth\.[EW]\d+", run("manage.py", "check")) == ["clerk_auth.W021"]
 
-    append("accounts/models.py", "\n" + re.sub("^", "    ", FIELD, flags=re.MULTILINE))
-    append("api/settings.py", SETTINGS[1])
+    append(
+        tmp_path / "accounts" / "models.py", "\n" + re.sub("^", "    ", FIELD, flags=re.MULTILINE)
+    )
+    append(tmp_path / "api" / "settings.py", SETTINGS[1])
     commands = re.findall(r"^python (manage\.py .*)$", PAGE, re.MULTILINE)
     assert [shlex.split(command)[1] for command in commands] == [
         *("makemigrations", "migrate", "check", "shell")
@@ -132,14 +226,4 @@ def test_page_leads_into_a_project_that_exists(tmp_path):
     outputs = [run(*shlex.split(each.replace("YOUR_NAME", "ann"))) for each in commands]
     assert "no issues" in outputs[2]
     assert outputs[3].split()[-1] == "1"
-
-    (answers,) = (line for line in run("-c", ASK).splitlines() if line.startswith("{"))
-    assert json.loads(answers) == {
-        "nobody": [401, None],
-        "writes": 201,
-        "clerk": [200, 1],
-        "session": [200, 1],
-        "token": [200, 1],
-        "expired": [401, "token_expired"],
-        "stranger": 401,
-    }
+    assert answers(run) == ANSWERS

@@ -88,7 +88,7 @@ class TestGuides:
                 cwd=ROOT,
             )
         if "gunicorn" in script:
-            wait_until(lambda: process.poll() is not None or is_ready(port))
+            wait_until(lambda: process.poll() is not None or is_ready(port), patience_seconds=60)
             process.terminate()
         assert process.wait(60) == 0, log.read_text()
 
