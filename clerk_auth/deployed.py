@@ -1,8 +1,11 @@
 """Probes of a deployed API: is what anybody may send there answered as docs/errors.md says?
 
-The tokens are those of ``probes`` that need no key of Clerk's. They have expired as well, so that
-an unknown key id or a wrong signature costs the API no look for keys and no cooldown: a verifier
-of ours finds that out last of all, and still answers with the code of what is wrong first.
+They prove what is answered, and not who answers: a host can imitate it. So a good token is given
+to a host of ``ALLOWED_HOSTS`` alone.
+
+The bad tokens are those of ``probes`` that need no key of Clerk's. They have expired as well, so
+that an unknown key id or a wrong signature costs the API no look for keys and no cooldown: a
+verifier of ours finds that out last of all, and still answers with the code of what is wrong first.
 """
 
 from __future__ import annotations
@@ -10,12 +13,18 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
+from urllib.parse import urlsplit
 
-from clerk_auth.conf import Config
+from django.conf import settings
+from django.core.exceptions import DisallowedHost
+from django.http import HttpRequest
+
+from clerk_auth.conf import OBSERVE, Config
 from clerk_auth.core.encoding import parse_json_object
 from clerk_auth.core.errors import CODES
-from clerk_auth.core.keys import VerifyingKey
+from clerk_auth.explanations import show_url
 from clerk_auth.fetch import Answer, FetchFailed, fetch_answer
 from clerk_auth.inspection import (
     ACCEPTED,
@@ -35,8 +44,10 @@ from clerk_auth.selftest import (
     good_payload,
     throw_away_issuer,
 )
+from clerk_auth.sources import Keys
 
 Ask = Callable[..., Answer]
+Judged = list[tuple[Result, Answer]]
 
 TIMEOUT_SECONDS = 10.0
 _EXPIRED_SECONDS = 3600
@@ -68,30 +79,64 @@ _PAGE = "A page came where an API should answer: check path and proxies."
 _REDIRECT = "Redirects are not followed: give the address that it leads to, with https and slash."
 _SERVER_ERROR = "Look into the log of the API, or of the proxy in front of it."
 _PERMISSION = "The token was let in, and a permission says no: give the address of a view for it."
+_PASS_IT_ON = (
+    "Apache's mod_wsgi needs WSGIPassAuthorization On; gateways, proxies and load balancers may "
+    "remove the header."
+)
+_UNHEARD = (
+    "Every answer is the one to no credential: the Authorization header does not arrive. "
+    + _PASS_IT_ON
+)
+_PERHAPS_UNHEARD = "Or the Authorization header does not arrive: " + _PASS_IT_ON
+_OBSERVING = (
+    "MODE is observe: the API refuses nobody yet, so its answers prove nothing. Repeat this once "
+    "it enforces: see docs/rollout.md."
+)
+_UNLISTED = (
+    "What answers there could be anybody's, so the token is not sent. Correct the URL, or run this "
+    "with the settings of that API; if the host is yours all the same, give --any-host."
+)
 _DIFFERENT = "This host lets it in: compare the settings, the keys and the clock of both."
 
 
 def run(
-    config: Config, url: str, *, token: str | None = None, timeout_seconds: float = TIMEOUT_SECONDS
+    config: Config,
+    url: str,
+    *,
+    token: str | None = None,
+    any_host: bool = False,
+    timeout_seconds: float = TIMEOUT_SECONDS,
 ) -> Report:
     """Probe the view at ``url``; ``token`` is inspected, and sent there last.
 
-    It is sent only if this host accepts it, and if every probe before it passed.
+    It is sent only if this host accepts it, if ``ALLOWED_HOSTS`` names the host of ``url`` or
+    ``any_host`` is true, and if every probe before it passed.
 
     ``timeout_seconds`` bounds each request; the first that gets no answer is the last.
     """
     ask = functools.partial(_ask, url, timeout_seconds)
-    report = Report([describe(config)], load_keys(config))
+    report = Report([describe(config)], load_keys(config), proves="It answers as a locked API does")
     if token is not None:
         report.inspection = inspect(token, config.policy, report.keys, now=time.time())
+        report.results.append(_judge_host(urlsplit(url).netloc, any_host=any_host))
+    judged: Judged = []
     try:
-        report.results.append(_judge_anonymous(ask(), config.realm))
-        report.results.extend(_probe_refusals(config, ask, report.keys[:1]))
+        try:
+            for pair in _probe(config, ask, report.keys[:1]):
+                judged.append(pair)
+        finally:
+            report.results.extend(_explain_together(judged, config.mode))
+        if not report.keys:
+            remedy = "Run clerk_selftest: it says why the keys cannot be had."
+            report.results.append(
+                Result(_GROUP, "bad tokens", FAILED, "not sent: there are no keys", remedy)
+            )
         if token is not None and report.inspection is not None:
             report.results.append(_probe_token(ask, token, report))
     except FetchFailed as error:
         remedy = _UNREACHED.get(error.reason, _PAGE)
-        report.results.append(Result(_GROUP, "answer", FAILED, f"{url}: {error.reason}", remedy))
+        detail = f"{show_url(url)}: {error.reason}"
+        report.results.append(Result(_GROUP, "answer", FAILED, detail, remedy))
     return report
 
 
@@ -114,19 +159,62 @@ def _judge_anonymous(answer: Answer, realm: str) -> Result:
     return Result(_GROUP, name, PASSED, "401")
 
 
-def _probe_refusals(config: Config, ask: Ask, keys: tuple[VerifyingKey, ...]) -> Iterator[Result]:
-    """Try what anybody can make, under the id of the first of ``keys``."""
-    if not keys:
-        remedy = "Run clerk_selftest: it says why the keys cannot be had."
-        yield Result(_GROUP, "bad tokens", FAILED, "not sent: there are no keys", remedy)
-        return
+def _probe(config: Config, ask: Ask, keys: Keys) -> Iterator[tuple[Result, Answer]]:
+    """Send no credential, and then what anybody can make under the id of one of ``keys``."""
+    answer = ask()
+    yield _judge_anonymous(answer, config.realm), answer
     forger = throw_away_issuer().acting_as(config.issuers[0])
     payload = good_payload(config, forger)
     payload["exp"] = payload["iat"] - _EXPIRED_SECONDS
-    for bad in BAD_TOKENS.values():
-        if not bad.by_claims and bad.applies(config.policy):
-            token = bad.make(forger, payload, keys[0])
-            yield _judge_refusal(ask(token), bad, config.realm)
+    for key in keys:
+        for bad in BAD_TOKENS.values():
+            if not bad.by_claims and bad.applies(config.policy):
+                answer = ask(bad.make(forger, payload, key))
+                yield _judge_refusal(answer, bad, config.realm), answer
+
+
+def _explain_together(judged: Judged, mode: str) -> Iterator[Result]:
+    """Yield the results; those that fail for one reason in common are told that one.
+
+    Without a credential comes first.
+    """
+    is_unheard = len(judged) > 1 and len({_identify(answer) for _, answer in judged}) == 1
+    for number, (result, answer) in enumerate(judged):
+        remedy = result.remedy
+        if result.status == FAILED and _is_about_tokens(answer):
+            if mode == OBSERVE:
+                remedy = _OBSERVING
+            elif is_unheard and number:
+                is_ours = judged[0][0].status == PASSED
+                remedy = _UNHEARD if is_ours else f"{remedy} {_PERHAPS_UNHEARD}"
+        yield replace(result, remedy=remedy)
+
+
+def _identify(answer: Answer) -> tuple[int, str | None, bytes]:
+    return answer.status, answer.headers.get("WWW-Authenticate"), answer.body
+
+
+def _is_about_tokens(answer: Answer) -> bool:
+    """Tell whether a credential could have made this answer another one."""
+    return _is_success(answer) or (answer.status in (401, 403) and not _is_page(answer))
+
+
+def _judge_host(host: str, *, any_host: bool) -> Result:
+    """Compare the host that is to get the token as Django compares one that was asked."""
+    name = "host"
+    request = HttpRequest()
+    request.META["HTTP_HOST"] = host
+    try:
+        request.get_host()
+    except DisallowedHost:
+        detail = f"ALLOWED_HOSTS does not name {host}"
+        if not any_host:
+            return Result(_GROUP, name, FAILED, detail, _UNLISTED)
+        return Result(_GROUP, name, WARNED, detail, "It gets the token, for --any-host says so.")
+    if "*" in settings.ALLOWED_HOSTS:
+        remedy = "Whose host it is, only you can tell: name yours there."
+        return Result(_GROUP, name, WARNED, "ALLOWED_HOSTS names any host", remedy)
+    return Result(_GROUP, name, PASSED, f"ALLOWED_HOSTS names {host}")
 
 
 def _judge_refusal(answer: Answer, bad: BadToken, realm: str) -> Result:
@@ -154,7 +242,7 @@ def _probe_token(ask: Ask, text: str, report: Report) -> Result:
     if report.inspection is None or report.inspection.verdict != ACCEPTED:
         return Result(_GROUP, name, SKIPPED, "not sent: it is not accepted here")
     if any(result.status == FAILED for result in report.results):
-        return Result(_GROUP, name, SKIPPED, "not sent: what answers is not the API, or is open")
+        return Result(_GROUP, name, SKIPPED, "not sent: a probe before it failed")
     answer = ask(read_credential(text))
     if _is_success(answer):
         return Result(_GROUP, name, PASSED, str(answer.status))
@@ -168,6 +256,10 @@ def _is_success(answer: Answer) -> bool:
     return 200 <= answer.status < 300
 
 
+def _is_page(answer: Answer) -> bool:
+    return answer.body.lstrip().startswith(b"<")
+
+
 def _describe(answer: Answer) -> str:
     """Name what came, without repeating any of it but a code of ours."""
     if _is_success(answer):
@@ -177,7 +269,7 @@ def _describe(answer: Answer) -> str:
 
 
 def _explain(answer: Answer) -> str:
-    if answer.status in (401, 403) and answer.body.lstrip().startswith(b"<"):
+    if answer.status in (401, 403) and _is_page(answer):
         return _PAGE
     if 300 <= answer.status < 400:
         return _REDIRECT

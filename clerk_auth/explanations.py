@@ -69,8 +69,8 @@ def expected_by(rule: str, policy: Policy) -> str:
     """Say what ``rule`` asks for, empty where the policy asks for nothing."""
     match rule:
         case "text":
-            limit = policy.max_token_bytes
-            return f"ASCII, at most {limit} characters, three parts of base64url"
+            limit = count(policy.max_token_bytes, "character")
+            return f"ASCII, at most {limit}, three parts of base64url"
         case "key":
             return "a key id of the key set" if policy.kid_required else "any: JWT_KEY ignores it"
         case "time":
@@ -117,9 +117,15 @@ def describe_time(value: object, now: float) -> str:
     return f"{when} ({distance} ago)" if value <= now else f"{when} (in {distance})"
 
 
-def count(number: int, thing: str) -> str:
-    """Write how many there are."""
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+def count(number: int, thing: str, things: str = "") -> str:
+    """Write how many there are; ``things`` where it is not ``thing`` with an s."""
+    return f"{number} {thing}" if number == 1 else f"{number} {things or thing + 's'}"
+
+
+def show_url(url: str) -> str:
+    """Write a URL without its query, which may hold a secret."""
+    address, mark, _query = url.partition("?")
+    return f"{address}?..." if mark else address
 
 
 def _any_of(values: Collection[str]) -> str:

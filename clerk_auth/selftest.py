@@ -14,21 +14,26 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from django.core.cache import caches
+from django.core.cache.backends.dummy import DummyCache
+from django.core.cache.backends.locmem import LocMemCache
 
 from clerk_auth.conf import ENFORCE, OBSERVE, Config
 from clerk_auth.core.errors import ClerkAuthError, KeySetInvalid
 from clerk_auth.core.keys import describe_key, parse_jwks
 from clerk_auth.dev import LocalIssuer
+from clerk_auth.explanations import count, show_url
 from clerk_auth.fetch import FetchedDocument, FetchFailed, fetch_document
 from clerk_auth.inspection import ACCEPTED, FAILED, PASSED, Inspection, inspect
 from clerk_auth.payloads import recipient_claims
 from clerk_auth.probes import BAD_TOKENS, BadToken
-from clerk_auth.sources import Keys, StaticKeySource
+from clerk_auth.sources import Keys, SourceStatus, StaticKeySource
 from clerk_auth.verifier import Verifier, make_cached_source, make_source
 
 SCHEMA_VERSION = 1
 WARNED, SKIPPED = "warning", "skipped"
-_UNSHARED_BACKENDS = ("LocMemCache", "DummyCache")
+STATUSES = (PASSED, WARNED, FAILED, SKIPPED)
+# Of one process, or for tests: no other process hears of what is stored there.
+_UNSHARED_BACKENDS = (LocMemCache, DummyCache)
 
 FETCH_REMEDIES = {
     "tls": "The certificate is not trusted: check the host's CA bundle and a proxy in between.",
@@ -37,6 +42,11 @@ FETCH_REMEDIES = {
     "timeout": "Check egress, DNS and proxy of this host; see JWKS_TIMEOUT_SECONDS.",
     "connection": "Check that the URL is right, and egress, DNS and proxy of this host.",
 }
+_STORE_REMEDY = (
+    "Small values are stored and this one is not, or it cannot be read back. See what this user of "
+    "the server may do with keys that contain clerk_auth:, its memory limit, and whether it is a "
+    "cluster, which needs a client for clusters. Until then each process fetches for itself."
+)
 _DOCUMENT_REMEDY = "This is not Clerk's key set: check FRONTEND_API or JWKS_URL, and proxies."
 
 
@@ -55,12 +65,14 @@ class Result:
 class Report:
     """Results in the order of a request's way, the keys in use, and what verdicts are for.
 
-    ``inspection`` is that of a token, if one was given.
+    ``proves`` says what it means that all passed. ``inspection`` is that of a token, if one was
+    given.
     """
 
     results: list[Result] = field(default_factory=list)
     keys: Keys = ()
     mode: str = ENFORCE
+    proves: str = "The lock is locked"
     inspection: Inspection | None = None
 
     @property
@@ -68,11 +80,25 @@ class Report:
         is_accepted = self.inspection is None or self.inspection.verdict == ACCEPTED
         return is_accepted and all(result.status != FAILED for result in self.results)
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many results have each status."""
+        return {s: sum(result.status == s for result in self.results) for s in STATUSES}
+
+    @property
+    def first_failure(self) -> str:
+        """What failed first, in one line; empty if nothing did."""
+        for result in self.results:
+            if result.status == FAILED:
+                return f"{result.group}, {result.name}: {result.detail}"
+        return "" if self.passed else f"the token is {self.inspection and self.inspection.verdict}"
+
     def as_dict(self) -> dict[str, Any]:
-        """Return a JSON-ready dict; its shape changes only with ``schema_version``."""
+        """Return a JSON-ready dict; all changes but new members change ``schema_version``."""
         return {
             "schema_version": SCHEMA_VERSION,
             "passed": self.passed,
+            "counts": self.counts,
             "probes": [asdict(result) for result in self.results],
             "keys": [describe_key(key) for key in self.keys],
             "token": self.inspection and self.inspection.as_dict(),
@@ -97,8 +123,10 @@ def run(config: Config, *, offline: bool = False, token: str | None = None) -> R
 
 def describe(config: Config) -> Result:
     """Say whose tokens are accepted, by which keys; warn where that is less than it could be."""
-    keys_from = config.jwks_url or ("the development issuer" if config.dev_mode else "JWT_KEY")
-    parties = f"{len(config.authorized_parties)} authorized parties"
+    keys_from = "the development issuer" if config.dev_mode else "JWT_KEY"
+    if config.jwks_url is not None:
+        keys_from = show_url(config.jwks_url)
+    parties = count(len(config.authorized_parties), "authorized party", "authorized parties")
     issuers = ", ".join(config.issuers)
     detail = f"issuer {issuers}; keys from {keys_from}; {parties}; mode {config.mode}"
     remedies = []
@@ -114,21 +142,23 @@ def _probe_cache(alias: str) -> Result:
     name = "round trip"
     remedy = f"Check CACHES[{alias!r}] and its server: without it each process fetches for itself."
     key, value = f"clerk_auth:selftest:{secrets.token_hex(8)}", secrets.token_hex(8)
-    started_at = time.perf_counter()
     try:
         cache = caches[alias]
         backend = f"{type(cache).__module__}.{type(cache).__name__}"
+        # The first call imports the client and connects: the time is that of the one after it.
         added = cache.add(key, value, 30)
+        cache.get(key)
+        started_at = time.perf_counter()
         found = cache.get(key)
+        milliseconds = (time.perf_counter() - started_at) * 1000
         cache.delete(key)
     except Exception as error:  # backends raise what they like
         return Result("cache", name, FAILED, f"{alias}: {type(error).__name__}", remedy)
-    milliseconds = (time.perf_counter() - started_at) * 1000
     detail = f"{alias}: {backend}, {milliseconds:.1f} ms"
     if added is not True or found != value:
-        status = WARNED if backend.endswith("DummyCache") else FAILED
+        status = WARNED if isinstance(cache, DummyCache) else FAILED
         return Result("cache", name, status, f"{detail}, keeps nothing", remedy)
-    if backend.endswith(_UNSHARED_BACKENDS):
+    if isinstance(cache, _UNSHARED_BACKENDS):
         hint = "Use Redis when more than one process serves: see docs/deployment.md."
         return Result("cache", name, WARNED, f"{detail}, not shared between processes", hint)
     return Result("cache", name, PASSED, f"{detail}, shared between processes")
@@ -136,9 +166,7 @@ def _probe_cache(alias: str) -> Result:
 
 def _probe_key_set(config: Config, url: str, report: Report, *, offline: bool) -> Iterator[Result]:
     if offline:
-        report.keys = make_cached_source(config, url, _refuse_to_fetch).load_shared().keys
-        found = f"the shared cache holds {len(report.keys) or 'no'} keys"
-        yield Result("key set", "fetch", SKIPPED, f"offline; {found}")
+        yield _load_shared(config, url, report)
         return
     started_at = time.time()
     try:
@@ -146,16 +174,28 @@ def _probe_key_set(config: Config, url: str, report: Report, *, offline: bool) -
         key_set = parse_jwks(document.body)
     except (FetchFailed, KeySetInvalid) as error:
         status = getattr(error, "status", None)
-        detail = f"{url}: {error.reason}" + (f" {status}" if status else "")
+        detail = f"{show_url(url)}: {error.reason}" + (f" {status}" if status else "")
         remedy = FETCH_REMEDIES.get(error.reason, _DOCUMENT_REMEDY)
         yield Result("key set", "fetch", FAILED, detail, remedy)
         return
     report.keys = key_set.keys
     skipped = "".join(f", {count} skipped: {why}" for why, count in key_set.skipped.items())
-    detail = f"{len(key_set.keys)} keys from {url} in {document.elapsed_seconds * 1000:.0f} ms"
+    milliseconds = document.elapsed_seconds * 1000
+    keys = count(len(key_set.keys), "key")
+    detail = f"{keys} from {show_url(url)} in {milliseconds:.0f} ms"
     yield Result("key set", "fetch", PASSED, detail + skipped)
     yield _probe_store(config, url, document)
     yield _probe_clock(document, started_at, config.leeway_seconds)
+
+
+def _load_shared(config: Config, url: str, report: Report) -> Result:
+    shared = make_cached_source(config, url, _refuse_to_fetch).load_shared()
+    report.keys = shared.keys
+    if shared.is_cache_avoided and not _is_unshared(config.cache_alias):
+        detail = "offline; the shared document cannot be read"
+        return Result("key set", "fetch", FAILED, detail, _STORE_REMEDY)
+    held = count(len(shared.keys), "key") if shared.keys else "no keys"
+    return Result("key set", "fetch", SKIPPED, f"offline; the shared cache holds {held}")
 
 
 def _refuse_to_fetch() -> bytes:
@@ -164,13 +204,27 @@ def _refuse_to_fetch() -> bytes:
 
 def _probe_store(config: Config, url: str, document: FetchedDocument) -> Result:
     """Publish what was fetched: the first request after a deploy finds it."""
+    name = "shared document"
+
+    def load() -> SourceStatus:
+        return make_cached_source(config, url, _refuse_to_fetch).load_shared()
+
+    before = load().generation or 0
     make_cached_source(config, url, lambda: document.body).refresh()
-    shared = make_cached_source(config, url, _refuse_to_fetch).load_shared()
-    if shared.fetched_at is None:
-        remedy = "Repair the cache; until then each process fetches for itself."
-        return Result("key set", "shared document", WARNED, "it cannot be stored", remedy)
+    shared = load()
+    if shared.fetched_at is None or (shared.generation or 0) <= before:
+        # What is there now is no proof: it may be of a time when the cache took something.
+        status = WARNED if _is_unshared(config.cache_alias) else FAILED
+        return Result("key set", name, status, "it cannot be stored", _STORE_REMEDY)
     age_seconds = max(0.0, time.time() - shared.fetched_at)
-    return Result("key set", "shared document", PASSED, f"stored, {age_seconds:.0f} s old")
+    return Result("key set", name, PASSED, f"stored, {age_seconds:.0f} s old")
+
+
+def _is_unshared(alias: str) -> bool:
+    try:
+        return isinstance(caches[alias], _UNSHARED_BACKENDS)
+    except Exception:  # no such alias, or no such backend
+        return False
 
 
 def _probe_clock(document: FetchedDocument, started_at: float, leeway_seconds: float) -> Result:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
 import subprocess
 import sys
 
@@ -18,6 +16,7 @@ from clerk_auth.probes import BAD_TOKENS
 from project.demo.environment import inherit_environment
 from tests.commands import Outcome, run_command
 from tests.conftest import ISSUER, PARTY
+from tests.terminals import run_at_terminal, without_colours
 
 
 def run(*arguments: str, **options) -> Outcome:
@@ -184,33 +183,8 @@ def environment_of(issuer: LocalIssuer) -> dict[str, str]:
 
 
 def type_into(*arguments: str, typed: str, environment: dict[str, str]) -> tuple[int, str]:
-    """Run a command at a terminal of its own; return its status and all that was shown there."""
-    ours, its = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "manage.py", *arguments],
-        cwd=django_settings.BASE_DIR,
-        env=environment,
-        stdin=its,
-        stdout=its,
-        stderr=its,
-        start_new_session=True,
-    )
-    os.close(its)
-    shown = b""
-    while b"Enter: " not in shown and (read := _read(ours)):
-        shown += read
-    os.write(ours, typed.encode())
-    while read := _read(ours):
-        shown += read
-    os.close(ours)
-    return process.wait(), shown.decode()
-
-
-def _read(terminal: int) -> bytes:
-    try:
-        return os.read(terminal, 4096)
-    except OSError:  # the process has ended
-        return b""
+    """Run a command at a terminal, and type when it asks."""
+    return run_at_terminal(*arguments, typed=typed, after="Enter: ", environment=environment)
 
 
 @pytest.mark.integration
@@ -242,6 +216,40 @@ def test_terminal_without_a_whole_token_ends_it_with_two(typed, said, local_issu
     )
     assert status == 2, shown
     assert said in shown
+
+
+@pytest.mark.integration
+def test_ctrl_c_at_the_prompt_ends_it_without_a_traceback(local_issuer):
+    status, shown = type_into(
+        "clerk_inspect", typed="\x03", environment=environment_of(local_issuer)
+    )
+    assert status == 130, shown
+    assert "Traceback" not in shown
+    assert shown.splitlines()[-1] == "Interrupted."
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("columns", [40, 80, 200])
+def test_lines_fit_the_terminal(columns, local_issuer, key_configured):
+    token = local_issuer.token("user_typed", azp=PARTY, name="word " * 30, expires_in=-60)
+    environment = {**environment_of(local_issuer), "CLERK_AUTHORIZED_PARTIES": PARTY}
+    status, shown = run_at_terminal(
+        "clerk_inspect",
+        typed=f"{token}\n",
+        after="Enter: ",
+        environment=environment,
+        columns=columns,
+    )
+    assert status == 1, shown
+    _prompt, *lines = without_colours(shown)
+    assert all(len(line) <= columns or len(line.split()) == 1 for line in lines), shown
+    assert max(map(len, lines)) > columns * 3 // 4
+    # The same words as without a terminal, where lines are whole; times have moved on.
+    whole = run(given=token).out
+    assert len(whole.splitlines()) <= len(lines)
+    assert [word for word in " ".join(lines).split() if word.isalpha()] == [
+        word for word in whole.split() if word.isalpha()
+    ]
 
 
 @pytest.mark.integration

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -19,6 +20,7 @@ from tests.api_server import serve_api
 from tests.commands import Outcome, run_command
 from tests.conftest import PARTY
 from tests.issuer_server import IssuerServer, answer
+from tests.terminals import run_at_terminal, without_colours
 
 TOKEN = re.compile(r"eyJ[\w-]+\.")
 
@@ -56,7 +58,7 @@ def test_passing_run_ends_with_a_summary(configured):
     assert (done.status, done.err) == (0, "")
     *_, summary = done.out.splitlines()
     assert re.fullmatch(
-        r"The lock is locked: \d+ passed, 1 warnings, 0 failed, 1 skipped\.", summary
+        r"The lock is locked: \d+ passed, 1 warning, 0 failed, 1 skipped\.", summary
     )
     for bad in BAD_TOKENS.values():
         assert bad.title in done.out
@@ -109,6 +111,42 @@ def test_hostile_key_id_neither_breaks_nor_steers_the_terminal(configured, kid):
     assert kid not in done.out
 
 
+@pytest.mark.integration
+def test_quiet_run_prints_one_line(configured):
+    done = run("--verbosity", "0")
+    assert (done.status, done.err) == (0, "")
+    assert re.fullmatch(r"The lock is locked: .* skipped\.\n", done.out)
+    configured.stop()
+    done = run("-v", "0", "--wait", "1.5")
+    assert (done.status, done.err) == (1, "")
+    assert re.fullmatch(
+        r"NOT READY: .* skipped\. First: key set, fetch: .*: connection\.\n", done.out
+    )
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("columns", [40, 80, 200])
+def test_lines_fit_the_terminal(columns, issuer_server):
+    environment = {**inherit_environment(), **environment_of(issuer_server)}
+    status, shown = run_at_terminal("clerk_selftest", environment=environment, columns=columns)
+    assert status == 0, shown
+    lines = without_colours(shown)
+    assert all(len(line) <= columns or len(line.split()) == 1 for line in lines), shown
+    key = issuer_server.signer.verifying_key
+    for whole in (issuer_server.jwks_url, "token_class_not_accepted", key.thumbprint):
+        assert whole in shown
+
+
+@pytest.mark.integration
+def test_colours_are_left_out_where_nobody_wants_them(issuer_server):
+    environment = {**inherit_environment(), **environment_of(issuer_server)}
+    for changes, is_coloured in [({}, True), ({"NO_COLOR": "1"}, False)]:
+        _status, shown = run_at_terminal(
+            "clerk_selftest", "--offline", environment={**environment, **changes}
+        )
+        assert ("\x1b[" in shown) == is_coloured
+
+
 # JSON
 
 
@@ -118,6 +156,10 @@ def test_json_is_one_document_and_nothing_else(configured):
     assert (done.status, done.err) == (0, "")
     document = json.loads(done.out)
     assert document["passed"]
+    statuses = [probe["status"] for probe in document["probes"]]
+    assert document["counts"] == {
+        status: statuses.count(status) for status in ("passed", "warning", "failed", "skipped")
+    }
     assert [key["kid"] for key in document["keys"]] == ["ins_server"]
     assert {probe["status"] for probe in document["probes"]} == {"passed", "warning", "skipped"}
 
@@ -209,18 +251,101 @@ def test_waiting_ends_as_soon_as_everything_passes(configured):
     assert time.monotonic() - started_at < 10
     assert done.out.count("The lock is locked") == 1
     assert "NOT READY" not in done.out
+    assert re.fullmatch(
+        rf"try 1, (29|30) s left: key set, fetch: {configured.jwks_url}: status 503\n", done.err
+    )
+
+
+@pytest.mark.integration
+def test_progress_at_a_terminal_is_one_line_that_is_gone_at_the_end(issuer_server):
+    issuer_server.stop()
+    environment = {**inherit_environment(), **environment_of(issuer_server)}
+    status, shown = run_at_terminal("clerk_selftest", "--wait", "2.5", environment=environment)
+    assert status == 1
+    progress, blank, report = shown.partition(f"\r{' ' * 79}\r")
+    assert re.match(r"\rtry 1, 2 s left: key set, fetch: http", progress)
+    assert "\n" not in progress
+    assert blank
+    assert report.startswith("\x1b[36;1msettings")
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("arguments", [["--wait", "60"], ["--wait", "60", "--json"]], ids=str)
+def test_ctrl_c_ends_the_waiting_without_a_traceback(arguments, issuer_server):
+    issuer_server.stop()
+    process = subprocess.Popen(
+        [sys.executable, "manage.py", "clerk_selftest", *arguments],
+        cwd=django_settings.BASE_DIR,
+        env={**inherit_environment(), **environment_of(issuer_server)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        first = process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=10)
+    assert process.returncode == 130
+    assert first.startswith("try 1, ")
+    assert (out, err.splitlines()[-1]) == ("", "Interrupted.")
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    "seconds", ["-1", "-0.001", "nan", "-nan", "inf", "-inf", "1e400"], ids=str
+)
+def test_time_that_cannot_be_waited_ends_it_with_two(key_configured, seconds):
+    done = run(f"--wait={seconds}")
+    assert (done.status, done.out) == (2, "")
+    assert "--wait is a number of seconds, 0 or more" in done.err
+    assert "--wait" in json.loads(run(f"--wait={seconds}", "--json").out)["error"]
+
+
+@pytest.mark.integration
+def test_reader_that_leaves_ends_it_without_a_traceback(issuer_server):
+    """As ``head`` does; what is written goes to a pipe that nobody holds any more."""
+    process = subprocess.Popen(
+        [sys.executable, "-u", "manage.py", "clerk_selftest"],
+        cwd=django_settings.BASE_DIR,
+        env={**inherit_environment(), **environment_of(issuer_server)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 141
 
 
 @pytest.mark.integration
 def test_waiting_in_vain_ends_with_one(configured):
     configured.script = answer(b"", status="503 Busy")
     started_at = time.monotonic()
-    assert run("--wait", "2").status == 1
+    done = run("--wait", "2", "--json")
+    assert done.status == 1
+    assert not json.loads(done.out)["passed"]
     assert 2 <= configured.fetches <= 3
     assert time.monotonic() - started_at < 5
 
 
 # As a process
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("verbosity", [1, 2])
+def test_log_is_not_in_the_output_unless_it_is_asked_for(issuer_server, verbosity):
+    for command in (["clerk_selftest"], ["clerk_keys", "refresh"]):
+        done = subprocess.run(
+            [sys.executable, "manage.py", *command, "-v", str(verbosity)],
+            cwd=django_settings.BASE_DIR,
+            env={**inherit_environment(), **environment_of(issuer_server)},
+            capture_output=True,
+            text=True,
+        )
+        assert "clerk_auth.keys_changed" not in done.stdout
+        assert ("clerk_auth.keys_changed" in done.stderr) == (verbosity == 2)
+        assert verbosity == 2 or done.stderr == ""
 
 
 @pytest.mark.integration
@@ -264,6 +389,16 @@ def test_process_on_an_ascii_terminal_prints_ascii(issuer_server):
     assert done.status == 0
     assert done.out.isascii()
     assert "  ok good token" in done.out
+
+
+@pytest.mark.integration
+def test_what_an_ascii_terminal_cannot_show_is_escaped(key_configured):
+    url = "http://127.0.0.1:1/b\u00fccher"
+    for more in ([], ["-v", "0"], ["--wait", "1.5"]):
+        done = run("--url", url, *more, encoding="ascii")
+        assert done.status == 1
+        assert "http://127.0.0.1:1/b\\xfccher: connection" in done.out
+    assert "http://127.0.0.1:1/b\\xfccher: connection" in done.err
 
 
 # A token to explain
@@ -339,6 +474,39 @@ def test_deployed_api_is_checked_from_outside(configured):
 
 
 @pytest.mark.integration
+def test_summary_says_what_answers_prove(configured):
+    with serve_api() as url:
+        done = run("--url", f"{url}/api/me")
+    assert done.status == 0
+    assert done.out.splitlines()[-1].startswith("It answers as a locked API does: 10 passed, ")
+
+
+@pytest.mark.integration
+def test_other_host_gets_the_token_only_where_somebody_says_so(configured, settings):
+    settings.ALLOWED_HOSTS = ["localhost"]
+    token = configured.signer.token(azp=PARTY)
+    with serve_api() as url:
+        # The API itself allows this name alone.
+        url = f"{url}/api/me".replace("127.0.0.1", "localhost")
+        assert run("--url", url, "--token", "-", given=token).status == 0
+        settings.ALLOWED_HOSTS = ["api.example.com"]
+        done = run("--url", url, "--token", "-", given=token)
+    assert done.status == 1
+    assert "ALLOWED_HOSTS does not name localhost:" in done.out
+    assert "--any-host" in done.out
+
+
+@pytest.mark.integration
+def test_observing_is_said_once(configured, settings):
+    settings.CLERK_AUTH = {**settings.CLERK_AUTH, "MODE": "observe"}
+    with serve_api() as url:
+        done = run("--url", f"{url}/api/me")
+    assert done.status == 1
+    assert done.out.count("the API refuses nobody yet") == 1
+    assert "Do not deploy" not in done.out
+
+
+@pytest.mark.integration
 def test_process_finds_an_open_api(issuer_server):
     api = IssuerServer(issuer_server.signer)
     api.script = answer(b"{}")
@@ -360,6 +528,8 @@ def test_process_finds_an_open_api(issuer_server):
         (["--url", "https://user:secret@api.example.com/"], "without credentials"),
         (["--url", ""], "--url"),
         (["--url", "https://api.example.com/", "--offline"], "--offline"),
+        (["--url", "https://api.example.com/", "--any-host"], "--any-host"),
+        (["--token", "-", "--any-host"], "--any-host"),
     ],
 )
 def test_address_that_cannot_be_asked_ends_it_with_two(key_configured, arguments, said):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import json
 import re
+import socket
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from urllib.parse import urlsplit
 
 import pytest
 from django.http import HttpResponse
@@ -19,7 +21,7 @@ from rest_framework.views import APIView
 
 from clerk_auth import deployed, metrics
 from clerk_auth.authentication import ClerkAuthentication
-from clerk_auth.conf import ENFORCE, get_config
+from clerk_auth.conf import ENFORCE, OBSERVE, get_config
 from clerk_auth.dev import LocalIssuer
 from clerk_auth.inspection import FAILED, PASSED
 from clerk_auth.probes import BAD_TOKENS
@@ -352,7 +354,157 @@ def test_no_token_is_made_up_where_there_are_no_keys(fake, configured):
     assert fake.fetches == 1
 
 
+# What is in between
+
+
+def relay(server: IssuerServer, url: str, change) -> str:
+    """Let ``server`` answer as the API at ``url`` does to a request that ``change`` has changed."""
+    host, _, port = urlsplit(url).netloc.partition(":")
+
+    def script(connection):
+        request = change(server.requests[-1]).replace(b"keep-alive", b"close")
+        with socket.create_connection((host, int(port)), timeout=10) as api:
+            api.sendall(request)
+            while part := api.recv(65536):
+                connection.sendall(part)
+
+    server.script = script
+    return server.issuer
+
+
+def without_credential(request: bytes) -> bytes:
+    return re.sub(rb"Authorization: [^\r]*\r\n", b"", request)
+
+
+def test_header_that_does_not_arrive_is_said_to_be_missing(api, fake):
+    report = run(f"{relay(fake, api, without_credential)}/closed")
+    assert failures(report).keys() == set(TITLES)
+    assert find(report, "no credential").status == PASSED
+    for title in TITLES:
+        remedy = find(report, title).remedy
+        assert "the Authorization header does not arrive" in remedy
+        assert "WSGIPassAuthorization" in remedy
+        assert "gateways" in remedy
+
+
+def test_header_that_does_not_arrive_at_a_public_view_may_be_missing(api, fake):
+    report = run(f"{relay(fake, api, without_credential)}/public")
+    assert failures(report) == dict.fromkeys(TITLES, "ACCEPTED with 200")
+    for title in TITLES:
+        assert find(report, title).remedy.startswith("Do not deploy")
+        assert "WSGIPassAuthorization" in find(report, title).remedy
+
+
+@pytest.mark.parametrize(
+    ("status", "is_about_the_header"),
+    [
+        ("401 Unauthorized", True),
+        ("403 Forbidden", True),
+        ("404 Not Found", False),
+        ("502 Bad Gateway", False),
+    ],
+)
+def test_answers_that_no_header_would_change_are_not_blamed_on_it(
+    fake, configured, status, is_about_the_header
+):
+    fake.script = answer(b"{}", status=status)
+    report = run(fake.issuer)
+    for title in TITLES:
+        remedy = find(report, title).remedy
+        assert ("WSGIPassAuthorization" in remedy) == is_about_the_header, remedy
+
+
+def test_answers_that_differ_say_that_the_header_arrives(api):
+    report = run(f"{api}/session-first")
+    assert not any("WSGIPassAuthorization" in result.remedy for result in report.results)
+
+
+def test_hop_that_passes_everything_on_passes(api, fake):
+    assert run(f"{relay(fake, api, bytes)}/closed").passed
+
+
+# While it observes
+
+
+@pytest.mark.parametrize("view", ["/closed", "/public", "/unguarded", "/session-first"])
+def test_api_that_observes_is_said_to(api, settings, view):
+    settings.CLERK_AUTH = {**settings.CLERK_AUTH, "MODE": "observe"}
+    report = run(api + view)
+    assert not report.passed
+    assert failures(report).keys() >= set(TITLES)
+    remedies = {result.remedy for result in report.results if result.status == FAILED}
+    assert len(remedies) == 1
+    assert "MODE is observe" in remedies.pop()
+
+
+def test_what_has_nothing_to_do_with_observing_is_said_as_ever(api, settings):
+    settings.CLERK_AUTH = {**settings.CLERK_AUTH, "MODE": "observe"}
+    report = run(f"{api}/no/such/path")
+    assert {find(report, title).remedy[:20] for title in TITLES} == {"There is no such pat"}
+
+
+def test_api_that_enforces_passes_whatever_this_host_does(api, settings):
+    config = replace(get_config(), mode=OBSERVE)
+    report = deployed.run(config, f"{api}/closed")
+    assert report.passed
+    assert find(report, "configuration").status == WARNED
+
+
 # A token of somebody
+
+
+@pytest.mark.parametrize(
+    ("allowed", "debug", "host", "status"),
+    [
+        (["api.example.com"], False, "api.example.com", PASSED),
+        (["api.example.com"], False, "API.Example.COM:8443", PASSED),
+        (["api.example.com"], False, "api.example.com.", PASSED),
+        (["api.example.com"], False, "api.example.com.evil.example", FAILED),
+        (["api.example.com"], False, "example.com", FAILED),
+        (["api.example.com"], False, "xapi.example.com", FAILED),
+        (["api.example.com"], True, "localhost", FAILED),
+        ([".example.com"], False, "api.example.com", PASSED),
+        ([".example.com"], False, "example.com:443", PASSED),
+        ([".example.com"], False, "evilexample.com", FAILED),
+        (["[::1]"], False, "[::1]:8000", PASSED),
+        (["127.0.0.1"], False, "127.0.0.2", FAILED),
+        ([], False, "127.0.0.1", FAILED),
+        ([], True, "127.0.0.1:8000", PASSED),
+        ([], True, "api.localhost", PASSED),
+        ([], True, "api.example.com", FAILED),
+        (["*"], False, "anything.example", WARNED),
+        (["api.example.com"], False, "b\u00fccher.example", FAILED),
+        (["api.example.com"], False, "api.example.com%2eevil.example", FAILED),
+    ],
+    ids=str,
+)
+def test_host_is_compared_as_django_does(settings, allowed, debug, host, status):
+    settings.ALLOWED_HOSTS, settings.DEBUG = allowed, debug
+    assert deployed._judge_host(host, any_host=False).status == status
+    overridden = deployed._judge_host(host, any_host=True).status
+    assert overridden == (WARNED if status == FAILED else status)
+
+
+def test_token_is_not_given_to_a_host_that_imitates_every_answer(api, fake, configured, settings):
+    url = relay(fake, api, lambda request: re.sub(rb"Host: [^\r]*", b"Host: localhost", request))
+    settings.ALLOWED_HOSTS = ["localhost"]
+    token = configured.signer.token(azp=PARTY)
+    report = run(f"{url}/closed", token=token)
+    assert not report.passed
+    assert list(failures(report)) == ["host"]
+    assert "--any-host" in find(report, "host").remedy
+    assert find(report, "the token given").status == SKIPPED
+    assert {find(report, title).status for title in TITLES} == {PASSED}
+    assert not any(token.encode() in request for request in fake.requests)
+    report = run(f"{url}/closed", token=token, any_host=True)
+    assert report.passed
+    assert find(report, "host").status == WARNED
+    assert token.encode() in fake.requests[-1]
+
+
+def test_host_is_of_no_interest_without_a_token(api, settings):
+    settings.ALLOWED_HOSTS = ["*"]
+    assert "host" not in {result.name for result in run(f"{api}/closed").results}
 
 
 def test_good_token_is_let_in(api, configured):

@@ -7,20 +7,19 @@ import sys
 import time
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
 
 from clerk_auth.conf import get_config
 from clerk_auth.inspection import ACCEPTED, SCHEMA_VERSION, UNKNOWN, inspect, load_keys
 from clerk_auth.management import terminal
+from clerk_auth.management.inspected import print_inspection, print_verdict
 
 
-class Command(BaseCommand):
+class Command(terminal.OperatorCommand):
     help = (
         "Read a token from standard input and show what each rule says of it, its claims, and the "
         "verdict. Exit status: 0 accepted, 1 refused, 2 it could not run."
     )
-    # Problems in the settings are ours to report, with exit status 2.
-    requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--json", action="store_true", help="Print one JSON document.")
@@ -42,6 +41,7 @@ class Command(BaseCommand):
         if options["json"]:
             self.stdout.write(json.dumps(found.as_dict(), indent=2))
         else:
-            terminal.print_inspection(found, self.stdout, self.style)
+            print_found = print_inspection if options["verbosity"] else print_verdict
+            print_found(found, terminal.Page(self.stdout, self.style))
         if found.verdict != ACCEPTED:
             sys.exit(2 if found.verdict == UNKNOWN else 1)

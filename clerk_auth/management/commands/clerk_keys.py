@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 import time
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from clerk_auth.conf import get_config
 from clerk_auth.durations import format_duration
@@ -17,14 +18,12 @@ from clerk_auth.sources import SourceStatus
 from clerk_auth.verifier import make_source
 
 
-class Command(BaseCommand):
+class Command(terminal.OperatorCommand):
     help = (
         "Show the keys that the fleet shares (status), or fetch them now for the whole fleet "
         "(refresh): past cooldown and backoff, not past a fetch that is under way. Exit status: "
         "0 there are keys to verify with, and a refresh succeeded; 1 not; 2 it could not run."
     )
-    # Problems in the settings are ours to report, with exit status 2.
-    requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("action", choices=["status", "refresh"])
@@ -45,26 +44,28 @@ class Command(BaseCommand):
 
     def _print(self, status: SourceStatus) -> None:
         now = time.time()
+        # In two columns: what does not fit goes on below the second.
+        write = functools.partial(terminal.Page(self.stdout, self.style).write, hang=12)
         style = self.style.SUCCESS if status.state in ("fresh", "static") else self.style.WARNING
-        self.stdout.write(f"state       {style(status.state)}")
+        write(f"state       {style(status.state)}")
         if status.fetched_at is not None and status.expires_at is not None:
-            self.stdout.write(f"fetched     {format_duration(now - status.fetched_at)} ago")
-            self.stdout.write(f"expires     in {format_duration(status.expires_at - now)}")
-            self.stdout.write(f"generation  {status.generation}")
+            write(f"fetched     {format_duration(now - status.fetched_at)} ago")
+            write(f"expires     in {format_duration(status.expires_at - now)}")
+            write(f"generation  {status.generation}")
         if status.failure is not None:
             wait = max(0.0, status.failure.until - now)
-            self.stdout.write(
+            write(
                 self.style.ERROR(
                     f"failing     {status.failure.reason}, {status.failure.count} in a row; "
                     f"next attempt in {format_duration(wait)}"
                 )
             )
         if status.is_cache_avoided:
-            self.stdout.write(self.style.ERROR("cache       cannot be used: see the log"))
+            write(self.style.ERROR("cache       cannot be used: see the log"))
         for key in status.keys:
-            self.stdout.write(f"key         {key}")
+            write(f"key         {key}")
         if not status.keys:
-            self.stdout.write("key         none: run clerk_keys refresh; clerk_selftest says why")
+            write("key         none: run clerk_keys refresh; clerk_selftest says why")
 
 
 def _load_status(*, is_refresh: bool) -> SourceStatus:

@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from clerk_auth import deployed, readers, selftest
 from clerk_auth.conf import OBSERVE, get_config
+from clerk_auth.explanations import count
 from clerk_auth.inspection import FAILED, PASSED
 from clerk_auth.management import terminal
+from clerk_auth.management.inspected import print_inspection
 from clerk_auth.selftest import SCHEMA_VERSION, SKIPPED, WARNED, Report
 
 _RETRY_SECONDS = 1.0
 
 
-class Command(BaseCommand):
+class Command(terminal.OperatorCommand):
     help = (
         "Check settings, cache, Clerk's key set and clock, and that every kind of bad token is "
         "refused. Warms the shared cache. With --url, check from outside that a deployed API "
-        "refuses them. Exit status: 0 passed, 1 a probe failed, 2 it could not run."
+        "refuses them. Exit status: 0 passed, 1 a probe failed, 2 it could not run, 130 Ctrl-C."
     )
-    # Problems in the settings are ours to report, with exit status 2.
-    requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--json", action="store_true", help="Print one JSON document.")
@@ -35,7 +37,8 @@ class Command(BaseCommand):
             type=float,
             default=0.0,
             metavar="SECONDS",
-            help="Repeat until everything passes, for so long: for the start of a container.",
+            help="Repeat each second until everything passes, for so long, and say what failed on "
+            "standard error: for the start of a container.",
         )
         parser.add_argument(
             "--offline", action="store_true", help="Use no network but the cache's."
@@ -43,7 +46,13 @@ class Command(BaseCommand):
         parser.add_argument(
             "--url",
             metavar="URL",
-            help="Check a deployed API instead: the address of a view that answers GET.",
+            help="Check a deployed API instead: the address of a view that answers GET. It proves "
+            "what is answered there, and not who answers.",
+        )
+        parser.add_argument(
+            "--any-host",
+            action="store_true",
+            help="Give the token to the host of --url, though ALLOWED_HOSTS does not name it.",
         )
         terminal.add_token_option(
             parser,
@@ -59,67 +68,94 @@ class Command(BaseCommand):
             schema_version=SCHEMA_VERSION,
             passed=False,
         ):
-            report = _run_until_passed(options)
+            report = self._run_until_passed(options)
         if options["json"]:
             self.stdout.write(json.dumps(report.as_dict(), indent=2))
+        elif options["verbosity"]:
+            self._print(report, terminal.Page(self.stdout, self.style))
         else:
-            self._print(report)
+            line = self._summarise(report)
+            if failure := report.first_failure:
+                line += f" First: {failure}."
+            self.stdout.write(terminal.escape_for(self.stdout, line))
         if not report.passed:
             sys.exit(1)
 
-    def _print(self, report: Report) -> None:
-        marks = terminal.choose_marks(self.stdout)
-        styles: dict[str, Callable[[str], str]] = {
-            PASSED: self.style.SUCCESS,
-            WARNED: self.style.WARNING,
-            FAILED: self.style.ERROR,
-            SKIPPED: str,
-        }
-        group = remedy = ""
-        width = max(len(result.name) for result in report.results)
-        for result in report.results:
-            if result.group != group:
-                group = result.group
-                self.stdout.write(self.style.MIGRATE_HEADING(group))
-            mark = styles[result.status](marks[result.status])
-            self.stdout.write(f"  {mark} {result.name:<{width}}  {result.detail}")
-            # Once for all that need the same.
-            if result.remedy and result.remedy != remedy:
-                self.stdout.write(f"      {result.remedy}")
-            remedy = result.remedy
-        self._print_keys(report)
-        if report.inspection is not None:
-            self.stdout.write(self.style.MIGRATE_HEADING("the token given"))
-            terminal.print_inspection(report.inspection, self.stdout, self.style)
-        self._print_summary(report)
+    def _run_until_passed(self, options: dict[str, Any]) -> Report:
+        """Run every probe, again and again for as long as ``--wait`` says."""
+        run = _choose_run(options)
+        deadline = time.monotonic() + options["wait"]
+        progress = terminal.Progress(self.stderr)
+        try:
+            for attempt in itertools.count(1):
+                report = run()
+                left_seconds = deadline - time.monotonic()
+                if report.passed or left_seconds <= _RETRY_SECONDS:
+                    break
+                if options["verbosity"]:
+                    left = f"{left_seconds:.0f} s left"
+                    progress.show(f"try {attempt}, {left}: {report.first_failure}")
+                time.sleep(_RETRY_SECONDS)
+        finally:
+            progress.end()
+        return report
 
-    def _print_keys(self, report: Report) -> None:
+    def _print(self, report: Report, page: terminal.Page) -> None:
+        remedy = ""
+        for group, results in itertools.groupby(report.results, key=lambda result: result.group):
+            page.write_heading(group)
+            rows = []
+            for result in results:
+                # Once for all that need the same.
+                notes = () if result.remedy == remedy else (result.remedy,)
+                rows.append(terminal.Row(result.name, result.detail, result.status, notes))
+                remedy = result.remedy
+            page.write_table(rows)
         if report.keys:
-            self.stdout.write(self.style.MIGRATE_HEADING("keys in use"))
+            page.write_heading("keys in use")
         for key in report.keys:
-            self.stdout.write(f"  {key}")
+            page.write(f"  {key}", hang=4)
+        if report.inspection is not None:
+            page.write_heading("the token given")
+            print_inspection(report.inspection, page)
+        page.write()
+        page.write(self._summarise(report))
 
-    def _print_summary(self, report: Report) -> None:
-        counts = {
-            status: sum(result.status == status for result in report.results)
-            for status in (PASSED, WARNED, FAILED, SKIPPED)
-        }
+    def _summarise(self, report: Report) -> str:
+        counts = report.counts
         tally = (
-            f"{counts[PASSED]} passed, {counts[WARNED]} warnings, {counts[FAILED]} failed, "
-            f"{counts[SKIPPED]} skipped"
+            f"{counts[PASSED]} passed, {count(counts[WARNED], 'warning')}, "
+            f"{counts[FAILED]} failed, {counts[SKIPPED]} skipped"
         )
         if report.inspection is not None:
             tally += f"; the token is {report.inspection.verdict}"
-        self.stdout.write("")
-        if report.passed:
-            unused = " but not in use, for MODE is observe" if report.mode == OBSERVE else ""
-            keyless = "" if report.keys else "; no key is here yet"
-            self.stdout.write(self.style.SUCCESS(f"The lock is locked{unused}: {tally}{keyless}."))
-        else:
-            self.stdout.write(self.style.ERROR(f"NOT READY: {tally}."))
+        if not report.passed:
+            return self.style.ERROR(f"NOT READY: {tally}.")
+        unused = " but not in use, for MODE is observe" if report.mode == OBSERVE else ""
+        keyless = "" if report.keys else "; no key is here yet"
+        return self.style.SUCCESS(f"{report.proves}{unused}: {tally}{keyless}.")
+
+
+def _choose_run(options: dict[str, Any]) -> Callable[[], Report]:
+    """Return what to run, with everything that it needs.
+
+    Raises:
+        CommandError: the options do not go together, or there is no token to read.
+    """
+    # Also false for NaN.
+    if not 0 <= options["wait"] < math.inf:
+        raise CommandError("--wait is a number of seconds, 0 or more.")
+    config = get_config()
+    url = _read_url(options)
+    token = terminal.read_token(options)
+    if url is None:
+        return lambda: selftest.run(config, offline=options["offline"], token=token)
+    return lambda: deployed.run(config, url, token=token, any_host=options["any_host"])
 
 
 def _read_url(options: dict[str, Any]) -> str | None:
+    if options["any_host"] and (options["url"] is None or options["token"] is None):
+        raise CommandError("--any-host is for the token of --url: give --url and --token.")
     if options["url"] is None:
         return None
     if options["offline"]:
@@ -130,19 +166,3 @@ def _read_url(options: dict[str, Any]) -> str | None:
         if refused.plain_http:
             raise CommandError("--url is plain http, which shows tokens: use https.") from None
         raise CommandError(f"--url {refused.message} {refused.hint}") from None
-
-
-def _run_until_passed(options: dict[str, Any]) -> Report:
-    """Run every probe, again and again for as long as ``--wait`` says."""
-    config = get_config()
-    url = _read_url(options)
-    token = terminal.read_token(options)
-    deadline = time.monotonic() + options["wait"]
-    while True:
-        if url is not None:
-            report = deployed.run(config, url, token=token)
-        else:
-            report = selftest.run(config, offline=options["offline"], token=token)
-        if report.passed or not time.monotonic() + _RETRY_SECONDS < deadline:
-            return report
-        time.sleep(_RETRY_SECONDS)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import time
 from argparse import ArgumentParser
@@ -14,6 +13,7 @@ from urllib.parse import urlsplit
 import requests
 from django.core.management.base import BaseCommand, CommandError
 
+from clerk_auth.management.terminal import measure_width
 from clerk_auth.standin import StandInClerk
 from project.children import temporary_directory
 from project.demo.api import Api, ApiFailed, run_api
@@ -23,8 +23,6 @@ from project.demo.table import format_table
 from project.demo.tokens import TOKEN_PATH, TokenClerk
 from project.redis_server import NoRedis, redis_server
 
-# Where there is no terminal, as in a log: wide enough for the whole table.
-_WIDTH = 120
 _POLL_SECONDS = 0.5
 
 
@@ -89,7 +87,7 @@ class Command(BaseCommand):
         except requests.RequestException as error:
             raise ApiFailed(f"A request failed: {error}\n{api.read_log_tail()}") from error
         passed = sum(outcome.is_expected for outcome in outcomes)
-        width = shutil.get_terminal_size((_WIDTH, 0)).columns if self.stdout.isatty() else _WIDTH
+        width = measure_width(self.stdout)
         self.stdout.write("")
         for line in format_table(outcomes, width=width, marks=self._marks(), paint=self._paint):
             self.stdout.write(line)
