@@ -47,7 +47,8 @@ def parse_csv(data: bytes) -> Table:
     row_count = 0
     for line, fields in records:
         if len(fields) != len(names):
-            reason = f"the header has {len(names)} fields and this row {len(fields)}"
+            held = "1 field" if len(names) == 1 else f"{len(names)} fields"
+            reason = f"the header has {held} and this row {len(fields)}"
             raise CSVRejected("row_ragged", line, reason)
         row_count += 1
         for position, field in enumerate(fields):

@@ -102,6 +102,13 @@ def test_refuses(data, code, line):
     assert refuse(data) == (code, line)
 
 
+def test_one_field_is_no_plural():
+    for header, said in [(b"id", "has 1 field and"), (b"id,name", "has 2 fields and")]:
+        with pytest.raises(CSVRejected) as caught:
+            parse_csv(header + b"\n1,2,3\n")
+        assert said in caught.value.detail
+
+
 def test_refusal_quotes_nothing_of_the_file():
     with pytest.raises(CSVRejected) as caught:
         parse_csv(b"secret,secret\n")
