@@ -391,6 +391,16 @@ def test_process_on_an_ascii_terminal_prints_ascii(issuer_server):
     assert "  ok good token" in done.out
 
 
+@pytest.mark.integration
+def test_what_an_ascii_terminal_cannot_show_is_escaped(key_configured):
+    url = "http://127.0.0.1:1/b\u00fccher"
+    for more in ([], ["-v", "0"], ["--wait", "1.5"]):
+        done = run("--url", url, *more, encoding="ascii")
+        assert done.status == 1
+        assert "http://127.0.0.1:1/b\\xfccher: connection" in done.out
+    assert "http://127.0.0.1:1/b\\xfccher: connection" in done.err
+
+
 # A token to explain
 
 

@@ -160,6 +160,12 @@ def choose_marks(stream: OutputWrapper) -> dict[str, str]:
     return _MARKS
 
 
+def escape_for(stream: OutputWrapper, text: str) -> str:
+    """Return ``text`` with escapes in place of what ``stream`` cannot show."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
 def measure_width(stream: OutputWrapper) -> int:
     """Return how many columns a line of ``stream`` may have; no terminal has no bound."""
     if not stream.isatty():
@@ -234,7 +240,7 @@ class Page:
     def write(self, line: str = "", *, hang: int = 0) -> None:
         """Write a line, broken as :func:`lay_out` does."""
         for part in lay_out(line, self._width, hang=hang):
-            self._stream.write(part)
+            self._stream.write(escape_for(self._stream, part))
 
     def write_heading(self, text: str) -> None:
         """Write the title of what follows."""
@@ -275,6 +281,7 @@ class Progress:
 
     def show(self, text: str) -> None:
         """Show ``text`` in place of what was shown last."""
+        text = escape_for(self._stream, text)
         if not self._is_live:
             self._stream.write(text, style_func=str)
             return

@@ -76,8 +76,10 @@ class Command(terminal.OperatorCommand):
         elif options["verbosity"]:
             self._print(report, terminal.Page(self.stdout, self.style))
         else:
-            failure = report.first_failure
-            self.stdout.write(self._summarise(report) + (f" First: {failure}." * bool(failure)))
+            line = self._summarise(report)
+            if failure := report.first_failure:
+                line += f" First: {failure}."
+            self.stdout.write(terminal.escape_for(self.stdout, line))
         if not report.passed:
             sys.exit(1)
 
