@@ -25,7 +25,7 @@ from django.core.signing import BadSignature, Signer
 from django.utils.crypto import salted_hmac
 
 from clerk_auth import metrics
-from clerk_auth.core.encoding import parse_json_object
+from clerk_auth.core.encoding import parse_json, parse_json_object
 from clerk_auth.core.errors import KeySetInvalid
 from clerk_auth.core.keys import KeySet, parse_jwks
 from clerk_auth.logs import log
@@ -170,9 +170,9 @@ class SharedKeys:
     def load_failure(self) -> Failure | None:
         """Return the failure that the fleet is backing off from."""
         try:
-            reason, count, until = json.loads(self._call("get", "failure"))
+            reason, count, until = parse_json(self._call("get", "failure").encode("utf-8"))
             failure = Failure(str(reason), min(int(count), 16), float(until))
-        except (TypeError, ValueError, OverflowError, RecursionError):
+        except (AttributeError, TypeError, ValueError, OverflowError):
             return None
         # None of ours ends later. One that is cut short at each reading would never end.
         latest = self._clock.now() + 1.2 * MAX_BACKOFF_SECONDS + MAX_CLOCK_SKEW_SECONDS
