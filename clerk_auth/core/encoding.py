@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 _MAX_DEPTH = 64
+_MAX_SHOWN = 160
 _STEPS = {ord("{"): 1, ord("["): 1, ord("}"): -1, ord("]"): -1}
 _NO_BRACKETS = bytes(set(range(256)) - _STEPS.keys())
 _TO_STANDARD = bytes.maketrans(b"-_", b"+/")
@@ -28,11 +29,11 @@ def is_base64url(text: bytes) -> bool:
     return not text.translate(None, _ALPHABET) and _ends_well(text)
 
 
-def split_compact(data: bytes) -> list[bytes]:
+def split_compact(token: bytes) -> list[bytes]:
     """Split a compact JWS into its three segments; ``ValueError`` unless all are base64url."""
-    segments = data.split(b".")
+    segments = token.split(b".")
     # One pass over the whole: what the alphabet leaves of three segments is two dots.
-    if data.translate(None, _ALPHABET) != b"..":
+    if token.translate(None, _ALPHABET) != b"..":
         raise ValueError("not three segments of base64url")
     header, payload, signature = segments
     if not (_ends_well(header) and _ends_well(payload) and _ends_well(signature)):
@@ -142,3 +143,8 @@ def _is_deep(data: bytes) -> bool:
     outside = b"".join(data.replace(rb"\\", b"").replace(rb"\"", b"").split(b'"')[::2])
     steps = map(_STEPS.__getitem__, outside.translate(None, _NO_BRACKETS))
     return max(accumulate(steps), default=0) > _MAX_DEPTH
+
+
+def show(value: object) -> str:
+    """Write a JSON value as one word of printable ASCII, for a log; of a long one the beginning."""
+    return json.dumps(value, separators=(",", ":")).replace(" ", r"\u0020")[:_MAX_SHOWN]
