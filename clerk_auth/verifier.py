@@ -35,7 +35,7 @@ from clerk_auth.core.tokens import (
 from clerk_auth.dev import load_local_issuer
 from clerk_auth.fetch import fetch_document
 from clerk_auth.jwks import CachedKeySource
-from clerk_auth.logs import defects, log, logger, refusals
+from clerk_auth.logs import defects, log, logger, refusals, write
 from clerk_auth.shared import Clock, SharedKeys
 from clerk_auth.sources import KeySource, StaticKeySource
 from clerk_auth.token_cache import Entry, TokenCache
@@ -83,7 +83,8 @@ class Verifier:
             raise
         metrics.increment(metrics.VERIFIED, mode)
         if logger.isEnabledFor(logging.INFO):
-            logger.info("JWT signature verified for user %s", claims.user_id, extra={"mode": mode})
+            message = "JWT signature verified for user %s"
+            write(logging.INFO, message, claims.user_id, extra={"mode": mode})
         if mode == ENFORCE:
             signals.send(signals.token_verified, Verifier, claims=claims)
         return claims
