@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import traceback
+from collections.abc import Iterator
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from clerk_auth import metrics, signals
 from clerk_auth.conf import OBSERVE
+from clerk_auth.core.encoding import decode_base64url
 from clerk_auth.core.errors import (
     KeyNotFound,
     KeysUnavailable,
@@ -297,3 +300,51 @@ def test_check_counts_logs_and_signals_nothing(verifier, local_issuer, caplog, r
     with pytest.raises(TokenExpired):
         verifier.check(local_issuer.token(now=NOW, expires_in=-60))
     assert (metrics.totals(), caplog.text, received) == (before, "", [])
+
+
+# What an error tracker shows of a defect: it hides locals by their name.
+
+
+class BrokenKey:
+    kid = ""
+
+    def verifies(self, signing_input, signature):
+        raise ZeroDivisionError
+
+
+class BrokenSource(StaticKeySource):
+    def keys_for(self, kid, *, wait=True):
+        raise ZeroDivisionError
+
+
+def broken_clock() -> float:
+    raise ZeroDivisionError
+
+
+def parts(value: object) -> Iterator[object]:
+    """Yield a value and what is in it, as trackers write it."""
+    yield value
+    for inner in value if isinstance(value, list | tuple) else ():
+        yield from parts(inner)
+
+
+@pytest.mark.parametrize("cache_size", [0, 8])
+@pytest.mark.parametrize("defect", ["source", "key", "clock"])
+def test_locals_that_hold_a_credential_are_named_token(policy, local_issuer, defect, cache_size):
+    token = local_issuer.token(now=NOW, azp=PARTY)
+    keys = (BrokenKey() if defect == "key" else local_issuer.verifying_key,)
+    source = (BrokenSource if defect == "source" else StaticKeySource)(keys, ignore_kid=True)
+    now = broken_clock if defect == "clock" else lambda: NOW
+    verifier = Verifier(source, policy, cache_size=cache_size, now=now)
+    with pytest.raises(ZeroDivisionError) as caught:
+        verifier.verify(token)
+    segment = token.rpartition(".")[2].encode()
+    credentials = [token, token.encode(), segment, decode_base64url(segment)]
+    shown = {
+        name
+        for frame, _line in traceback.walk_tb(caught.tb)
+        if "/clerk_auth/" in frame.f_code.co_filename
+        for name, value in frame.f_locals.items()
+        if any(part in credentials for part in parts(value) if isinstance(part, str | bytes))
+    }
+    assert shown == {"token"}
