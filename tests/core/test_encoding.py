@@ -61,6 +61,31 @@ def test_whole_groups_have_no_unused_bits():
     assert all(is_base64url(b"AAA" + bytes([last])) for last in ALPHABET)
 
 
+# Of a length that leaves 0, 1, 2 or 3 over a multiple of 4: which last characters have no bit that
+# would be dropped (RFC 4648 section 3.5).
+LAST = [ALPHABET, b"", b"AQgw", b"AEIMQUYcgkosw048"]
+
+
+@each_row("over", range(4))
+@each_row("groups", [0, 1, 2])
+def test_last_character_of_a_segment_wastes_no_bit(groups, over):
+    start = b"AAAA" * groups + b"A" * (over - 1) if over else b"AAAA" * groups + b"AAA"
+    for byte in range(256):
+        text, expected = start + bytes([byte]), byte in LAST[over]
+        assert is_base64url(text) is expected, text
+        for place in range(3):
+            segments = [b"AA", b"AAA", b"AAAA"]
+            segments[place] = text
+            assert is_split(segments) is expected, segments
+
+
+def is_split(segments: list[bytes]) -> bool:
+    try:
+        return split_compact(b".".join(segments)) == segments
+    except ValueError:
+        return False
+
+
 def test_nothing_but_the_alphabet():
     for place in range(4):
         texts = [b"AAA"[:place] + bytes([byte]) + b"AAA"[place:] for byte in range(256)]
