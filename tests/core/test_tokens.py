@@ -614,6 +614,12 @@ def test_token_without_session_category_lives_for_an_hour_by_default(
     assert outcome(make_token(header={"cat": ABSENT}, exp=NOW + 3600 + beyond)) == expected
 
 
+@each_row("limit", [0.001, 0.5, 1])
+def test_any_limit_above_0_is_one(limit, make_token, outcome):
+    token = make_token(header={"cat": ABSENT}, exp=NOW + 2)
+    assert outcome(token, uncategorized_token_max_seconds=limit) == "claim_invalid"
+
+
 @each_row("exp", [NOW + 3601, NOW * 1000, 1e308, 10**4000])
 def test_session_token_lives_as_long_as_clerk_says(exp, make_token, refusal, outcome):
     assert outcome(make_token(exp=exp)) == ACCEPTED
