@@ -71,6 +71,7 @@ class Config:
     audience: tuple[str, ...]
     leeway_seconds: float
     accept_pending: bool
+    uncategorized_token_max_seconds: float
     max_token_bytes: int
     cache_alias: str
     jwks_refresh_seconds: float
@@ -101,6 +102,7 @@ class Config:
             accept_pending=self.accept_pending,
             max_token_bytes=self.max_token_bytes,
             kid_required=not self.jwt_keys,
+            uncategorized_token_max_seconds=self.uncategorized_token_max_seconds,
         )
 
     @classmethod
@@ -202,6 +204,7 @@ _READERS: dict[str, tuple[Callable[[object], Any], Any]] = {
     "AUDIENCE": (readers.read_audience, None),
     "LEEWAY_SECONDS": (readers.number_reader(0, 60), 5),
     "ACCEPT_PENDING": (readers.read_flag, False),
+    "UNCATEGORIZED_TOKEN_MAX_SECONDS": (readers.number_reader(0, 10**9), 3600),
     "MAX_TOKEN_BYTES": (readers.number_reader(1, whole=True), 16384),
     "CACHE_ALIAS": (readers.read_text, "default"),
     "JWKS_REFRESH_SECONDS": (readers.number_reader(60), 300),

@@ -23,17 +23,18 @@ _YEAR_10000 = 253_402_300_800
 # In the order of the verifier; what to do about a token that fails there.
 _REMEDIES = {
     "credential": "Give the token alone, or Bearer and the token.",
-    "text": "Copy the whole token, without line breaks. API keys and opaque machine tokens (ak_, "
-    "mt_, oat_) are no session tokens.",
+    "text": "Copy the whole token, without line breaks.",
     "header": "Send what Clerk's getToken() returns.",
-    "class": "Call getToken() without a template; machine and OAuth tokens are not accepted.",
+    "class": "Call getToken() without a template; API keys (ak_), machine tokens (mt_) and OAuth "
+    "tokens (oat_) are not accepted.",
     "key": "It is of another Clerk instance, often the development one: compare the front end's "
     "publishable key with FRONTEND_API. A key that Clerk has just rotated in is fetched by the "
     "first request that needs it, or by clerk_keys refresh.",
     "signature": "It was forged, or damaged on its way. With JWT_KEY: a rotated key, possibly.",
     "payload": "Clerk writes no such payload: see who made the token.",
     "time": "exp: ask getToken() before each request. nbf, iat: the clock of this host is behind; "
-    "clerk_selftest compares it.",
+    "clerk_selftest compares it. Too far ahead: call getToken() without a template, or see "
+    "UNCATEGORIZED_TOKEN_MAX_SECONDS.",
     "issuer": "FRONTEND_API or ISSUER is of another instance than the front end's key, or lacks a "
     "proxy's alias.",
     "identity": "Call getToken() without a template: a token without sid belongs to no session, "
@@ -74,7 +75,9 @@ def expected_by(rule: str, policy: Policy) -> str:
         case "key":
             return "a key id of the key set" if policy.kid_required else "any: JWT_KEY ignores it"
         case "time":
-            return f"exp to come, nbf and iat past; {policy.leeway_seconds:g} s of leeway"
+            seconds = policy.uncategorized_token_max_seconds
+            bound = f"; without session category exp at most {seconds:g} s ahead" if seconds else ""
+            return f"exp to come, nbf and iat past; {policy.leeway_seconds:g} s of leeway{bound}"
         case "issuer":
             return f"iss {_any_of(policy.issuers)}"
         case "party" if policy.authorized_parties:

@@ -21,6 +21,7 @@ from clerk_auth.core.encoding import decode_checked
 from clerk_auth.core.errors import ClerkAuthError, KeySetInvalid, KeysUnavailable, TokenMalformed
 from clerk_auth.core.keys import VerifyingKey, describe_key, hash_kid, parse_jwks
 from clerk_auth.core.tokens import (
+    OPAQUE_PREFIXES,
     Policy,
     UnverifiedToken,
     check_audience,
@@ -44,6 +45,7 @@ from clerk_auth.explanations import (
     describe_time,
     expected_by,
     remedy_for,
+    show,
     show_kid,
     show_members,
 )
@@ -194,14 +196,20 @@ def inspect(token: str, policy: Policy, keys: Keys, *, now: float) -> Inspection
     if not token:
         inspection.skip("there is no token", *RULES[1:])
         return inspection
+    if token.startswith(OPAQUE_PREFIXES) and len(token) <= policy.max_token_bytes:
+        inspection.skip("the text is no JWT", "text", "header")
+        prefix = show(token.partition("_")[0] + "_...")
+        inspection.judge("class", lambda: split_token(token, policy), prefix)
+        inspection.skip("the text is no JWT", *RULES[RULES.index("class") + 1 :])
+        return inspection
     segments = inspection.judge(
         "text", lambda: split_token(token, policy), count(len(token), "character")
     )
     if segments is None:
         inspection.skip("the text is no token", *RULES[2:])
         return inspection
-    _judge_signature(inspection, segments, source)
-    _judge_claims(inspection, segments[1])
+    has_category = _judge_signature(inspection, segments, source)
+    _judge_claims(inspection, segments[1], has_category)
     inspection.skip(
         "the user resolver is not run; it may answer user_unknown or user_inactive", "user"
     )
@@ -210,19 +218,21 @@ def inspect(token: str, policy: Policy, keys: Keys, *, now: float) -> Inspection
 
 def _judge_signature(
     inspection: Inspection, segments: list[bytes], source: StaticKeySource
-) -> None:
+) -> bool:
+    """Judge header, class, key and signature; tell whether the header says that it is a session."""
     try:
         header = inspection.header = read_header(segments[0])
     except TokenMalformed:
         inspection.judge("header", lambda: read_header(segments[0]), "")
         inspection.skip("the header cannot be read", "class", "key", "signature")
-        return
+        return False
     inspection.judge("header", lambda: check_header(header), show_members(header, "alg", "typ"))
     is_allowed = inspection.findings[-1].status == PASSED
-    inspection.judge("class", lambda: check_class(header), show_members(header, "cat", "typ"))
+    found = show_members(header, "cat", "typ")
+    has_category = bool(inspection.judge("class", lambda: check_class(header), found))
     if not is_allowed:
         inspection.skip("the header is not allowed", "key", "signature")
-        return
+        return has_category
     kid_required = inspection.policy.kid_required
 
     def find_keys() -> Keys:
@@ -232,14 +242,15 @@ def _judge_signature(
     keys = inspection.judge("key", find_keys, show_kid(header, source.status().keys))
     if keys is None:
         inspection.skip("there is no key to check it with", "signature")
-        return
-    token = UnverifiedToken.from_segments("", segments)
+        return has_category
+    token = UnverifiedToken.from_segments("", segments, has_category)
     found = ", ".join(f"RSA {key.bits} {key.thumbprint}" for key in keys)
     key = inspection.judge("signature", lambda: find_signing_key(token, keys), found)
     inspection.key = key
+    return has_category
 
 
-def _judge_claims(inspection: Inspection, segment: bytes) -> None:
+def _judge_claims(inspection: Inspection, segment: bytes, has_category: bool) -> None:
     text = decode_checked(segment)
     payload = inspection.judge("payload", lambda: read_payload(text), count(len(text), "byte"))
     if payload is None:
@@ -252,9 +263,11 @@ def _judge_claims(inspection: Inspection, segment: bytes) -> None:
         for claim in ("exp", "nbf", "iat")
         if claim in payload
     )
-    inspection.judge(
-        "time", lambda: check_times(*read_times(payload), policy, now=now), times or "no times"
-    )
+
+    def check_window() -> None:
+        check_times(read_times(payload), policy, has_category=has_category, now=now)
+
+    inspection.judge("time", check_window, times or "no times")
     unchecked = {
         "party": "" if policy.authorized_parties else "AUTHORIZED_PARTIES is empty",
         "audience": "" if policy.audiences else "AUDIENCE is not set",

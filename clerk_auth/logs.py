@@ -7,14 +7,20 @@ What a caller can cause at will is limited in its rate.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 import os
+from contextlib import suppress
 
 from clerk_auth.core.errors import KeysBusy
 from clerk_auth.rate_limit import RateLimit
 
 logger = logging.getLogger("clerk_auth")
+
+# What may come out of a receiver, a sink or a log handler, and changes nothing for anybody else.
+# To be cancelled is no Exception.
+RAISED_BY_LISTENERS = (Exception, asyncio.CancelledError)
 
 
 def log(level: int, event: str, **facts: object) -> None:
@@ -23,7 +29,13 @@ def log(level: int, event: str, **facts: object) -> None:
         fields = " ".join(f"{name}={value}" for name, value in facts.items() if value is not None)
         # One message per event, so that whatever groups records groups them by it.
         message = f"clerk_auth.{event} %s" if fields else f"clerk_auth.{event}"
-        logger.log(level, message, *filter(None, [fields]), extra={"event": event, **facts})
+        write(level, message, *filter(None, [fields]), extra={"event": event, **facts})
+
+
+def write(level: int, message: str, *arguments: object, extra: dict[str, object]) -> None:
+    """Log a line as it is; a handler or filter that fails must not decide about a token."""
+    with suppress(*RAISED_BY_LISTENERS):
+        logger.log(level, message, *arguments, extra=extra)
 
 
 def is_keys_busy(request: object, status: int) -> bool:

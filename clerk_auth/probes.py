@@ -27,6 +27,8 @@ Make = Callable[[LocalIssuer, Payload, VerifyingKey], str]
 _FOREIGN_ORIGIN = "https://foreign.invalid"
 _M2M_CATEGORY = "cl_B7d4PD333AAA"
 _TEMPLATE_CATEGORY = "cl_B7d4PD222AAA"
+# Further ahead than UNCATEGORIZED_TOKEN_MAX_SECONDS can be.
+_FAR_SECONDS = 10**10
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,10 @@ def _shifted(seconds: int) -> Make:
         return issuer.sign({**payload, **times})
 
     return make
+
+
+def _long_lived(issuer: LocalIssuer, payload: Payload, key: VerifyingKey) -> str:
+    return issuer.sign({**payload, "exp": payload["iat"] + _FAR_SECONDS}, {"cat": ABSENT})
 
 
 def _machine(issuer: LocalIssuer, payload: Payload, key: VerifyingKey) -> str:
@@ -176,6 +182,14 @@ _ALL = (
         _checks_audience,
     ),
     BadToken("no-expiry", "without expiry", errors.ClaimInvalid, True, _changed(exp=ABSENT)),
+    BadToken(
+        "long-lived",
+        "long-lived, without session category",
+        errors.ClaimInvalid,
+        True,
+        _long_lived,
+        lambda policy: 0 < policy.uncategorized_token_max_seconds < _FAR_SECONDS,
+    ),
     BadToken("no-subject", "without subject", errors.ClaimInvalid, True, _changed(sub=ABSENT)),
     BadToken("no-session", "without session", errors.ClaimInvalid, True, _changed(sid=ABSENT)),
     BadToken(

@@ -128,8 +128,16 @@ def describe(config: Config) -> Result:
         keys_from = show_url(config.jwks_url)
     parties = count(len(config.authorized_parties), "authorized party", "authorized parties")
     issuers = ", ".join(config.issuers)
-    detail = f"issuer {issuers}; keys from {keys_from}; {parties}; mode {config.mode}"
+    limit = config.uncategorized_token_max_seconds
+    bound = f"at most {limit:g} s ahead" if limit else "at any time"
+    lifetime = f"exp {bound} without session category"
+    detail = f"issuer {issuers}; keys from {keys_from}; {parties}; {lifetime}; mode {config.mode}"
     remedies = []
+    if not limit:
+        remedies.append(
+            "UNCATEGORIZED_TOKEN_MAX_SECONDS is 0: a JWT template that carries a sid passes as a "
+            "session until it expires."
+        )
     if not config.authorized_parties and not config.dev_mode:
         remedies.append("Set AUTHORIZED_PARTIES to your front end's origins.")
     if config.mode == OBSERVE:

@@ -29,7 +29,7 @@ from django.core.signing import BadSignature, Signer
 from django.utils.crypto import salted_hmac
 
 from clerk_auth import metrics
-from clerk_auth.core.encoding import parse_json_object
+from clerk_auth.core.encoding import parse_json, parse_json_object
 from clerk_auth.core.errors import KeySetInvalid
 from clerk_auth.core.keys import KeySet, parse_jwks
 from clerk_auth.fetch import FAILURE_REASONS
@@ -221,7 +221,7 @@ class SharedKeys:
         if not isinstance(text, str) or len(text) > _MAX_FAILURE_CHARACTERS:
             return None
         try:
-            reason, count, until = json.loads(text)
+            reason, count, until = parse_json(text.encode("utf-8"))
         except (TypeError, ValueError):
             return None
         now = self._clock.now()

@@ -17,6 +17,7 @@ from clerk_auth import metrics, signals, sinks
 from clerk_auth.conf import ENFORCE, Config, derived, get_config
 from clerk_auth.core.claims import Claims
 from clerk_auth.core.errors import (
+    ClaimInvalid,
     ClerkAuthError,
     KeyNotFound,
     SignatureInvalid,
@@ -26,6 +27,7 @@ from clerk_auth.core.errors import (
 )
 from clerk_auth.core.tokens import (
     Policy,
+    UnverifiedToken,
     check_claims,
     check_times,
     find_signing_key,
@@ -35,7 +37,7 @@ from clerk_auth.core.tokens import (
 from clerk_auth.dev import load_local_issuer
 from clerk_auth.fetch import fetch_document
 from clerk_auth.jwks import CachedKeySource
-from clerk_auth.logs import log, logger, refusals
+from clerk_auth.logs import defects, log, logger, refusals, write
 from clerk_auth.shared import Clock, SharedKeys
 from clerk_auth.sources import KeySource, StaticKeySource
 from clerk_auth.token_cache import Entry, TokenCache
@@ -84,7 +86,8 @@ class Verifier:
             raise
         metrics.increment(metrics.VERIFIED, mode)
         if logger.isEnabledFor(logging.INFO):
-            logger.info("JWT signature verified for user %s", claims.user_id, extra={"mode": mode})
+            message = "JWT signature verified for user %s"
+            write(logging.INFO, message, claims.user_id, extra={"mode": mode})
         if mode == ENFORCE:
             signals.send(signals.token_verified, Verifier, claims=claims)
         return claims
@@ -96,31 +99,30 @@ class Verifier:
 
     def _check_once(self, token: str, *, wait: bool) -> Claims:
         if self._tokens is None or len(token) > self._policy.max_token_bytes:
-            return self._check(token, wait)[0]
+            return self._check(read_token(token, self._policy), wait)[0]
         digest = self._tokens.digest(token)
         entry = self._tokens.get(digest)
         if entry is not None and (claims := self._check_again(entry, wait)):
             return claims
-        claims, entry = self._check(token, wait)
+        claims, entry = self._check(read_token(token, self._policy), wait)
         self._tokens.put(digest, entry)
         return claims
 
-    def _check(self, token: str, wait: bool) -> tuple[Claims, Entry]:
-        unverified = read_token(token, self._policy)
-        keys = self._source.keys_for(unverified.kid, wait=wait)
+    def _check(self, token: UnverifiedToken, wait: bool) -> tuple[Claims, Entry]:
+        keys = self._source.keys_for(token.kid, wait=wait)
         if not keys:
-            if not may_be_ours(unverified, self._policy, now=self._now()):
+            if not may_be_ours(token, self._policy, now=self._now()):
                 raise KeyNotFound("kid is unknown, and the token is expired or of another issuer")
-            keys = self._source.search(unverified.kid, wait=wait)
+            keys = self._source.search(token.kid, wait=wait)
         try:
-            key = find_signing_key(unverified, keys)
+            key = find_signing_key(token, keys)
         except SignatureInvalid:
-            if not may_be_ours(unverified, self._policy, now=self._now()):
+            if not may_be_ours(token, self._policy, now=self._now()):
                 raise
-            keys = self._source.keys_after(unverified.kid, keys, wait=wait)
-            key = find_signing_key(unverified, keys)
-        claims = check_claims(unverified, self._policy, now=self._now())
-        return claims, (unverified.kid, key, claims.verified)
+            keys = self._source.keys_after(token.kid, keys, wait=wait)
+            key = find_signing_key(token, keys)
+        claims = check_claims(token, self._policy, now=self._now())
+        return claims, (token.kid, key, claims.verified)
 
     def _check_again(self, entry: Entry, wait: bool) -> Claims | None:
         """Check what may have changed since a token was verified; ``None`` if its key is gone."""
@@ -130,18 +132,16 @@ class Verifier:
                 break
         else:
             return None
-        check_times(
-            verified.expires_at,
-            verified.not_before,
-            verified.issued_at,
-            self._policy,
-            now=self._now(),
-        )
+        times = verified.expires_at, verified.not_before, verified.issued_at
+        has_category = verified.has_category
+        check_times(times, self._policy, has_category=has_category, now=self._now())
         return Claims(verified)
 
     def note_refusal(self, error: ClerkAuthError, *, mode: str = ENFORCE) -> None:
         """Count, log and signal a refusal, whoever found it; see :meth:`verify` for ``mode``."""
         metrics.increment(metrics.REFUSED, error.code, mode)
+        if isinstance(error, ClaimInvalid) and error.claim == "sts":
+            _warn_of_unknown_status(error)
         if logger.isEnabledFor(logging.INFO):
             claim = error.claim if isinstance(error, TokenRejected) else None
             suppressed = refusals.admit(error.code, claim, mode, _constant_part(error))
@@ -153,10 +153,17 @@ class Verifier:
                     claim=claim,
                     reason=error.reason,
                     mode=mode,
+                    found=error.found if isinstance(error, TokenRejected) else None,
                     suppressed=suppressed or None,
                 )
         if mode == ENFORCE:
             signals.send(signals.token_rejected, Verifier, error=error)
+
+
+def _warn_of_unknown_status(error: ClaimInvalid) -> None:
+    # Of a session that Clerk signed: it knows more than this version, which refuses all of them.
+    if defects.admit("session_status_unknown") is not None:
+        log(logging.WARNING, "session_status_unknown", found=error.found)
 
 
 def _constant_part(error: ClerkAuthError) -> str:

@@ -78,6 +78,12 @@ def test_header_in_bytes_is_read(token):
     assert read_bearer_token(b"Bearer " + token.encode()) == token
 
 
+@each_row("text", ["X", "XX", "abcX", "Xabc", "XabcX", "abc\t", "\xa0abc"], ids=ascii)
+@each_row("blanks", ["", " ", "  "])
+def test_nothing_but_spaces_is_taken_off_a_token(text, blanks):
+    assert read_bearer_token(f"Bearer {blanks}{text}{blanks}") == text
+
+
 @each_row(
     "value",
     [None, "", "Basic dXNlcjpwYXNz", "Token abc", "Bearers abc", "bear abc", "x-bearer abc", "abc"],

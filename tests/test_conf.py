@@ -39,6 +39,7 @@ WITH_DEFAULT = [
     "AZP_POLICY",
     "LEEWAY_SECONDS",
     "ACCEPT_PENDING",
+    "UNCATEGORIZED_TOKEN_MAX_SECONDS",
     "MAX_TOKEN_BYTES",
     "CACHE_ALIAS",
     "JWKS_REFRESH_SECONDS",
@@ -79,6 +80,7 @@ def test_defaults_are_those_of_the_design():
         audience=(),
         leeway_seconds=5,
         accept_pending=False,
+        uncategorized_token_max_seconds=3600,
         max_token_bytes=16384,
         cache_alias="default",
         jwks_refresh_seconds=300,
@@ -113,6 +115,7 @@ def test_configuration_cannot_be_changed():
         ("AUDIENCE", "api", ("api",)),
         ("LEEWAY_SECONDS", 0, 0),
         ("ACCEPT_PENDING", True, True),
+        ("UNCATEGORIZED_TOKEN_MAX_SECONDS", 0, 0),
         ("MAX_TOKEN_BYTES", 4096, 4096),
         ("CACHE_ALIAS", "keys", "keys"),
         ("JWKS_REFRESH_SECONDS", 60.5, 60.5),
@@ -168,6 +171,7 @@ def test_none_is_no_value_where_there_is_a_default(key):
     [
         ("LEEWAY_SECONDS", (0, 0.01), (-0.01,)),
         ("LEEWAY_SECONDS", (59.99, 60), (60.01,)),
+        ("UNCATEGORIZED_TOKEN_MAX_SECONDS", (0, 0.5, 10**9), (-1, 10**9 + 1, 10**400)),
         ("MAX_TOKEN_BYTES", (1, 2), (0, 1.5)),
         ("JWKS_REFRESH_SECONDS", (60, 60.01), (59.99,)),
         ("JWKS_REFRESH_SECONDS", (43199.99, 43200), (43200.01,)),
@@ -446,6 +450,7 @@ def test_policy_is_what_the_settings_say():
         LEEWAY_SECONDS=0,
         ACCEPT_PENDING=True,
         MAX_TOKEN_BYTES=1000,
+        UNCATEGORIZED_TOKEN_MAX_SECONDS=90,
     ).policy
     assert policy.issuers == {"https://a.example", "https://b.example"}
     assert policy.authorized_parties == {"https://app.example.com"}
@@ -454,12 +459,14 @@ def test_policy_is_what_the_settings_say():
     assert policy.leeway_seconds == 0
     assert policy.accept_pending
     assert policy.max_token_bytes == 1000
+    assert policy.uncategorized_token_max_seconds == 90
     assert policy.kid_required
 
 
 def test_policy_is_strict_by_default():
     policy = read(**MINIMAL).policy
     assert policy.party_required
+    assert policy.uncategorized_token_max_seconds == 3600
     assert not policy.accept_pending
     assert policy.kid_required
 

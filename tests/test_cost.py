@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 
 import pytest
 
+from clerk_auth.core.errors import TokenMalformed
 from clerk_auth.verifier import get_verifier
 from tests.conftest import PARTY
 from tests.operations import count_operations
@@ -40,6 +42,20 @@ def test_repeated_token_costs_one_hash(warm):
         "sha256": 1,
         "wrapper": 1,
     }
+
+
+@pytest.mark.parametrize(("room", "hashes"), [(-1, 0), (0, 1), (1, 1)])
+def test_text_over_the_limit_is_not_hashed(warm, settings, room, hashes):
+    token = warm.signer.token(azp=PARTY)
+    settings.CLERK_AUTH = {**settings.CLERK_AUTH, "MAX_TOKEN_BYTES": len(token) + room}
+    verifier = get_verifier()
+
+    def judge() -> None:
+        with suppress(TokenMalformed):
+            verifier.check(token)
+
+    judge()  # which fetches the keys
+    assert count_operations(judge) == ({"sha256": hashes} if hashes else {})
 
 
 def test_first_token_of_another_header_costs_one_more_parse(warm):

@@ -158,7 +158,6 @@ def test_claims_of_a_forged_token_are_read_and_not_believed(other_issuer, judge)
         ("Bearer\tx", "credential", "not one bearer"),
         ("Basic dXNlcjpwYXNz", "credential", "not one bearer"),
         ("a b", "credential", "not one bearer"),
-        ("ak_live", "text", "three segments"),
         ("a.b.", "text", "not canonical"),
         ("a.b\n.c", "text", "three segments"),
         ("é.b.c", "text", "not ASCII"),
@@ -172,6 +171,32 @@ def test_what_is_no_token_is_said_and_the_rest_not_checked(text, rule, reason, j
     place = RULES.index(rule)
     assert {f.status for f in found.findings[:place]} <= {PASSED}
     assert {f.status for f in found.findings[place + 1 :]} == {NOT_CHECKED}
+
+
+@each_row("text", ["ak_live", "mt_1.2.3", "oat_é"])
+def test_credential_of_another_class_is_said_to_be_one(text, judge):
+    found = judge(text)
+    assert (found.code, found.header, found.payload) == ("token_class_not_accepted", None, None)
+    finding = find(found, "class")
+    assert finding.found == f'"{text.partition("_")[0]}_..."'
+    assert "API key" in finding.reason
+    assert "ak_" in finding.remedy
+    others = statuses(found)
+    assert (others.pop("credential"), others.pop("class")) == (PASSED, FAILED)
+    assert set(others.values()) == {NOT_CHECKED}
+
+
+def test_too_long_a_life_is_said_with_the_limit(make, judge):
+    token = make({"cat": ABSENT}, exp=NOW + 3700)
+    finding = find(judge(token), "time")
+    assert (finding.status, finding.code) == (FAILED, "claim_invalid")
+    assert "without session category exp at most 3600 s ahead" in finding.expected
+    assert "(in 1 h 1 min)" in finding.found
+    assert "UNCATEGORIZED_TOKEN_MAX_SECONDS" in finding.remedy
+    unlimited = replace(STRICT, uncategorized_token_max_seconds=0)
+    finding = find(judge(token, unlimited), "time")
+    assert finding.status == PASSED
+    assert "category" not in finding.expected
 
 
 @each_row("text", ["Bearer {}", "bearer   {}", "\n {}\r\n", "  BEARER {} \n"])

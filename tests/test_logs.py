@@ -11,13 +11,15 @@ from dataclasses import replace
 import pytest
 
 from clerk_auth import metrics
-from clerk_auth.core.errors import ClerkAuthError
+from clerk_auth.core.errors import ClerkAuthError, KeyNotFound, UserInactive
+from clerk_auth.core.keys import hash_kid
 from clerk_auth.logs import defects, log, logger, refusals
 from clerk_auth.probes import BAD_TOKENS
 from clerk_auth.rate_limit import RateLimit
 from clerk_auth.sources import StaticKeySource
 from clerk_auth.verifier import Verifier
 from tests.conftest import NOW, PARTY
+from tests.fleet import Fleet, ScriptedIssuer
 
 
 class Unprintable:
@@ -80,8 +82,10 @@ def test_refusal_says_code_and_claim_and_no_part_of_the_token(bad, verifier, loc
     assert record.claim == caught.value.claim
     written = caplog.text + repr(vars(record))
     assert all(part not in written for part in token.split(".") if part)
-    for claim in ("user_secretive", "somebody@example.com", "foreign.invalid", "ins_of_nobody"):
+    for claim in ("user_secretive", "somebody@example.com", "ins_of_nobody"):
         assert claim not in written
+    # Clerk signed it, and the operator needs it.
+    assert ("foreign.invalid" in written) is (bad.name == "wrong-party")
 
 
 def test_log_injects_no_line(verifier, local_issuer, caplog):
@@ -93,7 +97,8 @@ def test_log_injects_no_line(verifier, local_issuer, caplog):
         payload = local_issuer.session_payload(now=NOW, aud="api", azp=PARTY)
         with pytest.raises(ClerkAuthError):
             verifier.verify(local_issuer.sign({**payload, claim: "a\nb\x1b[2J"}))
-    assert len(caplog.messages) == 8
+    # One more for the status, which is a warning too.
+    assert len(caplog.messages) == 9
     assert all(message.isprintable() for message in caplog.messages)
 
 
@@ -202,6 +207,46 @@ def test_flood_of_one_kind_hides_no_other(verifier, local_issuer, caplog):
         with pytest.raises(ClerkAuthError):
             verifier.verify(local_issuer.sign({**payload, claim: ""}))
     assert [record.claim for record in caplog.records] == ["sub", "sid"]
+
+
+def test_unknown_key_ids_are_one_line_and_one_kind(policy, local_issuer, clock, caplog):
+    caplog.set_level(logging.INFO, logger="clerk_auth")
+    source = Fleet(ScriptedIssuer(local_issuer), clock).source()
+    verifier = Verifier(source, policy, now=clock.now)
+    verifier.check(local_issuer.token(azp=PARTY, now=NOW))
+    for kid in ("ins_1", "ins_2", "ins_3"):
+        stranger = local_issuer.acting_as(local_issuer.issuer, kid=kid)
+        with pytest.raises(KeyNotFound) as caught:
+            verifier.verify(stranger.token(azp=PARTY, now=NOW))
+        assert hash_kid(kid) in caught.value.reason
+    lines = [record for record in caplog.records if record.event == "token_rejected"]
+    assert [hash_kid("ins_1") in record.reason for record in lines] == [True]
+    assert len(refusals._kinds) == 1
+
+
+def test_reasons_of_a_resolver_are_one_line_and_one_kind(verifier, caplog):
+    caplog.set_level(logging.INFO, logger="clerk_auth")
+    for reason in ("is_active is false", "no row (user_1)", "no row (user_2)"):
+        verifier.note_refusal(UserInactive(reason))
+    (record,) = caplog.records
+    assert record.reason == "is_active is false"
+    assert len(refusals._kinds) == 1
+
+
+def test_party_that_is_missing_and_one_that_is_not_allowed_are_two_lines(
+    verifier, local_issuer, caplog
+):
+    caplog.set_level(logging.INFO, logger="clerk_auth")
+    payload = local_issuer.session_payload(now=NOW, aud="api")
+    parties = [{}, {"azp": "https://a.example"}, {"azp": "https://b.example"}, {}]
+    for party in parties:
+        with pytest.raises(ClerkAuthError):
+            verifier.verify(local_issuer.sign({**payload, **party}))
+    assert [(record.reason, record.found) for record in caplog.records] == [
+        ("azp is missing", None),
+        ("azp is not an authorized party", '"https://a.example"'),
+    ]
+    assert len(refusals._kinds) == 2
 
 
 def test_refusal_below_the_level_takes_no_turn(verifier, caplog):

@@ -564,6 +564,17 @@ def test_missing_parties_are_a_warning(key_configured):
     assert "AUTHORIZED_PARTIES" in selftest.describe(get_config()).remedy
 
 
+def test_life_without_session_category_is_named_and_no_limit_is_a_warning(key_configured):
+    described = selftest.describe(get_config())
+    assert "; exp at most 3600 s ahead without session category; " in described.detail
+    values = {**key_configured.CLERK_AUTH, "UNCATEGORIZED_TOKEN_MAX_SECONDS": 0}
+    key_configured.CLERK_AUTH = values
+    described = selftest.describe(get_config())
+    assert described.status == WARNED
+    assert "; exp at any time without session category; " in described.detail
+    assert "JWT template" in described.remedy
+
+
 def test_mode_is_named_and_observing_is_a_warning(key_configured):
     described = selftest.describe(get_config())
     assert (described.status, described.remedy) == (PASSED, "")
@@ -580,6 +591,7 @@ def test_mode_is_named_and_observing_is_a_warning(key_configured):
     ("values", "skipped"),
     [
         ({"ACCEPT_PENDING": True}, {"pending", "wrong-audience"}),
+        ({"UNCATEGORIZED_TOKEN_MAX_SECONDS": 0}, {"long-lived", "wrong-audience"}),
         ({"AZP_POLICY": "if_present"}, {"no-party", "wrong-audience"}),
         ({"AUTHORIZED_PARTIES": []}, {"wrong-party", "no-party", "wrong-audience"}),
         ({"AUDIENCE": "api"}, set()),

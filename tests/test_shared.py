@@ -12,13 +12,14 @@ from django.core.signing import Signer
 
 from clerk_auth import metrics
 from clerk_auth.core.errors import KeysUnavailable
-from clerk_auth.core.keys import KeySet
+from clerk_auth.core.keys import MAX_KEYS, KeySet, parse_jwks
 from clerk_auth.dev import LocalIssuer
 from clerk_auth.fetch import FAILURE_REASONS
 from clerk_auth.jwks import CachedKeySource
 from clerk_auth.shared import Clock, SharedKeys, Snapshot
 from clerk_auth.sources import Failure
 from tests.conftest import NOW
+from tests.core.conftest import make_jwk
 from tests.fleet import ISSUER, JWKS_URL, Fleet, ScriptedIssuer
 
 
@@ -42,6 +43,12 @@ def test_document_comes_back_as_it_was_stored(shared, snapshot):
     found = shared.load()
     assert found.key_set.keys == snapshot.key_set.keys
     assert (found.generation, found.fetched_at) == (snapshot.generation, snapshot.fetched_at)
+
+
+def test_largest_set_comes_back_too(shared):
+    key_set = parse_jwks(json.dumps({"keys": [*map(make_jwk, range(MAX_KEYS))]}).encode())
+    shared.store(Snapshot(key_set, NOW * 1000, NOW))
+    assert shared.load().key_set.keys == key_set.keys
 
 
 def test_cache_keys_hold_nothing_but_a_hash(shared, snapshot, fleet):

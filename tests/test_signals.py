@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
+import logging
 from collections.abc import Iterator
 
 import pytest
 from django.dispatch import Signal
 
 from clerk_auth import signals
-from clerk_auth.core.errors import TokenExpired
+from clerk_auth.core.errors import ClaimInvalid, TokenExpired
+from clerk_auth.logs import logger
 from clerk_auth.sources import StaticKeySource
-from clerk_auth.verifier import Verifier
+from clerk_auth.verifier import Verifier, get_verifier
 from tests.conftest import NOW, PARTY
+from tests.issuer_server import answer
 
 
 class CountingSignal(Signal):
@@ -102,3 +107,182 @@ def test_receiver_that_fails_changes_no_verdict(verifier, local_issuer, listen):
     with pytest.raises(TokenExpired):
         verifier.verify(local_issuer.token(azp=PARTY, now=NOW - 3600))
     assert len(heard) == 2
+
+
+# Whatever a receiver is, and whatever it raises
+
+
+def tokens(issuer) -> tuple[str, str]:
+    """Return one that is accepted, and one that is refused."""
+    return issuer.token(azp=PARTY, now=NOW), issuer.token(azp=PARTY, now=NOW - 3600)
+
+
+def judge_both(verifier, issuer) -> None:
+    good, bad = tokens(issuer)
+    assert verifier.verify(good).user_id == "user_dev"
+    with pytest.raises(TokenExpired):
+        verifier.verify(bad)
+
+
+BOTH = (signals.token_verified, signals.token_rejected)
+
+
+def test_coroutine_function_becomes_a_task_of_the_running_loop(verifier, local_issuer, listen):
+    heard = []
+
+    async def receive(**facts):
+        await asyncio.sleep(0)
+        heard.append((facts["signal"], asyncio.get_running_loop()))
+
+    async def serve() -> None:
+        judge_both(verifier, local_issuer)
+        assert heard == []
+        while len(heard) < 2:
+            await asyncio.sleep(0)
+        loop = asyncio.get_running_loop()
+        assert heard == [(signal, loop) for signal in BOTH]
+
+    for signal in BOTH:
+        listen(signal, receive)
+    asyncio.run(asyncio.wait_for(serve(), 5))
+    assert not signals._tasks
+
+
+def test_function_is_called_at_once_beside_a_coroutine_function(verifier, local_issuer, listen):
+    heard = []
+
+    async def receive(**facts):
+        heard.append("later")
+
+    async def serve() -> None:
+        judge_both(verifier, local_issuer)
+        assert heard == ["now", "now"]
+
+    for signal in BOTH:
+        listen(signal, receive)
+        listen(signal, lambda **facts: heard.append("now"))
+        listen(signal, lambda **facts: heard.append("foreign"), sender=StaticKeySource)
+    asyncio.run(serve())
+
+
+def test_coroutine_function_is_awaited_where_no_loop_runs(verifier, local_issuer, listen):
+    heard = []
+
+    async def receive(**facts):
+        await asyncio.sleep(0)
+        heard.append(facts["sender"])
+
+    for signal in BOTH:
+        listen(signal, receive)
+    judge_both(verifier, local_issuer)
+    assert heard == [Verifier, Verifier]
+
+
+class Failing:
+    """A receiver without a name."""
+
+    def __init__(self, error: type[BaseException]) -> None:
+        self._error = error
+
+    def __call__(self, **facts):
+        raise self._error
+
+
+def failing(kind: str, error: type[BaseException]):
+    """Return a receiver of this kind that raises."""
+
+    def fail(**facts):
+        raise error
+
+    async def fail_later(**facts):
+        raise error
+
+    kinds = {
+        "function": fail,
+        "coroutine function": fail_later,
+        "partial": functools.partial(fail),
+        "object": Failing(error),
+        "method": Failing(error).__call__,
+    }
+    return kinds[kind]
+
+
+@pytest.mark.parametrize("on_loop", [False, True], ids=["no-loop", "loop"])
+@pytest.mark.parametrize("error", [ZeroDivisionError, RuntimeError, asyncio.CancelledError])
+@pytest.mark.parametrize("kind", ["function", "coroutine function", "partial", "object", "method"])
+def test_receiver_of_any_kind_that_fails_changes_no_verdict(
+    verifier, local_issuer, listen, kind, error, on_loop
+):
+    async def serve() -> None:
+        judge_both(verifier, local_issuer)
+        while signals._tasks:
+            await asyncio.sleep(0)
+
+    for signal in BOTH:
+        listen(signal, failing(kind, error))
+    if on_loop:
+        asyncio.run(asyncio.wait_for(serve(), 5))
+    else:
+        judge_both(verifier, local_issuer)
+
+
+@pytest.mark.parametrize("kind", ["function", "coroutine function", "partial", "object", "method"])
+def test_failure_on_a_loop_is_logged_once_and_stops_no_other(
+    verifier, local_issuer, listen, kind, caplog
+):
+    caplog.set_level(logging.ERROR, "clerk_auth")
+    heard = []
+
+    async def receive(**facts):
+        heard.append("coroutine")
+
+    async def serve() -> None:
+        for _ in range(2):
+            verifier.verify(local_issuer.token(azp=PARTY, now=NOW))
+            while signals._tasks:
+                await asyncio.sleep(0)
+
+    listen(signals.token_verified, failing(kind, ZeroDivisionError))
+    listen(signals.token_verified, receive)
+    listen(signals.token_verified, lambda **facts: heard.append("function"))
+    asyncio.run(asyncio.wait_for(serve(), 5))
+    assert sorted(heard) == ["coroutine", "coroutine", "function", "function"]
+    (record,) = caplog.records
+    assert (record.event, record.error) == ("receiver_failed", "ZeroDivisionError")
+    assert record.receiver
+
+
+@pytest.mark.parametrize("kind", ["function", "coroutine function", "object"])
+def test_receiver_that_fails_costs_no_keys(configured, listen, kind):
+    for signal in (signals.keys_refreshed, signals.keys_refresh_failed):
+        listen(signal, failing(kind, RuntimeError))
+    source = get_verifier().source
+    assert source.refresh().state == "fresh"
+    assert source.load_shared().generation is not None
+    configured.script = answer(b"nothing", status="500 Internal Server Error")
+    status = source.refresh()
+    assert (status.state, status.failure.reason) == ("degraded", "status")
+    # On a loop, too: who refreshes there is not the flight's thread.
+    configured.script = None
+
+    async def refresh() -> str:
+        return source.refresh().state
+
+    assert asyncio.run(refresh()) == "fresh"
+
+
+class RaisingHandler(logging.Handler):
+    def emit(self, record):
+        raise OSError("no space left on device")
+
+
+def test_log_handler_that_fails_changes_no_verdict(verifier, local_issuer, caplog):
+    caplog.set_level(logging.INFO, "clerk_auth")
+    handler = RaisingHandler()
+    logger.addHandler(handler)
+    try:
+        judge_both(verifier, local_issuer)
+        with pytest.raises(ClaimInvalid):
+            verifier.verify(local_issuer.token(azp=PARTY, now=NOW, sts="unheard of"))
+    finally:
+        logger.removeHandler(handler)

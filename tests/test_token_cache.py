@@ -9,6 +9,7 @@ import pytest
 
 from clerk_auth.core.claims import Verified
 from clerk_auth.core.errors import (
+    ClaimInvalid,
     KeyNotFound,
     KeysUnavailable,
     SignatureInvalid,
@@ -17,6 +18,7 @@ from clerk_auth.core.errors import (
     TokenRejected,
 )
 from clerk_auth.core.tokens import Policy
+from clerk_auth.dev import ABSENT
 from clerk_auth.probes import BAD_TOKENS
 from clerk_auth.sources import StaticKeySource
 from clerk_auth.token_cache import ENTRY_BYTES, TokenCache
@@ -101,6 +103,24 @@ def test_cached_token_becomes_early_when_the_clock_is_set_back(
         assert verifier.check(token)
     else:
         with pytest.raises(TokenNotYetValid):
+            verifier.check(token)
+
+
+@pytest.mark.parametrize("header", [{"cat": ABSENT}, {"cat": "cl_I7d4PD111III"}, {}])
+@pytest.mark.parametrize("back", [0, 1, 2])
+def test_cached_token_lives_too_long_when_the_clock_is_set_back(
+    verifier, clock, local_issuer, header, back
+):
+    payload = local_issuer.session_payload(
+        now=NOW, expires_in=3599, azp=PARTY, nbf=NOW - 100, iat=NOW - 100
+    )
+    token = local_issuer.sign(payload, header)
+    verifier.check(token)
+    clock.time -= back
+    if back < 2 or not header:
+        assert signatures_checked(verifier, token) == 0
+    else:
+        with pytest.raises(ClaimInvalid):
             verifier.check(token)
 
 

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import logging
+import traceback
+from collections.abc import Iterator
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from clerk_auth import metrics, signals
+from clerk_auth.conf import OBSERVE
+from clerk_auth.core.encoding import decode_base64url
 from clerk_auth.core.errors import (
     KeyNotFound,
     KeysUnavailable,
     SignatureInvalid,
+    TokenClassNotAccepted,
     TokenExpired,
     TokenRejected,
 )
+from clerk_auth.dev import ABSENT
 from clerk_auth.probes import BAD_TOKENS
 from clerk_auth.sources import StaticKeySource
 from clerk_auth.verifier import Verifier, get_verifier
@@ -213,9 +219,78 @@ def test_refusal_is_logged_with_code_claim_and_reason(verifier, local_issuer, ca
         verifier.verify(local_issuer.token(now=NOW, azp="https://evil.example"))
     assert (
         "clerk_auth.token_rejected code=party_not_allowed claim=azp "
-        "reason=azp is not an authorized party" in caplog.text
+        'reason=azp is not an authorized party mode=enforce found="https://evil.example"\n'
+        in caplog.text
     )
-    assert "evil.example" not in caplog.text
+
+
+def test_status_that_nobody_knows_is_a_warning_once(verifier, local_issuer, caplog):
+    caplog.set_level(logging.WARNING, "clerk_auth")
+    for status in ("on fire", "on fire", "expelled", None):
+        with pytest.raises(TokenRejected) as caught:
+            verifier.verify(local_issuer.token(now=NOW, azp=PARTY, sts=status), mode=OBSERVE)
+        assert caught.value.code == "claim_invalid"
+    (record,) = caplog.records
+    assert (record.levelno, record.event) == (logging.WARNING, "session_status_unknown")
+    assert record.getMessage() == r'clerk_auth.session_status_unknown found="on\u0020fire"'
+
+
+def test_other_refusals_are_no_warning(verifier, local_issuer, other_issuer, caplog):
+    caplog.set_level(logging.WARNING, "clerk_auth")
+    for token in (
+        local_issuer.token(now=NOW, azp=PARTY, sts="pending"),
+        local_issuer.token(now=NOW, azp=PARTY, sid=""),
+        other_issuer.token(now=NOW, azp=PARTY, sts="on fire"),
+    ):
+        with pytest.raises(TokenRejected):
+            verifier.verify(token)
+    assert caplog.records == []
+
+
+class NoSource(StaticKeySource):
+    """A source that must not be asked."""
+
+    def keys_for(self, kid, *, wait=True):
+        raise AssertionError("asked for keys")
+
+
+@pytest.mark.parametrize("cache_size", [0, 8])
+@pytest.mark.parametrize("text", ["ak_live", "mt_" + "x" * 9000, "oat_e30.e30.AAAA"])
+def test_credential_of_another_class_costs_no_look(policy, cache_size, text):
+    verifier = Verifier(NoSource(()), policy, cache_size=cache_size)
+    with pytest.raises(TokenClassNotAccepted):
+        verifier.verify(text)
+
+
+@pytest.mark.parametrize("code", ["key_not_found", "signature_invalid"])
+def test_token_that_lives_too_long_costs_no_look_and_no_fetch(configured, other_issuer, code):
+    verifier = get_verifier()
+    verifier.verify(configured.signer.token(azp=PARTY))
+    kid = "ins_stranger" if code == "key_not_found" else configured.signer.kid
+    signer = other_issuer.acting_as(configured.issuer, kid=kid)
+    payload = signer.session_payload(azp=PARTY, expires_in=3700)
+    flight = verifier.source._flight
+    with pytest.raises(TokenRejected) as caught:
+        verifier.verify(signer.sign(payload, {"cat": ABSENT}))
+    assert caught.value.code == code
+    assert verifier.source._flight is flight
+    assert configured.fetches == 1
+
+
+def test_setting_bounds_the_life_of_a_token_without_session_category(configured, settings):
+    payload = configured.signer.session_payload(azp=PARTY, expires_in=300)
+    token = configured.signer.sign(payload, {"cat": ABSENT})
+    assert get_verifier().verify(token)
+    for seconds, accepted in ((100, False), (1000, True), (0, True)):
+        settings.CLERK_AUTH = {
+            **settings.CLERK_AUTH,
+            "UNCATEGORIZED_TOKEN_MAX_SECONDS": seconds,
+        }
+        if accepted:
+            assert get_verifier().verify(token)
+        else:
+            with pytest.raises(TokenRejected, match="too far ahead"):
+                get_verifier().verify(token)
 
 
 def test_check_counts_logs_and_signals_nothing(verifier, local_issuer, caplog, received):
@@ -225,3 +300,51 @@ def test_check_counts_logs_and_signals_nothing(verifier, local_issuer, caplog, r
     with pytest.raises(TokenExpired):
         verifier.check(local_issuer.token(now=NOW, expires_in=-60))
     assert (metrics.totals(), caplog.text, received) == (before, "", [])
+
+
+# What an error tracker shows of a defect: it hides locals by their name.
+
+
+class BrokenKey:
+    kid = ""
+
+    def verifies(self, signing_input, signature):
+        raise ZeroDivisionError
+
+
+class BrokenSource(StaticKeySource):
+    def keys_for(self, kid, *, wait=True):
+        raise ZeroDivisionError
+
+
+def broken_clock() -> float:
+    raise ZeroDivisionError
+
+
+def parts(value: object) -> Iterator[object]:
+    """Yield a value and what is in it, as trackers write it."""
+    yield value
+    for inner in value if isinstance(value, list | tuple) else ():
+        yield from parts(inner)
+
+
+@pytest.mark.parametrize("cache_size", [0, 8])
+@pytest.mark.parametrize("defect", ["source", "key", "clock"])
+def test_locals_that_hold_a_credential_are_named_token(policy, local_issuer, defect, cache_size):
+    token = local_issuer.token(now=NOW, azp=PARTY)
+    keys = (BrokenKey() if defect == "key" else local_issuer.verifying_key,)
+    source = (BrokenSource if defect == "source" else StaticKeySource)(keys, ignore_kid=True)
+    now = broken_clock if defect == "clock" else lambda: NOW
+    verifier = Verifier(source, policy, cache_size=cache_size, now=now)
+    with pytest.raises(ZeroDivisionError) as caught:
+        verifier.verify(token)
+    segment = token.rpartition(".")[2].encode()
+    credentials = [token, token.encode(), segment, decode_base64url(segment)]
+    shown = {
+        name
+        for frame, _line in traceback.walk_tb(caught.tb)
+        if "/clerk_auth/" in frame.f_code.co_filename
+        for name, value in frame.f_locals.items()
+        if any(part in credentials for part in parts(value) if isinstance(part, str | bytes))
+    }
+    assert shown == {"token"}

@@ -74,6 +74,7 @@ class Verified(NamedTuple):
     authorized_party: str | None
     status: str
     payload: bytes
+    has_category: bool = False
 
     def __repr__(self) -> str:
         return f"Verified(user_id={self.user_id!r}, session_id={self.session_id!r})"
@@ -200,11 +201,13 @@ class Claims:
     def actor(self) -> Mapping[str, Any] | None:
         """Who impersonates the user; ``None`` only when nobody does.
 
-        A malformed ``act`` claim is an empty mapping: somebody acts, and it is not known who.
+        A malformed ``act`` claim, ``null`` too, is an empty mapping: somebody acts, and it is not
+        known who.
         """
-        actor = self._claims().get("act")
-        if actor is None:
+        claims = self._claims()
+        if "act" not in claims:
             return None
+        actor = claims["act"]
         return _freeze(actor) if isinstance(actor, dict) else MappingProxyType({})
 
     def has(

@@ -10,10 +10,14 @@ import json
 import math
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable
+from itertools import accumulate
 from typing import Any, NoReturn
 
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 _MAX_DEPTH = 64
+_MAX_SHOWN = 160
+_STEPS = {ord("{"): 1, ord("["): 1, ord("}"): -1, ord("]"): -1}
+_NO_BRACKETS = bytes(set(range(256)) - _STEPS.keys())
 _TO_STANDARD = bytes.maketrans(b"-_", b"+/")
 # The last character of a text whose length leaves 2 or 3 over a multiple of 4 carries 4 or 2
 # unused bits; these are the characters in which they are zero (RFC 4648 section 3.5).
@@ -99,35 +103,48 @@ _BY_ENTRY = json.JSONDecoder(
 
 
 def parse_json_object(data: bytes, *, by_entry: bool = False) -> dict[str, Any]:
-    """Parse a UTF-8 JSON object, at most 64 levels deep.
+    """Parse a UTF-8 JSON object, as :func:`parse_json`; ``ValueError`` for any other value."""
+    value = parse_json(data, by_entry=by_entry)
+    if not isinstance(value, dict):
+        raise ValueError("not an object")
+    return value
+
+
+def parse_json(data: bytes, *, by_entry: bool = False) -> Any:
+    """Parse UTF-8 JSON, at most 64 levels deep.
 
     An object with duplicate members is refused at any depth, and so are ``NaN``, infinity and
     numbers out of range. With ``by_entry`` each of these reads as ``None`` instead, so that one
     bad entry of a list leaves the others.
 
     Raises:
-        ValueError: not UTF-8, not one JSON object, or one of the above.
+        ValueError: not UTF-8, not one JSON value, nested deeper, or one of the above.
     """
     text = data.decode("utf-8").strip(" \t\n\r")
+    # Before the parser, which is recursive: deep nesting overflows the C stack of a small thread,
+    # and that ends the process. Counting brackets is quick, and few of them cannot nest deep.
+    if data.count(b"{") + data.count(b"[") > _MAX_DEPTH and _is_deep(data):
+        raise ValueError("nested too deep")
     try:
         value, end = (_BY_ENTRY if by_entry else _STRICT).raw_decode(text)
-    except RecursionError:
+    except RecursionError:  # of a caller whose own calls are nested almost too deep
         raise ValueError("nested too deep") from None
     if end != len(text):
-        raise ValueError("something follows the object")
-    if not isinstance(value, dict):
-        raise ValueError("not an object")
-    # Counting brackets is quick, and few of them cannot nest deep.
-    if text.count("{") + text.count("[") > _MAX_DEPTH and _is_deep(value):
-        raise ValueError("nested too deep")
+        raise ValueError("something follows the value")
     return value
 
 
-def _is_deep(value: Any) -> bool:
-    level = [value]
-    for _ in range(_MAX_DEPTH):
-        contents = (v.values() if isinstance(v, dict) else v for v in level)
-        level = [v for inner in contents for v in inner if isinstance(v, dict | list)]
-        if not level:
-            return False
-    return True
+def _is_deep(data: bytes) -> bool:
+    """Tell whether brackets nest too deep, in one pass over each byte.
+
+    Up to the first error this sees the strings that the parser sees, and no parser goes further.
+    """
+    # Without escapes every other piece between quotes is inside a string.
+    outside = b"".join(data.replace(rb"\\", b"").replace(rb"\"", b"").split(b'"')[::2])
+    steps = map(_STEPS.__getitem__, outside.translate(None, _NO_BRACKETS))
+    return max(accumulate(steps), default=0) > _MAX_DEPTH
+
+
+def show(value: object) -> str:
+    """Write a JSON value as one word of printable ASCII, for a log; of a long one the beginning."""
+    return json.dumps(value, separators=(",", ":")).replace(" ", r"\u0020")[:_MAX_SHOWN]

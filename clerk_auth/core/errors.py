@@ -3,7 +3,7 @@
 Two kinds never mix: ``TokenRejected`` is the caller's (HTTP 401), ``KeysUnavailable`` is ours
 (HTTP 503). Every class has a stable ``code`` and a fixed ``detail`` sentence that may be shown to
 a client. What went wrong in particular is ``reason``, which is for the log: neither holds any part
-of a token.
+of a token. What Clerk wrote into a claim may be ``found``, for the log as well.
 """
 
 from __future__ import annotations
@@ -23,11 +23,18 @@ class ClerkAuthError(Exception):
 
 
 class TokenRejected(ClerkAuthError):
-    """The token does not authenticate anybody. ``claim`` names the claim at fault, if one is."""
+    """The token does not authenticate anybody. ``claim`` names the claim at fault, if one is.
 
-    def __init__(self, reason: str = "", *, claim: str | None = None) -> None:
+    ``found`` is what that claim says, as the beginning of its JSON in printable ASCII. It is set
+    where an operator needs it, and only of a claim that is checked once the signature holds.
+    """
+
+    def __init__(
+        self, reason: str = "", *, claim: str | None = None, found: str | None = None
+    ) -> None:
         super().__init__(reason)
         self.claim = claim
+        self.found = found
 
 
 class TokenMalformed(TokenRejected):

@@ -27,7 +27,7 @@ from jwt.algorithms import RSAAlgorithm
 from clerk_auth.core.encoding import decode_base64url, encode_base64url, parse_json_object
 from clerk_auth.core.errors import KeySetInvalid
 
-MAX_KEYS = 64
+MAX_KEYS = 256
 MAX_KEYS_PER_KID = 4
 _MAX_KID_LENGTH = 512
 MIN_BITS = 2048
@@ -174,7 +174,7 @@ def parse_jwks(document: bytes) -> KeySet:
     """Read a JWKS document key by key; a key that cannot be used is left out and counted.
 
     Raises:
-        KeySetInvalid: no JSON object with a list ``keys``, more than 64 entries, or no usable key.
+        KeySetInvalid: no JSON object with a list ``keys``, more than 256 entries, or no usable key.
     """
     try:
         entries = parse_json_object(document, by_entry=True).get("keys")

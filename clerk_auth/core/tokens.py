@@ -3,7 +3,7 @@
 ``read_token`` checks what can be checked without a key, ``verify_token`` checks the signature and
 only then parses the payload. Both call the rules in order, a function each, that
 ``clerk_auth.inspection`` calls one by one; the numbers in the comments are those of
-``docs/security.md``.
+``docs/security.md``. What holds a credential is named ``token``, which error trackers hide.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple, cast
 
 from clerk_auth.core.claims import Claims, Verified, is_identifier, is_number
-from clerk_auth.core.encoding import decode_checked, parse_json_object, split_compact
+from clerk_auth.core.encoding import decode_checked, parse_json_object, show, split_compact
 from clerk_auth.core.errors import (
     AlgorithmNotAllowed,
     AudienceNotAllowed,
@@ -34,8 +34,10 @@ ALGORITHM = "RS256"
 # Clerk signs every class of token with one key; only the category in the header tells them apart.
 SESSION_CATEGORY = "cl_B7d4PD111AAA"
 IGNORED_CATEGORY = "cl_I7d4PD111III"
-_ACCEPTED_CATEGORIES = (SESSION_CATEGORY, IGNORED_CATEGORY)
+# API keys, and machine and OAuth tokens that are no JWT: Clerk names their class in the text.
+OPAQUE_PREFIXES = ("ak_", "mt_", "oat_")
 _MACHINE_SUBJECT_PREFIX = "mch_"
+Times = tuple[float, float | None, float | None]  # exp, nbf and iat in Unix seconds
 _ABSENT = object()
 
 
@@ -45,7 +47,8 @@ class Policy:
 
     An empty ``authorized_parties`` or ``audiences`` leaves ``azp`` or ``aud`` unchecked;
     ``party_required`` refuses a token without ``azp`` when parties are set. ``kid_required`` is
-    off only where one configured key verifies everything.
+    off only where one configured key verifies everything. ``uncategorized_token_max_seconds`` is
+    how far ahead ``exp`` may be where the header does not say that it is a session's; 0: any.
     """
 
     issuers: frozenset[str]
@@ -56,24 +59,27 @@ class Policy:
     accept_pending: bool = False
     max_token_bytes: int = 16384
     kid_required: bool = True
+    uncategorized_token_max_seconds: float = 3600.0
 
 
 class UnverifiedToken(NamedTuple):
     """A token whose text and header are in order, and whose signature nobody has checked.
 
     ``kid`` is empty where the policy requires none. ``payload`` is still encoded.
+    ``has_category``: the header says that it is a session's.
     """
 
     kid: str
     signing_input: bytes
     payload: bytes
     signature: bytes
+    has_category: bool
 
     @classmethod
-    def from_segments(cls, kid: str, segments: list[bytes]) -> UnverifiedToken:
+    def from_segments(cls, kid: str, token: list[bytes], has_category: bool) -> UnverifiedToken:
         """Put together what :func:`split_token` returned."""
-        header, payload, signature = segments
-        return cls(kid, header + b"." + payload, payload, decode_checked(signature))
+        header, payload, signature = token
+        return cls(kid, header + b"." + payload, payload, decode_checked(signature), has_category)
 
     def __repr__(self) -> str:
         return "UnverifiedToken()"
@@ -85,10 +91,9 @@ def read_token(token: str, policy: Policy) -> UnverifiedToken:
     Raises:
         TokenMalformed: not a compact JWS in strict base64url, or a header that is not allowed.
         AlgorithmNotAllowed: ``alg`` is not ``RS256``.
-        TokenClassNotAccepted: a JWT template, machine or OAuth token.
+        TokenClassNotAccepted: an API key, or a JWT template, machine or OAuth token.
     """
-    segments = split_token(token, policy)
-    return UnverifiedToken.from_segments(_read_kid(segments[0], policy.kid_required), segments)
+    return _read_segments(split_token(token, policy), policy)
 
 
 def split_token(token: str, policy: Policy) -> list[bytes]:
@@ -96,6 +101,9 @@ def split_token(token: str, policy: Policy) -> list[bytes]:
     # 2: text
     if len(token) > policy.max_token_bytes:
         raise TokenMalformed("longer than MAX_TOKEN_BYTES")
+    # 4: class, of what has no header
+    if token.startswith(OPAQUE_PREFIXES):
+        raise TokenClassNotAccepted("an API key, or an opaque machine or OAuth token")
     if not token.isascii():
         raise TokenMalformed("not ASCII")
     try:
@@ -107,19 +115,7 @@ def split_token(token: str, policy: Policy) -> list[bytes]:
 def verify_token(
     token: UnverifiedToken, keys: Iterable[VerifyingKey], policy: Policy, *, now: float
 ) -> Claims:
-    """Check signature and claims.
-
-    ``now`` is Unix time in seconds. Expiry is inclusive: a token whose ``exp`` equals ``now`` has
-    expired (RFC 7519 section 4.1.4), leeway aside.
-
-    Raises:
-        SignatureInvalid: no key of ``keys`` made the signature.
-        TokenMalformed: the payload is not a JSON object without duplicate members.
-        TokenExpired, TokenNotYetValid: outside the validity window.
-        TokenClassNotAccepted: the subject is a machine.
-        IssuerNotAllowed, PartyNotAllowed, AudienceNotAllowed, SessionPending, ClaimInvalid: a claim
-            is missing, malformed or not allowed; ``claim`` names it.
-    """
+    """Check signature and claims, as :func:`find_signing_key` and :func:`check_claims` do."""
     find_signing_key(token, keys)
     return check_claims(token, policy, now=now)
 
@@ -134,27 +130,28 @@ def find_signing_key(token: UnverifiedToken, keys: Iterable[VerifyingKey]) -> Ve
 
 
 def check_claims(token: UnverifiedToken, policy: Policy, *, now: float) -> Claims:
-    """Check the payload of a token whose signature holds; raises as :func:`verify_token`."""
+    """Check the payload of a token whose signature holds.
+
+    ``now`` is Unix time in seconds. Expiry is inclusive: a token whose ``exp`` equals ``now`` has
+    expired (RFC 7519 section 4.1.4), leeway aside.
+
+    Raises:
+        TokenMalformed: the payload is not a JSON object without duplicate members.
+        TokenExpired, TokenNotYetValid: outside the validity window.
+        TokenClassNotAccepted: the subject is a machine.
+        IssuerNotAllowed, PartyNotAllowed, AudienceNotAllowed, SessionPending, ClaimInvalid: a claim
+            is missing, malformed or not allowed; ``claim`` names it.
+    """
     text = decode_checked(token.payload)
     payload = read_payload(text)
-    expires_at, not_before, issued_at = read_times(payload)
-    check_times(expires_at, not_before, issued_at, policy, now=now)
-    issuer = check_issuer(payload, policy)
-    user_id, session_id = check_identity(payload)
-    authorized_party = check_party(payload, policy)
+    exp, nbf, iat = times = read_times(payload)
+    check_times(times, policy, has_category=token.has_category, now=now)
+    iss = check_issuer(payload, policy)
+    sub, sid = check_identity(payload)
+    azp = check_party(payload, policy)
     check_audience(payload, policy)
-    status = check_session(payload, policy)
-    verified = Verified(
-        user_id,
-        session_id,
-        issuer,
-        expires_at,
-        issued_at,
-        not_before,
-        authorized_party,
-        status,
-        text,
-    )
+    sts = check_session(payload, policy)
+    verified = Verified(sub, sid, iss, exp, iat, nbf, azp, sts, text, token.has_category)
     return Claims(verified, payload)
 
 
@@ -164,7 +161,7 @@ def read_payload(text: bytes) -> dict[str, Any]:
     return _parse("payload", text)
 
 
-def read_times(payload: dict[str, Any]) -> tuple[float, float | None, float | None]:
+def read_times(payload: dict[str, Any]) -> Times:
     """Return ``exp``, ``nbf`` and ``iat``; ``ClaimInvalid`` unless they are numbers."""
     return (
         _read_time(payload, "exp"),
@@ -173,15 +170,14 @@ def read_times(payload: dict[str, Any]) -> tuple[float, float | None, float | No
     )
 
 
-def check_times(
-    expires_at: float,
-    not_before: float | None,
-    issued_at: float | None,
-    policy: Policy,
-    *,
-    now: float,
-) -> None:
-    """Check the window of validity: ``TokenExpired`` or ``TokenNotYetValid`` outside it."""
+def check_times(times: Times, policy: Policy, *, has_category: bool, now: float) -> None:
+    """Check the window of validity: ``TokenExpired`` or ``TokenNotYetValid`` outside it.
+
+    ``ClaimInvalid``: it is too long for a token that does not say that it is a session's.
+    """
+    expires_at, not_before, issued_at = times
+    if not has_category and _is_too_far_ahead(expires_at, policy, now):
+        raise ClaimInvalid("exp is too far ahead without session category", claim="exp")
     if expires_at <= now - policy.leeway_seconds:
         raise TokenExpired("exp is past", claim="exp")
     latest = now + policy.leeway_seconds
@@ -189,6 +185,12 @@ def check_times(
         raise TokenNotYetValid("nbf is in the future", claim="nbf")
     if issued_at is not None and issued_at > latest:
         raise TokenNotYetValid("iat is in the future", claim="iat")
+
+
+def _is_too_far_ahead(expires_at: float, policy: Policy, now: float) -> bool:
+    # Without leeway, which forgives clocks: this is a limit that somebody chose.
+    limit = policy.uncategorized_token_max_seconds
+    return limit > 0 and expires_at > now + limit
 
 
 def check_issuer(payload: dict[str, Any], policy: Policy) -> str:
@@ -220,7 +222,7 @@ def check_party(payload: dict[str, Any], policy: Policy) -> str | None:
             raise PartyNotAllowed("azp is missing", claim="azp")
         return None
     if not isinstance(party, str) or party not in policy.authorized_parties:
-        raise PartyNotAllowed("azp is not an authorized party", claim="azp")
+        raise PartyNotAllowed("azp is not an authorized party", claim="azp", found=show(party))
     return party
 
 
@@ -243,15 +245,15 @@ def check_session(payload: dict[str, Any], policy: Policy) -> str:
     if status == "pending" and not policy.accept_pending:
         raise SessionPending("sts is pending", claim="sts")
     if status not in ("active", "pending"):
-        raise ClaimInvalid("sts is neither active nor pending", claim="sts")
+        raise ClaimInvalid("sts is neither active nor pending", claim="sts", found=show(status))
     return cast("str", status)
 
 
 def may_be_ours(token: UnverifiedToken, policy: Policy, *, now: float) -> bool:
     """Tell whether an unverified token could pass at all, if only its key were known.
 
-    It can only turn a token away, before it costs a look at the shared keys: one that has expired,
-    or that another issuer made. Nothing else of the payload is looked at.
+    It can only turn a token away, before it costs a look at the shared keys: one that has expired
+    or lives too long, or that another issuer made. Nothing else of the payload is looked at.
     """
     try:
         payload = read_payload(decode_checked(token.payload))
@@ -263,17 +265,23 @@ def may_be_ours(token: UnverifiedToken, policy: Policy, *, now: float) -> bool:
         and issuer in policy.issuers
         and is_number(expires_at)
         and expires_at > now - policy.leeway_seconds
+        and (token.has_category or not _is_too_far_ahead(expires_at, policy, now))
     )
+
+
+def _read_segments(token: list[bytes], policy: Policy) -> UnverifiedToken:
+    kid, has_category = _judge_header(token[0], policy.kid_required)
+    return UnverifiedToken.from_segments(kid, token, has_category)
 
 
 # All tokens of a key share one header. A caller's own headers can push ours out, which costs a
 # parse; each is bounded by MAX_TOKEN_BYTES, and a refusal is not kept.
 @lru_cache(maxsize=32)
-def _read_kid(segment: bytes, required: bool) -> str:
+def _judge_header(segment: bytes, kid_required: bool) -> tuple[str, bool]:
     header = read_header(segment)
     check_header(header)
-    check_class(header)
-    return read_kid(header) if required else ""
+    has_category = check_class(header)
+    return read_kid(header) if kid_required else "", has_category
 
 
 def read_header(segment: bytes) -> dict[str, Any]:
@@ -292,13 +300,18 @@ def check_header(header: dict[str, Any]) -> None:
         raise TokenMalformed("header: typ is not JWT")
 
 
-def check_class(header: dict[str, Any]) -> None:
-    """Check that a header is that of a session token; ``TokenClassNotAccepted`` if not."""
+def check_class(header: dict[str, Any]) -> bool:
+    """Tell whether a header says that its token is a session's, or says nothing.
+
+    ``TokenClassNotAccepted``: it says that it is another one.
+    """
     # 4: class
     if _names_another_class(header.get("typ")):
         raise TokenClassNotAccepted("typ is of another token class")
-    if header.get("cat", SESSION_CATEGORY) not in _ACCEPTED_CATEGORIES:
+    category = header.get("cat", IGNORED_CATEGORY)
+    if category not in (SESSION_CATEGORY, IGNORED_CATEGORY):
         raise TokenClassNotAccepted("cat is of another token class")
+    return bool(category == SESSION_CATEGORY)
 
 
 def read_kid(header: dict[str, Any]) -> str:

@@ -150,6 +150,7 @@ _TAKES = {
     "wrong_party": "AUTHORIZED_PARTIES",
     "no_party": 'AUTHORIZED_PARTIES, and AZP_POLICY "required"',
     "wrong_audience": "AUDIENCE",
+    "long_lived": "UNCATEGORIZED_TOKEN_MAX_SECONDS above 0",
     "pending": "ACCEPT_PENDING off",
     "unknown_kid": "keys that are fetched, as from a StandInClerk",
 }

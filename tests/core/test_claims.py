@@ -434,12 +434,11 @@ def test_actor_is_who_impersonates(make_claims):
     assert make_claims(act={"sub": "user_admin"}).actor == {"sub": "user_admin"}
 
 
-@each_row("actor", [ABSENT, None], ids=["absent", "null"])
-def test_actor_is_none_when_nobody_impersonates(actor, make_claims):
-    assert make_claims(act=actor).actor is None
+def test_actor_is_none_when_nobody_impersonates(make_claims):
+    assert make_claims(act=ABSENT).actor is None
 
 
-@each_row("actor", [{}, [], "", "user_admin", 0, False, [{"sub": "user_admin"}]])
+@each_row("actor", [None, {}, [], "", "user_admin", 0, False, [{"sub": "user_admin"}]])
 def test_malformed_actor_is_somebody(actor, make_claims):
     found = make_claims(act=actor).actor
     assert found is not None

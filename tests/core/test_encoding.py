@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+import json
 import string
+import sys
 from itertools import product
 
 import pytest
@@ -11,6 +14,7 @@ from clerk_auth.core.encoding import (
     decode_base64url,
     encode_base64url,
     is_base64url,
+    parse_json,
     parse_json_object,
     split_compact,
 )
@@ -55,6 +59,31 @@ def test_every_pair_of_bytes_has_one_spelling():
 
 def test_whole_groups_have_no_unused_bits():
     assert all(is_base64url(b"AAA" + bytes([last])) for last in ALPHABET)
+
+
+# Of a length that leaves 0, 1, 2 or 3 over a multiple of 4: which last characters have no bit that
+# would be dropped (RFC 4648 section 3.5).
+LAST = [ALPHABET, b"", b"AQgw", b"AEIMQUYcgkosw048"]
+
+
+@each_row("over", range(4))
+@each_row("groups", [0, 1, 2])
+def test_last_character_of_a_segment_wastes_no_bit(groups, over):
+    start = b"AAAA" * groups + b"A" * (over - 1) if over else b"AAAA" * groups + b"AAA"
+    for byte in range(256):
+        text, expected = start + bytes([byte]), byte in LAST[over]
+        assert is_base64url(text) is expected, text
+        for place in range(3):
+            segments = [b"AA", b"AAA", b"AAAA"]
+            segments[place] = text
+            assert is_split(segments) is expected, segments
+
+
+def is_split(segments: list[bytes]) -> bool:
+    try:
+        return split_compact(b".".join(segments)) == segments
+    except ValueError:
+        return False
 
 
 def test_nothing_but_the_alphabet():
@@ -150,11 +179,27 @@ def test_ambiguous_document_is_refused_as_a_whole():
         parse_json_object(b'{"keys":[],"keys":[]}', by_entry=True)
 
 
+# Brackets that are no levels, and that take none away.
+IN_STRINGS = [
+    b'"%b":"%b",' % (text, text)
+    for text in (
+        rb"[[[",
+        rb"]]]",
+        rb"]\"]",
+        rb"[\\",
+        rb"]\\\"]",
+        rb"[\\\\",
+        rb"\u005d\n]",
+        "é]".encode(),
+    )
+]
+
+
 @each_row(("levels", "expected"), [(63, True), (64, True), (65, False)])
 @each_row(("opening", "closing"), [(b"[", b"]"), (b'{"y":', b"}")], ids=["lists", "objects"])
 def test_object_is_at_most_64_levels_deep(opening, closing, levels, expected):
     # The object itself and the core are two levels; what stands beside them adds none.
-    cores, beside = (b"[]", b"[1]", b'{"z":1}'), (b"", b'"a":[[],[]],', b'"a":"[[[",')
+    cores, beside = (b"[]", b"[1]", b'{"z":1}'), [b"", b'"a":[[],[]],', *IN_STRINGS]
     for core, more in product(cores, beside):
         inner = opening * (levels - 2) + core + closing * (levels - 2)
         document = b'{%b"x":%b}' % (more, inner)
@@ -164,6 +209,42 @@ def test_object_is_at_most_64_levels_deep(opening, closing, levels, expected):
 
 def test_brackets_in_a_text_are_no_levels():
     assert parse_json_object(b'{"x":"' + b"[{" * 500 + b'"}') == {"x": "[{" * 500}
+
+
+@each_row("levels", [63, 64, 65])
+def test_depth_is_that_of_what_a_parser_reads(levels):
+    inner = rb'{"\\":"\"]","]":' + b"[" * (levels - 1) + b"]" * (levels - 1) + b"}"
+    assert json.loads(inner)
+    assert is_read(inner) is (levels <= 64)
+
+
+def test_depth_is_bounded_up_to_the_first_error():
+    # Whatever follows an error is read by nobody, and hides nothing that stands before it.
+    for before in (b'{"x":', b'{"x":"\\', b'{"x":\\"', b"{x:", b"]]]]", b'{"x":1"'):
+        for deep in (b"[" * 65, b"[" * 50_000, b'"[' * 50_000):
+            assert not is_read(before + deep)
+            assert not is_read(before + deep, by_entry=True)
+
+
+def test_caller_nested_almost_too_deep_gets_a_value_error():
+    def nest(calls: int) -> bool:
+        return nest(calls - 1) if calls else is_read(b'{"x":' + b"[" * 60 + b"]" * 60 + b"}")
+
+    room = sys.getrecursionlimit() - len(inspect.stack(0))
+    outcomes = []
+    for calls in range(room - 80, room):
+        try:
+            outcomes.append(nest(calls))
+        except RecursionError:
+            break
+    assert outcomes[0]
+    assert False in outcomes
+
+
+def test_any_json_value_is_read_where_no_object_is_asked_for():
+    assert [parse_json(text) for text in (b" [1]\n", b'"x"', b"null")] == [[1], "x", None]
+    with pytest.raises(ValueError, match="follows"):
+        parse_json(b"1 2")
 
 
 def test_wide_object_is_not_deep():

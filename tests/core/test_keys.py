@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64decode, b64encode
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
@@ -261,13 +262,13 @@ def test_ambiguous_key_is_skipped_and_the_others_are_kept():
     assert key_set.skipped == {"malformed": 1}
 
 
-@each_row("count", [MAX_KEYS - 1, MAX_KEYS])
-def test_document_of_up_to_64_keys_is_taken(count):
+@each_row("count", [255, 256])
+def test_document_of_up_to_256_keys_is_taken(count):
     assert len(parse(*map(make_jwk, range(count))).keys) == count
 
 
 @each_row("extra", [make_jwk(MAX_KEYS), None, {}], ids=["usable", "null", "empty"])
-def test_document_of_65_keys_is_refused_usable_or_not(extra):
+def test_document_of_257_keys_is_refused_usable_or_not(extra):
     with pytest.raises(KeySetInvalid) as caught:
         parse(*map(make_jwk, range(MAX_KEYS)), extra)
     assert caught.value.reason == "too_many_keys"
@@ -399,6 +400,14 @@ def public_pem(numbers: RSAPublicNumbers, public_format=PublicFormat.SubjectPubl
     return numbers.public_key().public_bytes(Encoding.PEM, public_format).decode()
 
 
+def with_algorithm(oid: str) -> str:
+    """Return the key with another algorithm's object identifier in place of rsaEncryption's."""
+    der = b64decode(body_of(PEM))
+    assert der.count(RSA_ENCRYPTION) == 1
+    return b64encode(der.replace(RSA_ENCRYPTION, bytes.fromhex(oid))).decode()
+
+
+RSA_ENCRYPTION = bytes.fromhex("2a864886f70d010101")
 PEM = public_pem(RSAPublicNumbers(65537, MODULUS))
 PKCS1 = public_pem(RSAPublicNumbers(65537, MODULUS), PublicFormat.PKCS1)
 
@@ -502,6 +511,12 @@ def test_weak_public_key_is_refused(bits, exponent, reason):
         pytest.param(PEM.replace("M", "-", 1), id="other-alphabet"),
         pytest.param(body_of(PEM)[:-8], id="cut-off"),
         pytest.param("A" + body_of(PEM), id="shifted"),
+        pytest.param(body_of(PEM)[:8] + "=" + body_of(PEM)[8:], id="padding-inside"),
+        pytest.param(body_of(PEM)[:8] + "==" + body_of(PEM)[8:], id="two-paddings-inside"),
+        pytest.param(body_of(PEM)[:7] + "=" + body_of(PEM)[8:], id="padding-in-place"),
+        pytest.param("=" + body_of(PEM), id="padding-before"),
+        pytest.param(with_algorithm("2a864886f70d01017f"), id="algorithm-unknown"),
+        pytest.param(with_algorithm("2a030405060708090a"), id="algorithm-of-nobody"),
         pytest.param("====", id="padding-alone"),
         pytest.param(PEM + PEM, id="two-keys"),
         pytest.param("\ud800", id="surrogate"),

@@ -95,9 +95,10 @@ def test_default_limit_is_16_kibibytes(sign_bytes, payload, outcome):
         pytest.param("null", id="null"),
         pytest.param("undefined", id="undefined"),
         pytest.param("test_header_token", id="word"),
-        pytest.param("ak_LCWGdaM8mv8K4PC/57IICZQXAeWfCgF30DZaFXHoGn9=", id="api-key"),
-        pytest.param("oat_8XOIucKvqHVr5tYP123456789abcdefghij", id="opaque-oauth-token"),
-        pytest.param("mt_8XOIucKvqHVr5tYP123456789abcdefghij", id="opaque-machine-token"),
+        pytest.param("AK_LCWGdaM8mv8K4PC", id="api-key-in-upper-case"),
+        pytest.param("ak-LCWGdaM8mv8K4PC", id="no-prefix-of-an-api-key"),
+        pytest.param("xak_LCWGdaM8mv8K4PC", id="prefix-inside"),
+        pytest.param(" mt_8XOIucKvqHVr5tYP", id="blank-before-a-prefix"),
         pytest.param("sk_test_abcdefghijklmnop", id="secret-key"),
         pytest.param('{"payload":"e30","signatures":[]}', id="json-serialization"),
         pytest.param("." * 16384, id="dots-to-the-limit"),
@@ -357,6 +358,31 @@ def test_other_class_of_token_is_not_accepted(members, make_token, refusal):
     assert refusal(make_token(header=members)).code == "token_class_not_accepted"
 
 
+@each_row(
+    "text",
+    [
+        pytest.param("ak_LCWGdaM8mv8K4PC/57IICZQXAeWfCgF30DZaFXHoGn9=", id="api-key"),
+        pytest.param("oat_8XOIucKvqHVr5tYP123456789abcdefghij", id="opaque-oauth-token"),
+        pytest.param("mt_8XOIucKvqHVr5tYP123456789abcdefghij", id="opaque-machine-token"),
+        pytest.param("ak_", id="nothing-else"),
+        pytest.param("mt_é\ud800\0", id="not-ascii"),
+        pytest.param("oat_e30.e30.AAAA", id="in-three-parts"),
+    ],
+)
+def test_credential_of_another_class_is_told_by_its_prefix(text, refusal):
+    assert refusal(text).code == "token_class_not_accepted"
+
+
+@each_row("prefix", ["ak_", "mt_", "oat_"])
+@each_row(
+    ("room", "expected"),
+    [(-1, "token_malformed"), (0, "token_class_not_accepted"), (1, "token_class_not_accepted")],
+)
+def test_length_is_judged_before_the_prefix(room, expected, prefix, outcome):
+    text = prefix.ljust(100, "x")
+    assert outcome(text, max_token_bytes=len(text) + room) == expected
+
+
 # 5 and 6: key and signature.
 
 
@@ -551,6 +577,64 @@ def test_times_are_compared_as_numbers(claims, expected, make_token, outcome):
     assert outcome(make_token(**claims)) == expected
 
 
+# A token that does not say that it is a session's may be a template's, and live for years.
+
+UNCATEGORIZED = ({"cat": ABSENT}, {"cat": "cl_I7d4PD111III"})
+
+
+@each_row("header", UNCATEGORIZED, ids=["absent", "ignore"])
+@each_row("limit", [2, 60.5, 3600])
+@each_row(
+    ("beyond", "expected"),
+    [
+        (-1, ACCEPTED),
+        (-0.001, ACCEPTED),
+        (0, ACCEPTED),
+        (0.001, "claim_invalid"),
+        (1, "claim_invalid"),
+        (5, "claim_invalid"),
+    ],
+)
+def test_token_without_session_category_lives_so_long(
+    beyond, expected, limit, header, make_token, outcome
+):
+    token = make_token(header=header, exp=NOW + limit + beyond)
+    for leeway in (0, 5, 60):  # which is for clocks, and not for this
+        options = {"leeway_seconds": leeway, "uncategorized_token_max_seconds": limit}
+        assert outcome(token, **options) == expected
+        assert is_worth_a_look(token, **options) is (expected == ACCEPTED)
+    assert outcome(token, uncategorized_token_max_seconds=0) == ACCEPTED
+    assert is_worth_a_look(token, uncategorized_token_max_seconds=0)
+
+
+@each_row(("beyond", "expected"), [(0, ACCEPTED), (1, "claim_invalid")])
+def test_token_without_session_category_lives_for_an_hour_by_default(
+    beyond, expected, make_token, outcome
+):
+    assert outcome(make_token(header={"cat": ABSENT}, exp=NOW + 3600 + beyond)) == expected
+
+
+@each_row("limit", [0.001, 0.5, 1])
+def test_any_limit_above_0_is_one(limit, make_token, outcome):
+    token = make_token(header={"cat": ABSENT}, exp=NOW + 2)
+    assert outcome(token, uncategorized_token_max_seconds=limit) == "claim_invalid"
+
+
+@each_row("exp", [NOW + 3601, NOW * 1000, 1e308, 10**4000])
+def test_session_token_lives_as_long_as_clerk_says(exp, make_token, refusal, outcome):
+    assert outcome(make_token(exp=exp)) == ACCEPTED
+    for header in UNCATEGORIZED:
+        error = refusal(make_token(header=header, exp=exp))
+        assert (error.code, error.claim) == ("claim_invalid", "exp")
+        assert "too far ahead" in error.reason
+
+
+def test_too_long_a_life_is_said_before_a_clock_that_is_behind(make_token, outcome):
+    times = {"exp": NOW + 7260, "nbf": NOW + 7200, "iat": NOW + 7200}
+    assert outcome(make_token(**times)) == "token_not_yet_valid"
+    assert outcome(make_token(header={"cat": ABSENT}, **times)) == "claim_invalid"
+
+
 @each_row(
     "value",
     [None, True, False, "", str(NOW + 30), "NaN", [NOW + 30], [], {}, {"exp": NOW + 30}],
@@ -684,6 +768,54 @@ def test_party_is_compared_exactly(party, make_token, refusal):
     for is_required in (True, False):
         error = refusal(make_token(azp=party), party_required=is_required)
         assert (error.code, error.claim) == ("party_not_allowed", "azp")
+
+
+@each_row(
+    ("claim", "value", "found"),
+    [
+        ("azp", "https://evil.example", '"https://evil.example"'),
+        ("azp", None, "null"),
+        ("azp", ["a", {"b": 1}], '["a",{"b":1}]'),
+        ("azp", 'a" \n\x1b\x7f\u202eé', r'"a\"\u0020\n\u001b\u007f\u202e\u00e9"'),
+        ("azp", "x" * 157, '"' + "x" * 157 + '"'),
+        ("azp", "x" * 159, '"' + "x" * 159),
+        ("azp", "x" * 9000, '"' + "x" * 159),
+        ("sts", "on fire", r'"on\u0020fire"'),
+        ("sts", None, "null"),
+    ],
+    ids=ascii,
+)
+def test_what_clerk_wrote_is_found_in_one_printable_word(claim, value, found, make_token, refusal):
+    error = refusal(make_token(**{claim: value}))
+    assert (error.claim, error.found) == (claim, found)
+    assert found.isascii()
+    assert found.isprintable()
+    assert " " not in found
+
+
+@each_row(
+    "claims",
+    [
+        {"azp": ABSENT},
+        {"iss": "https://evil.example"},
+        {"sub": "a b"},
+        {"sid": "a b"},
+        {"exp": "soon"},
+        {"aud": "other"},
+        {"sts": "pending"},
+    ],
+    ids=ascii,
+)
+def test_nothing_is_found_of_other_claims(claims, make_token, refusal):
+    error = refusal(make_token(**{"aud": "api", **claims}), **CHECKED)
+    assert error.found is None
+
+
+def test_nothing_is_found_of_a_token_that_nobody_signed(other_issuer, refusal):
+    for claim in ("azp", "sts"):
+        token = other_issuer.token(now=NOW, **{"azp": PARTY, claim: "https://evil.example"})
+        error = refusal(token)
+        assert (error.code, error.found) == ("signature_invalid", None)
 
 
 def test_missing_party_is_refused_where_one_is_required(make_token, refusal):
