@@ -55,7 +55,7 @@ def test_text_over_the_limit_is_not_hashed(warm, settings, room, hashes):
             verifier.check(token)
 
     judge()  # which fetches the keys
-    assert count_operations(judge) == ({"sha256": hashes} if hashes else {})
+    assert count_operations(judge) == {"wrapper": 1} | ({"sha256": hashes} if hashes else {})
 
 
 def test_first_token_of_another_header_costs_one_more_parse(warm):
