@@ -21,6 +21,7 @@ from clerk_auth.inspection import (
     ACCEPTED,
     FAILED,
     PASSED,
+    find_key_directory,
     inspect,
     load_keys,
     read_credential,
@@ -83,7 +84,13 @@ def run(
     ask = functools.partial(_ask, url, timeout_seconds)
     report = Report([describe(config)], load_keys(config))
     if token is not None:
-        report.inspection = inspect(token, config.policy, report.keys, now=time.time())
+        report.inspection = inspect(
+            token,
+            config.policy,
+            report.keys,
+            now=time.time(),
+            key_directory=find_key_directory(config),
+        )
     try:
         report.results.append(_judge_anonymous(ask(), config.realm))
         report.results.extend(_probe_refusals(config, ask, report.keys[:1]))

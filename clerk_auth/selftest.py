@@ -20,9 +20,17 @@ from clerk_auth.core.errors import ClerkAuthError, KeySetInvalid
 from clerk_auth.core.keys import describe_key, parse_jwks
 from clerk_auth.dev import LocalIssuer
 from clerk_auth.fetch import FetchedDocument, FetchFailed, fetch_document
-from clerk_auth.inspection import ACCEPTED, FAILED, PASSED, Inspection, inspect
+from clerk_auth.inspection import (
+    ACCEPTED,
+    FAILED,
+    PASSED,
+    Inspection,
+    find_key_directory,
+    inspect,
+)
 from clerk_auth.payloads import recipient_claims
 from clerk_auth.probes import BAD_TOKENS, BadToken
+from clerk_auth.redaction import show_url
 from clerk_auth.sources import Keys, StaticKeySource
 from clerk_auth.verifier import Verifier, make_cached_source, make_source
 
@@ -91,13 +99,21 @@ def run(config: Config, *, offline: bool = False, token: str | None = None) -> R
     report.results.extend(_probe_claims(config))
     report.results.extend(_probe_keys(config, report.keys))
     if token is not None:
-        report.inspection = inspect(token, config.policy, report.keys, now=time.time())
+        report.inspection = inspect(
+            token,
+            config.policy,
+            report.keys,
+            now=time.time(),
+            key_directory=find_key_directory(config),
+        )
     return report
 
 
 def describe(config: Config) -> Result:
     """Say whose tokens are accepted, by which keys; warn where that is less than it could be."""
-    keys_from = config.jwks_url or ("the development issuer" if config.dev_mode else "JWT_KEY")
+    keys_from = "the development issuer" if config.dev_mode else "JWT_KEY"
+    if config.jwks_url:
+        keys_from = show_url(config.jwks_url)
     parties = f"{len(config.authorized_parties)} authorized parties"
     issuers = ", ".join(config.issuers)
     detail = f"issuer {issuers}; keys from {keys_from}; {parties}; mode {config.mode}"
@@ -112,7 +128,9 @@ def describe(config: Config) -> Result:
 
 def _probe_cache(alias: str) -> Result:
     name = "round trip"
-    remedy = f"Check CACHES[{alias!r}] and its server: without it each process fetches for itself."
+    # One that is not there may be anything.
+    shown = alias if alias in caches.settings else "CACHE_ALIAS"
+    remedy = f"Check CACHES[{shown!r}] and its server: without it each process fetches for itself."
     key, value = f"clerk_auth:selftest:{secrets.token_hex(8)}", secrets.token_hex(8)
     started_at = time.perf_counter()
     try:
@@ -122,9 +140,9 @@ def _probe_cache(alias: str) -> Result:
         found = cache.get(key)
         cache.delete(key)
     except Exception as error:  # backends raise what they like
-        return Result("cache", name, FAILED, f"{alias}: {type(error).__name__}", remedy)
+        return Result("cache", name, FAILED, f"{shown}: {type(error).__name__}", remedy)
     milliseconds = (time.perf_counter() - started_at) * 1000
-    detail = f"{alias}: {backend}, {milliseconds:.1f} ms"
+    detail = f"{shown}: {backend}, {milliseconds:.1f} ms"
     if added is not True or found != value:
         status = WARNED if backend.endswith("DummyCache") else FAILED
         return Result("cache", name, status, f"{detail}, keeps nothing", remedy)
@@ -146,13 +164,15 @@ def _probe_key_set(config: Config, url: str, report: Report, *, offline: bool) -
         key_set = parse_jwks(document.body)
     except (FetchFailed, KeySetInvalid) as error:
         status = getattr(error, "status", None)
-        detail = f"{url}: {error.reason}" + (f" {status}" if status else "")
+        detail = f"{show_url(url)}: {error.reason}" + (f" {status}" if status else "")
         remedy = FETCH_REMEDIES.get(error.reason, _DOCUMENT_REMEDY)
         yield Result("key set", "fetch", FAILED, detail, remedy)
         return
     report.keys = key_set.keys
     skipped = "".join(f", {count} skipped: {why}" for why, count in key_set.skipped.items())
-    detail = f"{len(key_set.keys)} keys from {url} in {document.elapsed_seconds * 1000:.0f} ms"
+    detail = (
+        f"{len(key_set.keys)} keys from {show_url(url)} in {document.elapsed_seconds * 1000:.0f} ms"
+    )
     yield Result("key set", "fetch", PASSED, detail + skipped)
     yield _probe_store(config, url, document)
     yield _probe_clock(document, started_at, config.leeway_seconds)

@@ -12,11 +12,11 @@ from django.contrib.auth.hashers import make_password
 from django.core.exceptions import ImproperlyConfigured
 from django.db import IntegrityError, router, transaction
 from django.db.models import Q
-from django.utils.module_loading import import_string
 
 from clerk_auth.conf import derived, get_config
 from clerk_auth.core.claims import Claims
 from clerk_auth.core.errors import UserInactive
+from clerk_auth.imports import import_named
 from clerk_auth.profile import get_id_field, read_profile, write_profile
 
 if TYPE_CHECKING:
@@ -218,5 +218,5 @@ def _possible_rows(user_id: str, profile: Mapping[str, Any]) -> Iterator[dict[st
 @derived
 def get_user_resolver() -> UserResolver:
     """Return what ``USER_RESOLVER`` names; ``ImportError`` when it cannot be imported."""
-    resolver: UserResolver = import_string(get_config().user_resolver)
+    resolver: UserResolver = import_named("USER_RESOLVER", get_config().user_resolver)
     return resolver

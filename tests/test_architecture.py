@@ -22,8 +22,9 @@ LAYERS = (
     (
         "Django side",
         {
-            *("conf", "dev", "fetch", "jwks", "logs", "metrics", "profile", "rate_limit"),
-            *("readers", "shared", "signals", "sinks", "sources", "token_cache", "users"),
+            *("conf", "dev", "fetch", "imports", "jwks", "key_file", "logs", "metrics"),
+            *("problems", "profile", "rate_limit", "readers", "redaction", "shared", "signals"),
+            *("sinks", "sources", "token_cache", "users"),
             "verifier",
         },
     ),
@@ -31,7 +32,8 @@ LAYERS = (
     (
         "edge",
         {
-            *("apps", "checks", "contrib", "deployed", "durations", "explanations", "health"),
+            *("apps", "cache_checks", "cache_settings", "checks", "contrib", "deployed"),
+            *("durations", "explanations", "health", "registration"),
             *("inspection", "management", "middleware", "payloads", "probes", "pytest_plugin"),
             *("selftest", "standin", "testing"),
         },

@@ -30,6 +30,7 @@ OTHERS = (
     "tests/test_guides.py",
     "tests/test_inspection_properties.py",
     "tests/test_jwks_model.py",
+    "tests/test_odd_settings.py",
     "tests/test_redaction.py",
     "tests/test_standin.py",
     "tests/test_user_neighbours.py",

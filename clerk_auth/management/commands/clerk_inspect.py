@@ -10,7 +10,14 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 
 from clerk_auth.conf import get_config
-from clerk_auth.inspection import ACCEPTED, SCHEMA_VERSION, UNKNOWN, inspect, load_keys
+from clerk_auth.inspection import (
+    ACCEPTED,
+    SCHEMA_VERSION,
+    UNKNOWN,
+    find_key_directory,
+    inspect,
+    load_keys,
+)
 from clerk_auth.management import terminal
 
 
@@ -38,7 +45,13 @@ class Command(BaseCommand):
         ):
             config = get_config()
             text = terminal.read_token(options) or ""
-            found = inspect(text, config.policy, load_keys(config), now=time.time())
+            found = inspect(
+                text,
+                config.policy,
+                load_keys(config),
+                now=time.time(),
+                key_directory=find_key_directory(config),
+            )
         if options["json"]:
             self.stdout.write(json.dumps(found.as_dict(), indent=2))
         else:
