@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,53 +74,50 @@ def _explain_unknown(name: str, number: int, known: Iterable[str]) -> str:
 
 def find_conflicts(read: Mapping[str, Any], *, debug: bool) -> list[Problem]:
     """List what contradicts itself in settings that were read one by one."""
-    problems: list[Problem] = []
+    return [*_find_conflicts_of_instance(read, debug), *_find_conflicts_of_times(read)]
 
-    def refuse(key: str, message: str, hint: str, check_id: str = MALFORMED) -> None:
-        problems.append(Problem(check_id, key, message, hint))
 
+def _find_conflicts_of_instance(read: Mapping[str, Any], debug: bool) -> Iterator[Problem]:
     domain, decoded = read["FRONTEND_API"], read["PUBLISHABLE_KEY"]
     if domain and decoded and domain != decoded:
-        refuse(
+        yield Problem(
+            MALFORMED,
             "PUBLISHABLE_KEY",
             f'belongs to "{decoded}", but FRONTEND_API is "{domain}".',
             "Set one of them, of the instance whose tokens you accept.",
         )
     if read["JWT_KEY"] and read["JWKS_URL"]:
-        refuse("JWKS_URL", "is never fetched while JWT_KEY is set.", "Remove one of the two.")
+        message = "is never fetched while JWT_KEY is set."
+        yield Problem(MALFORMED, "JWKS_URL", message, "Remove one of the two.")
     if read["DEV_MODE"]:
         if not debug:
-            refuse(
+            yield Problem(
+                DEV_MODE_WITHOUT_DEBUG,
                 "DEV_MODE",
                 "is on with DEBUG = False: anybody with the development key could sign in.",
                 "Remove it from this environment.",
-                DEV_MODE_WITHOUT_DEBUG,
             )
-    elif not (domain or decoded):
-        if not read["ISSUER"]:
-            refuse(
-                "FRONTEND_API",
-                "is missing: nothing says whose tokens are accepted.",
-                'Set it to your Clerk domain, as in "clerk.example.com".',
-                NO_ISSUER,
-            )
-        elif not (read["JWKS_URL"] or read["JWT_KEY"]):
-            refuse(
-                "ISSUER",
-                "is set, but nothing says where its keys are.",
-                "Set JWKS_URL or JWT_KEY beside it, or FRONTEND_API instead.",
-                NO_ISSUER,
-            )
-    if read["JWKS_REFRESH_SECONDS"] > read["JWKS_MAX_AGE_SECONDS"] / 2:
-        refuse(
-            "JWKS_REFRESH_SECONDS",
-            "is more than half of JWKS_MAX_AGE_SECONDS.",
-            f"Use at most {read['JWKS_MAX_AGE_SECONDS'] / 2:g}.",
+    elif not (domain or decoded or read["ISSUER"]):
+        yield Problem(
+            NO_ISSUER,
+            "FRONTEND_API",
+            "is missing: nothing says whose tokens are accepted.",
+            'Set it to your Clerk domain, as in "clerk.example.com".',
         )
-    if read["JWKS_LOCAL_SECONDS"] > read["JWKS_REFRESH_SECONDS"]:
-        refuse(
-            "JWKS_LOCAL_SECONDS",
-            "is more than JWKS_REFRESH_SECONDS.",
-            f"Use at most {read['JWKS_REFRESH_SECONDS']:g}.",
+    elif not (domain or decoded or read["JWKS_URL"] or read["JWT_KEY"]):
+        yield Problem(
+            NO_ISSUER,
+            "ISSUER",
+            "is set, but nothing says where its keys are.",
+            "Set JWKS_URL or JWT_KEY beside it, or FRONTEND_API instead.",
         )
-    return problems
+
+
+def _find_conflicts_of_times(read: Mapping[str, Any]) -> Iterator[Problem]:
+    refresh, max_age = read["JWKS_REFRESH_SECONDS"], read["JWKS_MAX_AGE_SECONDS"]
+    if refresh > max_age / 2:
+        message = "is more than half of JWKS_MAX_AGE_SECONDS."
+        yield Problem(MALFORMED, "JWKS_REFRESH_SECONDS", message, f"Use at most {max_age / 2:g}.")
+    if read["JWKS_LOCAL_SECONDS"] > refresh:
+        message = "is more than JWKS_REFRESH_SECONDS."
+        yield Problem(MALFORMED, "JWKS_LOCAL_SECONDS", message, f"Use at most {refresh:g}.")

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -139,11 +140,16 @@ def directory(settings, tmp_path) -> Path:
     return tmp_path / DEV_DIRECTORY
 
 
+@cache
+def good_key() -> bytes:
+    return _make_pem()
+
+
 def write_key(directory: Path, mode: int = 0o600) -> Path:
     """Write a good key, as a checkout, a copy or another user might have."""
     directory.mkdir(exist_ok=True)
     path = directory / KEY_NAME
-    path.write_bytes(_make_pem())
+    path.write_bytes(good_key())
     path.chmod(mode)
     return path
 
@@ -210,6 +216,7 @@ def test_base_directory_may_be_a_text_and_relative(settings, tmp_path, monkeypat
     assert find_dev_directory() == tmp_path / DEV_DIRECTORY
 
 
+@pytest.mark.integration
 def test_key_of_another_kind_is_refused_with_the_name_of_its_file(directory):
     path = write_key(directory)
     for pem in (
@@ -353,6 +360,7 @@ class FullFile(io.FileIO):
         return super().write(data[: len(data) // 2]) if len(data) > 2 else super().write(data)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("call", ["mkdir", "open", "fdopen", "fstat", "full"])
 def test_what_the_system_refuses_leaves_no_key_behind(directory, monkeypatch, call):
     if call == "full":
@@ -368,6 +376,7 @@ def test_what_the_system_refuses_leaves_no_key_behind(directory, monkeypatch, ca
     assert [path.name for path in left] in ([], [".gitignore"])
 
 
+@pytest.mark.integration
 def test_file_system_that_keeps_no_modes_is_left_without_a_key(directory, tmp_path, monkeypatch):
     """As exFAT and folders of a virtual machine's host: what is written there, all can read."""
     genuine = os.fstat
@@ -382,6 +391,7 @@ def test_file_system_that_keeps_no_modes_is_left_without_a_key(directory, tmp_pa
     assert names_in(directory) == [".gitignore"]
 
 
+@pytest.mark.integration
 def test_directory_that_its_file_system_opens_to_others_is_removed_again(directory, monkeypatch):
     genuine = os.mkdir
     monkeypatch.setattr(os, "mkdir", lambda path, mode: genuine(path) or os.chmod(path, 0o777))
@@ -390,6 +400,7 @@ def test_directory_that_its_file_system_opens_to_others_is_removed_again(directo
     assert not directory.exists()
 
 
+@pytest.mark.integration
 def test_project_in_a_directory_that_is_not_there_is_named(settings, tmp_path):
     settings.BASE_DIR = tmp_path / "gone"
     with pytest.raises(KeyFileRefused, match=f"{tmp_path / 'gone' / DEV_DIRECTORY}"):

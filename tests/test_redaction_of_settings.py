@@ -26,6 +26,9 @@ from clerk_auth.verifier import get_verifier
 from tests.conftest import PARTY
 from tests.rows import each_row
 
+# Many settings, each read by every check.
+pytestmark = pytest.mark.integration
+
 MARK = "zq7marked"
 GOOD = {"FRONTEND_API": "clerk.example.com", "AUTHORIZED_PARTIES": [PARTY]}
 SECRET_KEY = "sk_" + "live_" + MARK * 3
@@ -254,7 +257,6 @@ def test_checks_say_nothing_of_caches_and_fields(marked):
     assert MARK not in said_by_checks()
 
 
-@pytest.mark.integration
 @pytest.mark.parametrize(
     "command",
     [

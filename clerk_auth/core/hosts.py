@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from importlib import import_module
 from urllib.parse import unquote
 
 _DOMAIN = re.compile(
@@ -77,11 +78,11 @@ def _write_host(host: str) -> str | None:
 def _to_ascii(host: str) -> str:
     """Map a host as UTS #46 does, without the rules of transition; empty where it forbids it."""
     if not host.isascii():
-        import idna  # comes with requests; its tables are large
-
         try:
+            # It comes with requests, and its tables are large: only who needs them loads them.
+            idna = import_module("idna")
             host = idna.uts46_remap(host, std3_rules=False, transitional=False)
-        except idna.IDNAError:
+        except (ImportError, UnicodeError):  # what UTS #46 forbids is the latter
             return ""
     labels = host.lower().split(".")
     return ".".join(

@@ -33,75 +33,9 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--user", default="user_dev", help="Clerk user id, the sub claim.")
         parser.add_argument("--session", default="sess_dev", help="Session id, the sid claim.")
-        parser.add_argument("--org", help="Organization id, as in org_acme.")
-        parser.add_argument("--org-slug", help="Organization slug.")
-        parser.add_argument("--role", help="Role in the organization, as in admin.")
-        parser.add_argument(
-            "--permission",
-            action="append",
-            default=[],
-            metavar="FEATURE:NAME",
-            help="Permission in the organization, as in reports:read; repeatable.",
-        )
-        parser.add_argument(
-            "--feature",
-            action="append",
-            default=[],
-            metavar="[SCOPE:]NAME",
-            help="Feature, as in o:reports or u:beta (default scope: o within an organization); "
-            "repeatable.",
-        )
-        parser.add_argument(
-            "--plan",
-            action="append",
-            default=[],
-            metavar="[SCOPE:]NAME",
-            help="Plan, as in o:pro or u:free; repeatable.",
-        )
-        parser.add_argument("--azp", help="Authorized party; the first configured by default.")
-        parser.add_argument("--aud", help="Audience; the first configured by default.")
-        parser.add_argument(
-            "--expires-in",
-            type=int,
-            default=TOKEN_SECONDS,
-            metavar="SECONDS",
-            help=f"Seconds of validity, {TOKEN_SECONDS} by default; negative: expired.",
-        )
-        parser.add_argument(
-            "--iat",
-            type=_read_instant,
-            metavar="SECONDS",
-            help="When it was issued: Unix time, or with a sign the seconds from now, as in -3600. "
-            "It expires so long after that as --expires-in says.",
-        )
-        parser.add_argument(
-            "--fva",
-            type=_read_ages,
-            nargs="+",
-            metavar="MINUTES",
-            help="Minutes since the first and the second factor, as in 5 -1; -1: not enrolled.",
-        )
-        parser.add_argument(
-            "--act",
-            type=_read_actor,
-            metavar="USER",
-            help="Who impersonates the user: an id, or the claim as a JSON object.",
-        )
-        parser.add_argument(
-            "--claim",
-            action="append",
-            default=[],
-            type=_read_claim,
-            metavar="NAME=JSON",
-            help="A claim as it is, over the others: a name, = and a JSON value; repeatable.",
-        )
-        parser.add_argument(
-            "--claims-version",
-            type=int,
-            choices=(1, 2),
-            default=2,
-            help="Version of Clerk's session claims; 1 has neither features nor plans.",
-        )
+        _add_grants(parser)
+        _add_recipient_and_times(parser)
+        _add_other_claims(parser)
         parser.add_argument(
             "--bad", choices=sorted(BAD_TOKENS), metavar="KIND", help=_describe_bad_tokens()
         )
@@ -124,6 +58,84 @@ class Command(BaseCommand):
         payload = {name: v for name, v in (payload | claims).items() if v is not ABSENT}
         bad = options["bad"]
         self.stdout.write(BAD_TOKENS[bad].make(issuer, payload) if bad else issuer.sign(payload))
+
+
+def _add_grants(parser: CommandParser) -> None:
+    parser.add_argument("--org", help="Organization id, as in org_acme.")
+    parser.add_argument("--org-slug", help="Organization slug.")
+    parser.add_argument("--role", help="Role in the organization, as in admin.")
+    parser.add_argument(
+        "--permission",
+        action="append",
+        default=[],
+        metavar="FEATURE:NAME",
+        help="Permission in the organization, as in reports:read; repeatable.",
+    )
+    parser.add_argument(
+        "--feature",
+        action="append",
+        default=[],
+        metavar="[SCOPE:]NAME",
+        help="Feature, as in o:reports or u:beta (default scope: o within an organization); "
+        "repeatable.",
+    )
+    parser.add_argument(
+        "--plan",
+        action="append",
+        default=[],
+        metavar="[SCOPE:]NAME",
+        help="Plan, as in o:pro or u:free; repeatable.",
+    )
+
+
+def _add_recipient_and_times(parser: CommandParser) -> None:
+    parser.add_argument("--azp", help="Authorized party; the first configured by default.")
+    parser.add_argument("--aud", help="Audience; the first configured by default.")
+    parser.add_argument(
+        "--expires-in",
+        type=int,
+        default=TOKEN_SECONDS,
+        metavar="SECONDS",
+        help=f"Seconds of validity, {TOKEN_SECONDS} by default; negative: expired.",
+    )
+    parser.add_argument(
+        "--iat",
+        type=_read_instant,
+        metavar="SECONDS",
+        help="When it was issued: Unix time, or with a sign the seconds from now, as in -3600. "
+        "It expires so long after that as --expires-in says.",
+    )
+
+
+def _add_other_claims(parser: CommandParser) -> None:
+    parser.add_argument(
+        "--fva",
+        type=_read_ages,
+        nargs="+",
+        metavar="MINUTES",
+        help="Minutes since the first and the second factor, as in 5 -1; -1: not enrolled.",
+    )
+    parser.add_argument(
+        "--act",
+        type=_read_actor,
+        metavar="USER",
+        help="Who impersonates the user: an id, or the claim as a JSON object.",
+    )
+    parser.add_argument(
+        "--claim",
+        action="append",
+        default=[],
+        type=_read_claim,
+        metavar="NAME=JSON",
+        help="A claim as it is, over the others: a name, = and a JSON value; repeatable.",
+    )
+    parser.add_argument(
+        "--claims-version",
+        type=int,
+        choices=(1, 2),
+        default=2,
+        help="Version of Clerk's session claims; 1 has neither features nor plans.",
+    )
 
 
 def _describe_bad_tokens() -> str:
