@@ -1,47 +1,39 @@
-"""System checks, tagged ``security``; each id has its row in ``docs/settings.md``.
+"""System checks, tagged ``clerk_auth`` and ``security``; ``docs/settings.md`` has a row per id.
 
-They read settings alone: no cache, no network, no database.
+They read settings alone: no cache, no network, no database. Whatever the settings hold, no check
+raises: it would stand between a project and its ``migrate``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from importlib import metadata
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
-from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.core.checks import CheckMessage, Error, Warning
 from django.core.exceptions import FieldDoesNotExist, ImproperlyConfigured
 from django.http import HttpRequest
-from django.utils.module_loading import import_string
 from rest_framework.request import Request
 from rest_framework.settings import api_settings
 
 from clerk_auth.authentication import ClerkAuthentication
-from clerk_auth.conf import Config, Problem, find_problems, get_config, is_debug, is_observing
+from clerk_auth.cache_checks import KEY_CACHE, read_cache
+from clerk_auth.conf import find_problems, is_debug, is_observing
+from clerk_auth.imports import import_named
+from clerk_auth.problems import Problem
 from clerk_auth.profile import find_problems as find_profile_problems
 from clerk_auth.profile import get_id_field
+from clerk_auth.redaction import show_name
+from clerk_auth.registration import check, read_config
 from clerk_auth.users import database_user, existing_user, get_user_resolver
 
 FOREIGN_DISTRIBUTION = "clerk-auth-django"
 RESPONSE_COUNTER = "clerk_auth.middleware.ResponseCounter"
 
-_DJANGO_REDIS = "django_redis.cache.RedisCache"
-_REDIS = "django.core.cache.backends.redis.RedisCache"
-_PER_PROCESS = (
-    "django.core.cache.backends.locmem.LocMemCache",
-    "django.core.cache.backends.dummy.DummyCache",
-)
-_UNPICKLING = (
-    "django.core.cache.backends.filebased.FileBasedCache",
-    "django.core.cache.backends.db.DatabaseCache",
-    "django.core.cache.backends.memcached.BaseMemcachedCache",
-)
 
-
-@register(Tags.security)
+@check()
 def check_settings(**_: Any) -> list[CheckMessage]:
     """E001 to E005, W001: the setting itself."""
     if not hasattr(settings, "CLERK_AUTH"):
@@ -56,10 +48,10 @@ def check_settings(**_: Any) -> list[CheckMessage]:
     return _errors(find_problems())
 
 
-@register(Tags.security, deploy=True)
+@check(deploy=True)
 def check_parties(**_: Any) -> Iterator[CheckMessage]:
     """W002: tokens made for any origin of the instance are accepted."""
-    config = _config()
+    config = read_config()
     if config and not config.authorized_parties:
         yield Warning(
             "CLERK_AUTH['AUTHORIZED_PARTIES'] is empty: a token made for any origin is accepted.",
@@ -68,10 +60,10 @@ def check_parties(**_: Any) -> Iterator[CheckMessage]:
         )
 
 
-@register(Tags.security)
+@check()
 def check_instance(**_: Any) -> Iterator[CheckMessage]:
     """W003: a development instance behind a production API."""
-    config = _config()
+    config = read_config()
     if config is None or is_debug():
         return
     key = settings.CLERK_AUTH.get("PUBLISHABLE_KEY")
@@ -85,14 +77,14 @@ def check_instance(**_: Any) -> Iterator[CheckMessage]:
         )
 
 
-@register(Tags.security)
+@check()
 def check_authenticators(**_: Any) -> Iterator[CheckMessage]:
     """W004, W005, W012: neighbours in DEFAULT_AUTHENTICATION_CLASSES, or the lack of them."""
     try:
         classes: list[Any] = list(api_settings.DEFAULT_AUTHENTICATION_CLASSES)
-    except ImportError:  # REST framework's own error is clearer
+        ours = [index for index, cls in enumerate(classes) if issubclass(cls, ClerkAuthentication)]
+    except Exception:  # REST framework's own error is clearer
         return
-    ours = [index for index, cls in enumerate(classes) if issubclass(cls, ClerkAuthentication)]
     if not ours:
         return
     if is_observing():
@@ -132,7 +124,7 @@ def _check_observed(names: list[str], ours: list[int]) -> Iterator[CheckMessage]
         )
 
 
-@register(Tags.security, deploy=True)
+@check(deploy=True)
 def check_mode(**_: Any) -> Iterator[CheckMessage]:
     """W013: our verdicts decide nothing."""
     if is_observing():
@@ -143,85 +135,81 @@ def check_mode(**_: Any) -> Iterator[CheckMessage]:
         )
 
 
-@register(Tags.security, deploy=True)
+@check(deploy=True)
+def check_development_mode(**_: Any) -> Iterator[CheckMessage]:
+    """W023: a key of this machine signs anybody in."""
+    config = read_config()
+    if config and config.dev_mode:
+        yield Warning(
+            "CLERK_AUTH['DEV_MODE'] is on: whoever has the development key can sign in as anybody.",
+            hint="Remove DEV_MODE, and DEBUG, from what is deployed.",
+            id="clerk_auth.W023",
+        )
+
+
+@check(deploy=True)
 def check_cache_is_shared(**_: Any) -> Iterator[CheckMessage]:
     """W006: the key set is not shared between processes."""
-    alias, backends, _options = _cache()
-    if not set(_PER_PROCESS).isdisjoint(backends):
+    cache = read_cache()
+    if cache and cache.belongs_to_one_process:
         yield Warning(
-            f"CACHES[{alias!r}] belongs to one process: each worker fetches Clerk's keys for "
-            "itself.",
+            f"{KEY_CACHE} belongs to one process: each worker fetches Clerk's keys for itself.",
             hint="Use Redis through django-redis: see docs/deployment.md.",
             id="clerk_auth.W006",
         )
 
 
-@register(Tags.security)
-def check_cache(**_: Any) -> Iterator[CheckMessage]:
-    """E008, W007, W008: the alias that holds the shared key set."""
-    alias, backends, options = _cache()
-    if alias and alias not in settings.CACHES:
-        yield Error(
-            f"CLERK_AUTH['CACHE_ALIAS'] names {alias!r}, which is not in CACHES.",
-            hint=f"Use one of: {', '.join(settings.CACHES)}.",
-            id="clerk_auth.E008",
-        )
-    if _unpickles(backends, options):
-        yield Warning(
-            f"CACHES[{alias!r}] unpickles what it reads: whoever can write to that server can run "
-            "code here.",
-            hint="Add an alias for the keys alone, with a database number of its own and "
-            "django-redis' JSONSerializer, and name it in CLERK_AUTH['CACHE_ALIAS'].",
-            id="clerk_auth.W007",
-        )
-    if not {_REDIS, _DJANGO_REDIS}.isdisjoint(backends) and not _has_timeouts(alias, options):
-        yield Warning(
-            f"CACHES[{alias!r}] has no socket time-outs: a silent Redis holds a thread for as long "
-            "as it likes.",
-            hint="Set SOCKET_CONNECT_TIMEOUT and SOCKET_TIMEOUT (django-redis) or "
-            "socket_connect_timeout and socket_timeout (Django) in OPTIONS, 1 second or less.",
-            id="clerk_auth.W008",
-        )
-
-
-@register(Tags.security)
+@check()
 def check_users(**_: Any) -> Iterator[CheckMessage]:
-    """E006, E007, W009, W014: what is named can be used, and a user id names one row."""
-    config = _config()
+    """E006, E007, E022, W009, W014: what is named can be used, and a user id names one row."""
+    config = read_config()
     if config is None:
         return
-    for key, paths in (("USER_RESOLVER", [config.user_resolver]), ("METRICS", config.metrics)):
-        for path in paths:
-            try:
-                import_string(path)
-            except ImportError as error:
-                yield Error(
-                    f"CLERK_AUTH[{key!r}] names {path!r}, which cannot be imported: {error}",
-                    hint="Correct the dotted path, or install what it needs.",
-                    id="clerk_auth.E006",
-                )
-                return
+    named = [("USER_RESOLVER", config.user_resolver)]
+    found = []
+    for key, path in [*named, *(("METRICS", path) for path in config.metrics)]:
+        try:
+            found.append(import_named(key, path))
+        except Exception as error:  # its module may raise what it likes
+            why = error if isinstance(error, ImportError) else f"it raises {type(error).__name__}."
+            yield Error(
+                f"CLERK_AUTH[{key!r}] cannot be imported: {why}",
+                hint="Correct the dotted path, or install what it needs.",
+                id="clerk_auth.E006",
+            )
+            return
     try:
         get_user_resolver()
     except ImproperlyConfigured as error:
         yield Error(str(error), hint="Name a function (Claims) -> user.", id="clerk_auth.E006")
         return
-    if (name := get_user_model().USERNAME_FIELD) in config.user_fields:
+    finds_rows = found[0] in (database_user, existing_user)
+    model = _user_model()
+    if model is None:
+        if finds_rows:
+            yield Error(
+                "CLERK_AUTH['USER_RESOLVER'] finds rows of AUTH_USER_MODEL, which is not a model "
+                "of an installed app.",
+                hint="Install its app, or use clerk_auth.users.stateless_user.",
+                id="clerk_auth.E022",
+            )
+        return
+    if (name := model.USERNAME_FIELD) in config.user_fields:
         yield Warning(
             f"CLERK_AUTH['USER_FIELDS'] writes {name}, by which a password login or another single "
             "sign-on finds users: a claim could make one person another.",
             hint="Map a field that nobody signs in by, or silence this where nothing else does.",
             id="clerk_auth.W014",
         )
-    if get_user_resolver() in (database_user, existing_user):
+    if finds_rows:
         yield from _check_user_id_field()
 
 
-@register(Tags.security)
+@check()
 def check_responses_are_counted(**_: Any) -> Iterator[CheckMessage]:
     """W011: metrics go somewhere, and nobody counts what the alarms need."""
-    config = _config()
-    if config and config.metrics and RESPONSE_COUNTER not in settings.MIDDLEWARE:
+    config = read_config()
+    if config and config.metrics and RESPONSE_COUNTER not in (settings.MIDDLEWARE or ()):
         yield Warning(
             "CLERK_AUTH['METRICS'] names sinks, but responses are not counted: alarms on "
             "clerk_auth_responses stay silent.",
@@ -233,19 +221,20 @@ def check_responses_are_counted(**_: Any) -> Iterator[CheckMessage]:
 def _check_user_id_field() -> Iterator[CheckMessage]:
     model = get_user_model()
     name = get_id_field()
+    label = f"{model._meta.label}.{name}"
     try:
         is_unique = getattr(model._meta.get_field(name), "unique", False)
     except FieldDoesNotExist:
-        is_unique = False
+        is_unique, label = False, f"{model._meta.label}.{show_name(name)}"
     if not is_unique:
         yield Error(
-            f"{model._meta.label}.{name} is not a unique field: a Clerk user id must name one row.",
+            f"{label} is not a unique field: a Clerk user id must name one row.",
             hint="Give the field unique=True, or name another in CLERK_AUTH['USER_ID_FIELD'].",
             id="clerk_auth.E007",
         )
     elif name == model.USERNAME_FIELD:
         yield Warning(
-            f"Users are found by {model._meta.label}.{name}, which people may choose themselves "
+            f"Users are found by {label}, which people may choose themselves "
             "where they can sign up locally.",
             hint="Add a unique field for Clerk's user id and name it in "
             "CLERK_AUTH['USER_ID_FIELD'], or silence this where nobody signs up locally.",
@@ -253,15 +242,17 @@ def _check_user_id_field() -> Iterator[CheckMessage]:
         )
 
 
-@register(Tags.security)
+@check()
 def check_user_fields(**_: Any) -> list[CheckMessage]:
     """E010, E011: profile fields are plain columns, and grant nobody anything."""
-    config = _config()
+    config = read_config()
+    if config is None or not config.user_fields or _user_model() is None:
+        return []
     # Whichever resolver: one of the project's own may call ``database_user``.
-    return _errors(find_profile_problems()) if config and config.user_fields else []
+    return _errors(find_profile_problems())
 
 
-@register(Tags.security)
+@check()
 def check_environment(**_: Any) -> Iterator[CheckMessage]:
     """E009, W010: what else is installed, and what runs us."""
     try:
@@ -288,20 +279,7 @@ def check_environment(**_: Any) -> Iterator[CheckMessage]:
 
 
 def _errors(problems: Iterable[Problem]) -> list[CheckMessage]:
-    return [
-        Error(
-            f"CLERK_AUTH[{problem.key!r}] {problem.message}", hint=problem.hint, id=problem.check_id
-        )
-        for problem in problems
-    ]
-
-
-def _config() -> Config | None:
-    """Return the configuration; ``None`` while ``check_settings`` has something to say."""
-    try:
-        return get_config()
-    except ImproperlyConfigured:
-        return None
+    return [Error(problem.headline, hint=problem.hint, id=problem.check_id) for problem in problems]
 
 
 def _challenge(cls: type[Any]) -> str:
@@ -311,36 +289,11 @@ def _challenge(cls: type[Any]) -> str:
         return ""
 
 
-def _cache() -> tuple[str, Sequence[str], dict[str, Any]]:
-    """Return alias, names of its backend and base classes, and options; empty if not used."""
-    config = _config()
-    if config is None or config.jwks_url is None:
-        return "", (), {}
-    cache: dict[str, Any] = settings.CACHES.get(config.cache_alias, {})
+def _user_model() -> type[Any] | None:
     try:
-        backend = import_string(cache["BACKEND"])
-    except (ImportError, KeyError):  # Django says so itself
-        return config.cache_alias, (), {}
-    names = [f"{cls.__module__}.{cls.__qualname__}" for cls in backend.__mro__]
-    return config.cache_alias, names, cache.get("OPTIONS", {})
-
-
-def _unpickles(backends: Sequence[str], options: dict[str, Any]) -> bool:
-    if _DJANGO_REDIS in backends:
-        return "pickle" in str(options.get("SERIALIZER", "pickle")).lower()
-    if _REDIS in backends:
-        return "pickle" in str(options.get("serializer", "pickle")).lower()
-    return not set(_UNPICKLING).isdisjoint(backends)
-
-
-def _has_timeouts(alias: str, options: dict[str, Any]) -> bool:
-    location: Any = settings.CACHES[alias].get("LOCATION", "")
-    locations = [location] if isinstance(location, str) else list(location)
-    options = {**options, **options.get("CONNECTION_POOL_KWARGS", {})}
-    found = {name.lower() for name, value in options.items() if value is not None}
-    for url in locations[:1]:
-        found |= parse_qs(urlsplit(str(url)).query).keys()
-    return {"socket_timeout", "socket_connect_timeout"} <= found
+        return get_user_model()
+    except Exception:  # Django says so itself, where its users are wanted at all
+        return None
 
 
 def _text(name: bytes | str) -> str:

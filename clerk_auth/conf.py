@@ -7,7 +7,6 @@ range is a ``Problem``: system checks report all of them, and the first use rais
 
 from __future__ import annotations
 
-import difflib
 import functools
 import os
 import threading
@@ -20,10 +19,12 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from django.dispatch import receiver
+from django.views.decorators.debug import sensitive_variables
 
-from clerk_auth import readers
+from clerk_auth import problems, readers, redaction
 from clerk_auth.core.keys import VerifyingKey
 from clerk_auth.core.tokens import Policy
+from clerk_auth.problems import Problem
 
 T = TypeVar("T")
 
@@ -33,27 +34,6 @@ DEV_ISSUER = "https://clerk.localhost"
 JWKS_PATH = "/.well-known/jwks.json"
 # What everything derived from the settings depends on; a test may change any of them.
 DEPENDS_ON = frozenset({"CLERK_AUTH", "CACHES", "SECRET_KEY", "DEBUG", "AUTH_USER_MODEL"})
-
-NO_ISSUER, UNKNOWN, MALFORMED, DEV_MODE_WITHOUT_DEBUG, PLAIN_HTTP = (
-    "clerk_auth.E001",
-    "clerk_auth.E002",
-    "clerk_auth.E003",
-    "clerk_auth.E004",
-    "clerk_auth.E005",
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """What is wrong with one setting; ``check_id`` is the id of the system check."""
-
-    check_id: str
-    key: str
-    message: str
-    hint: str
-
-    def __str__(self) -> str:
-        return f"CLERK_AUTH[{self.key!r}] {self.message} {self.hint}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,11 +86,12 @@ class Config:
         )
 
     @classmethod
+    @sensitive_variables()
     def from_mapping(cls, values: object, *, debug: bool) -> Config:
         """Read the setting; ``ImproperlyConfigured`` names every problem and its remedy."""
-        config, problems = _read(values, debug=debug)
+        config, found = _read(values, debug=debug)
         if config is None:
-            raise ImproperlyConfigured("\n".join(map(str, problems)))
+            raise ImproperlyConfigured("\n".join(map(str, found)))
         return config
 
 
@@ -151,6 +132,12 @@ if hasattr(os, "register_at_fork"):
 def get_config() -> Config:
     """Return the configuration in force; ``ImproperlyConfigured`` if there is none."""
     return Config.from_mapping(getattr(settings, "CLERK_AUTH", {}), debug=is_debug())
+
+
+def is_developing() -> bool:
+    """Tell whether ``DEV_MODE`` is on and may be, whatever is wrong with the other settings."""
+    values = getattr(settings, "CLERK_AUTH", {})
+    return isinstance(values, Mapping) and values.get("DEV_MODE") is True and is_debug()
 
 
 @derived
@@ -227,8 +214,8 @@ _READERS: dict[str, tuple[Callable[[object], Any], Any]] = {
 
 def _read(values: object, *, debug: bool) -> tuple[Config | None, list[Problem]]:
     if not isinstance(values, Mapping):
-        return None, [Problem(MALFORMED, "", "is not a dict.", "Write CLERK_AUTH = {...}.")]
-    problems = [_unknown(key) for key in values if key not in _READERS]
+        return None, [problems.not_a_dict()]
+    found = problems.find_unknown(values, _READERS)
     read: dict[str, Any] = {}
     for key, (reader, default) in _READERS.items():
         value = values.get(key, default)
@@ -237,73 +224,13 @@ def _read(values: object, *, debug: bool) -> tuple[Config | None, list[Problem]]
             continue
         try:
             read[key] = reader(value)
+            if redaction.holds_secret(value):
+                raise readers.Refused(redaction.SECRET_MESSAGE, "")
         except readers.Refused as refused:
-            check_id = PLAIN_HTTP if refused.plain_http else MALFORMED
-            problems.append(Problem(check_id, key, refused.message, refused.hint))
-    if not problems:
-        problems = _find_conflicts(read, debug=debug)
-    return (None if problems else _build(read)), problems
-
-
-def _unknown(key: object) -> Problem:
-    # Nobody is led to development mode by a slip of the keyboard.
-    known = [name for name in _READERS if name != "DEV_MODE"]
-    close = difflib.get_close_matches(str(key).upper(), known, n=1)
-    hint = f"Did you mean {close[0]!r}?" if close else "See docs/settings.md for the list."
-    return Problem(UNKNOWN, str(key), "is not a setting.", hint)
-
-
-def _find_conflicts(read: dict[str, Any], *, debug: bool) -> list[Problem]:
-    problems = []
-
-    def refuse(key: str, message: str, hint: str, check_id: str = MALFORMED) -> None:
-        problems.append(Problem(check_id, key, message, hint))
-
-    domain, decoded = read["FRONTEND_API"], read["PUBLISHABLE_KEY"]
-    if domain and decoded and domain != decoded:
-        refuse(
-            "PUBLISHABLE_KEY",
-            f'belongs to "{decoded}", but FRONTEND_API is "{domain}".',
-            "Set one of them, of the instance whose tokens you accept.",
-        )
-    if read["JWT_KEY"] and read["JWKS_URL"]:
-        refuse("JWKS_URL", "is never fetched while JWT_KEY is set.", "Remove one of the two.")
-    if read["DEV_MODE"]:
-        if not debug:
-            refuse(
-                "DEV_MODE",
-                "is on with DEBUG = False: anybody with the development key could sign in.",
-                "Remove it from this environment.",
-                DEV_MODE_WITHOUT_DEBUG,
-            )
-    elif not (domain or decoded):
-        if not read["ISSUER"]:
-            refuse(
-                "FRONTEND_API",
-                "is missing: nothing says whose tokens are accepted.",
-                'Set it to your Clerk domain, as in "clerk.example.com".',
-                NO_ISSUER,
-            )
-        elif not (read["JWKS_URL"] or read["JWT_KEY"]):
-            refuse(
-                "ISSUER",
-                "is set, but nothing says where its keys are.",
-                "Set JWKS_URL or JWT_KEY beside it, or FRONTEND_API instead.",
-                NO_ISSUER,
-            )
-    if read["JWKS_REFRESH_SECONDS"] > read["JWKS_MAX_AGE_SECONDS"] / 2:
-        refuse(
-            "JWKS_REFRESH_SECONDS",
-            "is more than half of JWKS_MAX_AGE_SECONDS.",
-            f"Use at most {read['JWKS_MAX_AGE_SECONDS'] / 2:g}.",
-        )
-    if read["JWKS_LOCAL_SECONDS"] > read["JWKS_REFRESH_SECONDS"]:
-        refuse(
-            "JWKS_LOCAL_SECONDS",
-            "is more than JWKS_REFRESH_SECONDS.",
-            f"Use at most {read['JWKS_REFRESH_SECONDS']:g}.",
-        )
-    return problems
+            found.append(problems.malformed(key, value, refused))
+    if not found:
+        found = problems.find_conflicts(read, debug=debug)
+    return (None if found else _build(read)), found
 
 
 def _build(read: dict[str, Any]) -> Config:

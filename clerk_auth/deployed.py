@@ -24,17 +24,18 @@ from django.http import HttpRequest
 from clerk_auth.conf import OBSERVE, Config
 from clerk_auth.core.encoding import parse_json_object
 from clerk_auth.core.errors import CODES
-from clerk_auth.explanations import show_url
 from clerk_auth.fetch import Answer, FetchFailed, fetch_answer
 from clerk_auth.inspection import (
     ACCEPTED,
     FAILED,
     PASSED,
+    find_key_directory,
     inspect,
     load_keys,
     read_credential,
 )
 from clerk_auth.probes import BAD_TOKENS, BadToken
+from clerk_auth.redaction import show_url
 from clerk_auth.selftest import (
     SKIPPED,
     WARNED,
@@ -117,7 +118,13 @@ def run(
     ask = functools.partial(_ask, url, timeout_seconds)
     report = Report([describe(config)], load_keys(config), proves="It answers as a locked API does")
     if token is not None:
-        report.inspection = inspect(token, config.policy, report.keys, now=time.time())
+        report.inspection = inspect(
+            token,
+            config.policy,
+            report.keys,
+            now=time.time(),
+            key_directory=find_key_directory(config),
+        )
         report.results.append(_judge_host(urlsplit(url).netloc, any_host=any_host))
     judged: Judged = []
     try:

@@ -6,19 +6,21 @@ and the demo sign with it too.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import secrets
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from jwt.algorithms import RSAAlgorithm
 
+from clerk_auth import key_file
 from clerk_auth.core.encoding import encode_base64url
 from clerk_auth.core.keys import VerifyingKey
 from clerk_auth.core.tokens import ALGORITHM, SESSION_CATEGORY
@@ -110,37 +112,43 @@ def encode_segment(value: Mapping[str, Any]) -> str:
     return encode_base64url(json.dumps(value).encode("utf-8"))
 
 
-def load_local_issuer(issuer: str) -> LocalIssuer:
-    """Return the development issuer; its key is made on first use.
+def find_dev_directory() -> Path:
+    """Return where the development key lies: ``.clerk-dev`` of the project.
 
-    The key lies in ``.clerk-dev/`` of the working directory, readable by its owner alone, and the
-    directory keeps itself out of git.
+    That is ``BASE_DIR`` where the settings have one, so that each process of a project finds the
+    same key, and the working directory elsewhere.
     """
-    path = DEV_DIRECTORY / "signing-key.pem"
-    if not path.exists():
-        _write_new_key(path)
-    private_key = serialization.load_pem_private_key(path.read_bytes(), password=None)
-    if not isinstance(private_key, rsa.RSAPrivateKey):
-        raise ValueError(f"{path} does not hold an RSA key; remove it to get a new one")
-    return LocalIssuer(private_key, issuer)
+    try:
+        base = getattr(settings, "BASE_DIR", None)
+    except ImproperlyConfigured:  # there are no settings at all
+        base = None
+    here = Path(base) if isinstance(base, str | Path) and str(base) else Path()
+    return Path(os.path.abspath(here)) / DEV_DIRECTORY
 
 
-def _write_new_key(path: Path) -> None:
-    path.parent.mkdir(mode=0o700, exist_ok=True)
-    (path.parent / ".gitignore").write_text("*\n")
-    pem = rsa.generate_private_key(65537, 2048).private_bytes(
+def load_local_issuer(issuer: str) -> LocalIssuer:
+    """Return the development issuer; its key is made on first use, in :func:`find_dev_directory`.
+
+    Raises:
+        KeyFileRefused: the key cannot be had, or is not for its owner alone.
+    """
+    directory = find_dev_directory()
+    pem = key_file.load_or_make(directory, _make_pem)
+    try:
+        private_key = serialization.load_pem_private_key(pem, password=None)
+        if not isinstance(private_key, rsa.RSAPrivateKey):
+            raise ValueError
+        return LocalIssuer(private_key, issuer)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise key_file.refuse(directory, "does not hold a PEM private key of RSA") from None
+
+
+def _make_pem() -> bytes:
+    return rsa.generate_private_key(65537, 2048).private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     )
-    # Whole or not at all, and the first one wins: the autoreloader starts two processes.
-    draft = path.with_suffix(f".{secrets.token_hex(8)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(pem)
-    with contextlib.suppress(FileExistsError):
-        os.link(draft, path)
-    draft.unlink()
 
 
 def _merge(defaults: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from clerk_auth.core.claims import is_number
@@ -57,12 +58,21 @@ _EXPECTED = {
 }
 
 
-def remedy_for(rule: str, error: ClerkAuthError) -> str:
-    """Say what to do about a token that ``rule`` refuses with ``error``."""
+def remedy_for(rule: str, error: ClerkAuthError, *, key_directory: Path | None = None) -> str:
+    """Say what to do about a token that ``rule`` refuses with ``error``.
+
+    ``key_directory`` is where the development key lies, if it is that which decides.
+    """
     if isinstance(error, KeysUnavailable):
         return "Run clerk_selftest: it says why the keys cannot be had."
     if rule == "key" and isinstance(error, TokenMalformed):
         return _REMEDIES["header"]
+    if rule == "signature" and key_directory is not None:
+        return (
+            f"The key in force is that of {key_directory}. A token made with another BASE_DIR, or "
+            "before this key was made, has another key: make it again, with this project's "
+            "clerk_token."
+        )
     return _REMEDIES[rule]
 
 
@@ -123,12 +133,6 @@ def describe_time(value: object, now: float) -> str:
 def count(number: int, thing: str, things: str = "") -> str:
     """Write how many there are; ``things`` where it is not ``thing`` with an s."""
     return f"{number} {thing}" if number == 1 else f"{number} {things or thing + 's'}"
-
-
-def show_url(url: str) -> str:
-    """Write a URL without its query, which may hold a secret."""
-    address, mark, _query = url.partition("?")
-    return f"{address}?..." if mark else address
 
 
 def _any_of(values: Collection[str]) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from django.views.decorators.debug import sensitive_variables
@@ -39,6 +40,7 @@ from clerk_auth.core.tokens import (
     read_times,
     split_token,
 )
+from clerk_auth.dev import find_dev_directory
 from clerk_auth.explanations import (
     RULES,
     count,
@@ -80,11 +82,13 @@ class Inspection:
 
     ``verdict`` is ``unknown`` where the keys cannot be had. ``header`` and ``payload`` are as the
     token has them, ``None`` where they cannot be read. Anybody may have written the payload unless
-    ``key``, which made the signature, is there.
+    ``key``, which made the signature, is there. ``key_directory`` is where the key of development
+    mode lies, ``None`` in any other.
     """
 
     policy: Policy
     checked_at: float
+    key_directory: Path | None = None
     findings: list[Finding] = field(default_factory=list)
     verdict: str = ACCEPTED
     code: str | None = None
@@ -137,7 +141,8 @@ class Inspection:
         try:
             value = check()
         except ClerkAuthError as error:
-            why = error.reason, error.code, remedy_for(rule, error)
+            remedy = remedy_for(rule, error, key_directory=self.key_directory)
+            why = error.reason, error.code, remedy
             self.findings.append(Finding(rule, FAILED, found, expected, *why))
             return None
         self.findings.append(Finding(rule, PASSED, found, expected))
@@ -149,6 +154,11 @@ class Inspection:
             Finding(rule, NOT_CHECKED, found, expected_by(rule, self.policy), reason)
             for rule in rules
         )
+
+
+def find_key_directory(config: Config) -> Path | None:
+    """Return where the key of development mode lies, ``None`` in any other."""
+    return find_dev_directory() if config.dev_mode else None
 
 
 def load_keys(config: Config) -> Keys:
@@ -181,10 +191,12 @@ def read_credential(token: str) -> str:
 
 
 @sensitive_variables()
-def inspect(token: str, policy: Policy, keys: Keys, *, now: float) -> Inspection:
+def inspect(
+    token: str, policy: Policy, keys: Keys, *, now: float, key_directory: Path | None = None
+) -> Inspection:
     """Judge a token, or an ``Authorization`` header's value, by every rule and as a whole."""
     source = StaticKeySource(keys, ignore_kid=not policy.kid_required)
-    inspection = Inspection(policy, now)
+    inspection = Inspection(policy, now, key_directory)
     try:
         Verifier(source, policy, now=lambda: now).check(read_credential(token))
     except ClerkAuthError as error:

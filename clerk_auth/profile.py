@@ -17,9 +17,11 @@ from django.contrib.auth import get_user_model
 from django.core.exceptions import FieldDoesNotExist, ImproperlyConfigured, ValidationError
 from django.db import IntegrityError, models, router, transaction
 
-from clerk_auth.conf import Problem, derived, get_config
+from clerk_auth.conf import derived, get_config
 from clerk_auth.core.claims import Claims
 from clerk_auth.logs import log
+from clerk_auth.problems import Problem
+from clerk_auth.redaction import show_name
 
 NO_COLUMN, PRIVILEGED = "clerk_auth.E010", "clerk_auth.E011"
 
@@ -141,7 +143,8 @@ def _types(column: object) -> frozenset[type]:
 
 def _find_problem(name: str) -> Problem | None:
     model = get_user_model()
-    label = f"{model._meta.label}.{name}"
+    is_there = name in _PRIVILEGED or any(name == field.name for field in model._meta.get_fields())
+    label = f"{model._meta.label}.{name if is_there else show_name(name)}"
 
     def refuse(check_id: str, message: str, hint: str) -> Problem:
         return Problem(check_id, "USER_FIELDS", f"names {label}, {message}", hint)

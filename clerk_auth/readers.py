@@ -6,16 +6,17 @@ import base64
 import binascii
 import ipaddress
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from clerk_auth.core.claims import is_identifier
+from clerk_auth.core.hosts import is_domain, is_site, write_origin
 from clerk_auth.core.keys import MAX_KEYS_PER_KID, VerifyingKey, load_public_key
+from clerk_auth.redaction import looks_secret, may_repeat
 
-_DOMAIN = re.compile(r"(?=.{1,253}\Z)(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9-]{2,63}")
-_ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://([^\s/?#@\\*]+)")
+_AN_ORIGIN = '"https://app.example.com"'
 
 # Claims in small letters and digits only. Clerk writes these, and none but ``sub`` says which user.
 _CLERKS_OWN = frozenset(
@@ -35,7 +36,10 @@ _CHOSEN = frozenset(
 
 
 class Refused(Exception):
-    """A value that cannot be used: what is wrong with it, and what to write instead."""
+    """A value that cannot be used: what is wrong with it, and what to write instead.
+
+    Neither quotes the value, but for what ``redaction`` lets through: it may be a secret.
+    """
 
     def __init__(self, message: str, hint: str, *, plain_http: bool = False) -> None:
         super().__init__(message)
@@ -52,13 +56,13 @@ def is_loopback(host: str) -> bool:
 
 def read_domain(value: object) -> str:
     text = read_text(value)
-    if _DOMAIN.fullmatch(text):
+    if is_domain(text):
         return text
     try:
         host = urlsplit(text if "//" in text else f"//{text}").hostname or ""
     except ValueError:
         host = ""
-    if _DOMAIN.fullmatch(host):
+    if is_domain(host) and not looks_secret(text):
         raise Refused("must be a domain only.", f'Write "{host}".')
     raise Refused("is not a domain.", 'Copy it from Clerk\'s dashboard: "clerk.example.com".')
 
@@ -72,7 +76,7 @@ def read_publishable_key(value: object) -> str:
             text = base64.b64decode(body + "=" * (-len(body) % 4), validate=True).decode("ascii")
         except (binascii.Error, ValueError):
             text = ""
-        if text.endswith("$") and _DOMAIN.fullmatch(text[:-1]):
+        if text.endswith("$") and is_domain(text[:-1]):
             return text[:-1]
     raise Refused(
         "is not a publishable key.",
@@ -85,9 +89,17 @@ def read_issuers(value: object) -> tuple[str, ...]:
     for issuer in issuers:
         _check_url(issuer)
         if issuer.endswith("/"):
+            written = issuer.rstrip("/")
             raise Refused(
                 "must not end in a slash: issuers are compared exactly.",
-                f'Write "{issuer.rstrip("/")}".',
+                f'Write "{written}".' if may_repeat(written) else "Leave the slash out.",
+            )
+        origin = write_origin(issuer) or ""
+        if "?" in issuer or not f"{issuer}/".startswith(f"{origin}/"):
+            raise Refused(
+                "is in a spelling that no token has: issuers are compared exactly.",
+                "Write scheme and host in small letters and ASCII, without default port and query"
+                + (f', as in "{origin}".' if is_site(origin) and not looks_secret(issuer) else "."),
             )
     return issuers
 
@@ -139,38 +151,47 @@ def _read_pem(value: object) -> str:
 
 def read_parties(value: object) -> tuple[str, ...]:
     if isinstance(value, str):
-        raise Refused("must be a list.", f'Write ["{value}"].')
+        origins = _find_origins(value)
+        raise Refused(
+            "must be a list.",
+            f"Write [{origins}]." if origins else f"Write origins in brackets: [{_AN_ORIGIN}].",
+        )
     parties = read_texts(value, may_be_empty=True)
     for party in parties:
-        if _ORIGIN.fullmatch(party):
+        if write_origin(party) == party:
             continue
-        origin = _find_origin(party)
-        raise Refused(
-            f'has an entry that is no origin: "{party}".',
-            f'Origins are compared exactly: write "{origin}".'
-            if origin
-            else 'Write scheme and host, as in "https://app.example.com".',
-        )
+        origins = _find_origins(party)
+        if origins:
+            hint = f"Origins are compared exactly: write {origins}."
+        elif "*" in party:
+            hint = f"Write each scheme and host, as in {_AN_ORIGIN}: there are no wildcards."
+        else:
+            hint = (
+                f"Write scheme and host as in {_AN_ORIGIN}: in small letters and ASCII, without "
+                "default port and path."
+            )
+        number = [*cast("Iterable[str]", value)].index(party) + 1
+        raise Refused(f"has an entry that no browser sends as an origin: number {number}.", hint)
     return parties
 
 
-def _find_origin(text: str) -> str | None:
-    """Return the origin that ``text`` was meant to be, if that can be told."""
-    try:
-        parts = urlsplit(text if "://" in text else f"https://{text}")
-        port = f":{parts.port}" if parts.port else ""
-    except ValueError:
-        return None
-    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-    origin = f"{parts.scheme}://{host}{port}"
-    return origin if host and _ORIGIN.fullmatch(origin) else None
+def _find_origins(text: str) -> str:
+    """Return the origins that ``text`` was meant to be, quoted; empty where one cannot be told."""
+    text = text.strip()
+    if text.startswith("[") and text.endswith("]"):
+        text = text[1:-1]
+    origins = [write_origin(part.strip("'\"")) for part in re.split(r"[\s,;]+", text) if part]
+    if looks_secret(text) or not all(origin and is_site(origin) for origin in origins):
+        return ""
+    return ", ".join(f'"{origin}"' for origin in dict.fromkeys(origins))
 
 
 def read_text(value: object) -> str:
     if not isinstance(value, str) or not value.strip():
         raise Refused("must be a text that is not empty.", "Set it, or leave the key out.")
-    if value != value.strip():
-        raise Refused("has blanks around it.", f'Write "{value.strip()}".')
+    if (text := value.strip()) != value:
+        hint = f'Write "{text}".' if may_repeat(text) else "Remove them."
+        raise Refused("has blanks around it.", hint)
     return value
 
 

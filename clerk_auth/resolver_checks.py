@@ -12,10 +12,10 @@ from typing import Any
 
 from django.apps import AppConfig, apps
 from django.contrib.auth import get_user_model
-from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.core.checks import CheckMessage, Error, Warning
 from django.core.exceptions import FieldDoesNotExist, ImproperlyConfigured
 
-from clerk_auth.conf import get_config
+from clerk_auth.registration import check, read_config
 from clerk_auth.users import (
     NUMBERED_BY_THE_DATABASE,
     UserResolver,
@@ -30,7 +30,7 @@ _SHOWN = 3
 _INSTALLED = frozenset({"site-packages", "dist-packages"})
 
 
-@register(Tags.security)
+@check()
 def check_foreign_keys(**_: Any) -> Iterator[CheckMessage]:
     """W021: foreign keys that need a row, and users without one."""
     if _resolver() is not stateless_user or not (names := list(_find_foreign_keys())):
@@ -47,7 +47,7 @@ def check_foreign_keys(**_: Any) -> Iterator[CheckMessage]:
     )
 
 
-@register(Tags.security)
+@check()
 def check_numbered_rows(**_: Any) -> Iterator[CheckMessage]:
     """E020: ``database_user`` would choose numbers that the database chooses."""
     # Other checks say what is wrong with the field's name, or with the model's.
@@ -64,8 +64,7 @@ def check_numbered_rows(**_: Any) -> Iterator[CheckMessage]:
 def _resolver() -> UserResolver | None:
     """Return the resolver in force; ``None`` where another check says what is wrong."""
     try:
-        get_config()
-        return get_user_resolver()
+        return get_user_resolver() if read_config() else None
     except (ImproperlyConfigured, ImportError):
         return None
 

@@ -21,11 +21,19 @@ from clerk_auth.conf import ENFORCE, OBSERVE, Config
 from clerk_auth.core.errors import ClerkAuthError, KeySetInvalid
 from clerk_auth.core.keys import describe_key, parse_jwks
 from clerk_auth.dev import LocalIssuer
-from clerk_auth.explanations import count, show_url
+from clerk_auth.explanations import count
 from clerk_auth.fetch import FetchedDocument, FetchFailed, fetch_document
-from clerk_auth.inspection import ACCEPTED, FAILED, PASSED, Inspection, inspect
+from clerk_auth.inspection import (
+    ACCEPTED,
+    FAILED,
+    PASSED,
+    Inspection,
+    find_key_directory,
+    inspect,
+)
 from clerk_auth.payloads import recipient_claims
 from clerk_auth.probes import BAD_TOKENS, BadToken
+from clerk_auth.redaction import show_url
 from clerk_auth.sources import Keys, SourceStatus, StaticKeySource
 from clerk_auth.verifier import Verifier, make_cached_source, make_source
 
@@ -117,14 +125,20 @@ def run(config: Config, *, offline: bool = False, token: str | None = None) -> R
     report.results.extend(_probe_claims(config))
     report.results.extend(_probe_keys(config, report.keys))
     if token is not None:
-        report.inspection = inspect(token, config.policy, report.keys, now=time.time())
+        report.inspection = inspect(
+            token,
+            config.policy,
+            report.keys,
+            now=time.time(),
+            key_directory=find_key_directory(config),
+        )
     return report
 
 
 def describe(config: Config) -> Result:
     """Say whose tokens are accepted, by which keys; warn where that is less than it could be."""
     keys_from = "the development issuer" if config.dev_mode else "JWT_KEY"
-    if config.jwks_url is not None:
+    if config.jwks_url:
         keys_from = show_url(config.jwks_url)
     parties = count(len(config.authorized_parties), "authorized party", "authorized parties")
     issuers = ", ".join(config.issuers)
@@ -148,7 +162,9 @@ def describe(config: Config) -> Result:
 
 def _probe_cache(alias: str) -> Result:
     name = "round trip"
-    remedy = f"Check CACHES[{alias!r}] and its server: without it each process fetches for itself."
+    # One that is not there may be anything.
+    shown = alias if alias in caches.settings else "CACHE_ALIAS"
+    remedy = f"Check CACHES[{shown!r}] and its server: without it each process fetches for itself."
     key, value = f"clerk_auth:selftest:{secrets.token_hex(8)}", secrets.token_hex(8)
     try:
         cache = caches[alias]
@@ -161,8 +177,8 @@ def _probe_cache(alias: str) -> Result:
         milliseconds = (time.perf_counter() - started_at) * 1000
         cache.delete(key)
     except Exception as error:  # backends raise what they like
-        return Result("cache", name, FAILED, f"{alias}: {type(error).__name__}", remedy)
-    detail = f"{alias}: {backend}, {milliseconds:.1f} ms"
+        return Result("cache", name, FAILED, f"{shown}: {type(error).__name__}", remedy)
+    detail = f"{shown}: {backend}, {milliseconds:.1f} ms"
     if added is not True or found != value:
         status = WARNED if isinstance(cache, DummyCache) else FAILED
         return Result("cache", name, status, f"{detail}, keeps nothing", remedy)

@@ -13,9 +13,9 @@ from typing import Protocol
 
 from django.core.signals import setting_changed
 from django.dispatch import receiver
-from django.utils.module_loading import import_string
 
 from clerk_auth.conf import derived, get_config
+from clerk_auth.imports import import_named
 from clerk_auth.logs import RAISED_BY_LISTENERS, log
 
 
@@ -64,7 +64,7 @@ def connect(paths: Iterable[str]) -> None:
     One that cannot be made is logged and left out.
     """
     global _factories
-    factories = tuple(import_string(path) for path in paths)
+    factories = tuple(import_named("METRICS", path) for path in paths)
     _close()
     _factories = factories
     make_anew()

@@ -14,13 +14,13 @@ from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.core.validators import MaxLengthValidator
 from django.db import IntegrityError, router, transaction
 from django.db.models import AutoField, Q
-from django.utils.module_loading import import_string
 from django.views.decorators.debug import sensitive_variables
 
 from clerk_auth import resolvers
 from clerk_auth.conf import derived, get_config
 from clerk_auth.core.claims import Claims, is_identifier
 from clerk_auth.core.errors import ClaimInvalid, UserInactive, UserUnknown
+from clerk_auth.imports import import_named
 from clerk_auth.profile import get_id_field, read_profile, write_profile
 from clerk_auth.stateless import ClerkUser as ClerkUser
 from clerk_auth.stateless import stateless_user as stateless_user
@@ -219,6 +219,6 @@ def get_user_resolver() -> UserResolver:
         ImportError: it cannot be imported.
         ImproperlyConfigured: it is a coroutine function, or no function at all.
     """
-    resolver: UserResolver = import_string(get_config().user_resolver)
+    resolver: UserResolver = import_named("USER_RESOLVER", get_config().user_resolver)
     resolvers.check(resolver)
     return resolver

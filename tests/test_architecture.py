@@ -22,16 +22,17 @@ LAYERS = (
     (
         "Django side",
         {
-            *("conf", "dev", "fetch", "jwks", "linking", "logs", "metrics", "profile"),
-            *("rate_limit", "readers", "resolvers", "shared", "signals", "sinks", "sources"),
-            *("stateless", "token_cache", "users", "verifier"),
+            *("conf", "dev", "fetch", "imports", "jwks", "key_file", "linking", "logs", "metrics"),
+            *("problems", "profile", "rate_limit", "readers", "redaction", "resolvers", "shared"),
+            *("signals", "sinks", "sources", "stateless", "token_cache", "users", "verifier"),
         },
     ),
     ("DRF surface", {"authentication", "composition", "exceptions", "permissions", "refusals"}),
     (
         "edge",
         {
-            *("apps", "checks", "contrib", "deployed", "durations", "explanations", "health"),
+            *("apps", "cache_checks", "cache_settings", "checks", "contrib", "deployed"),
+            *("durations", "explanations", "health", "registration"),
             *("inspection", "management", "middleware", "payloads", "probes", "pytest_plugin"),
             *("resolver_checks", "selftest", "standin", "testing"),
         },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import subprocess
 import sys
@@ -13,10 +14,15 @@ from django.conf import settings as django_settings
 from django.contrib.auth.models import User
 from django.core.cache.backends.base import BaseCache
 from django.core.cache.backends.locmem import LocMemCache
-from django.core.checks import Tags, run_checks
+from django.core.checks import CheckMessage, Tags, run_checks
+from django_redis.cache import RedisCache
+from django_redis.serializers.json import JSONSerializer
+from django_redis.serializers.pickle import PickleSerializer
+from redis import BlockingConnectionPool
 from rest_framework.authentication import BaseAuthentication
 
 from clerk_auth.authentication import ClerkAuthentication
+from clerk_auth.registration import TAG
 from clerk_auth.users import ClerkUser
 from project.demo.environment import inherit_environment
 from tests.conftest import PARTY
@@ -27,6 +33,16 @@ OURS = "clerk_auth.authentication.ClerkAuthentication"
 DJANGO_REDIS = "django_redis.cache.RedisCache"
 JSON = "django_redis.serializers.json.JSONSerializer"
 TIMEOUTS = {"SOCKET_CONNECT_TIMEOUT": 0.5, "SOCKET_TIMEOUT": 1}
+LOWER = {"socket_connect_timeout": 0.5, "socket_timeout": 1}
+QUERY = "socket_timeout=1&socket_connect_timeout=0.5"
+BLOCKING = "redis.BlockingConnectionPool"
+BLOCKING_FOR = {
+    timeout: {
+        "CONNECTION_POOL_CLASS": BLOCKING,
+        "CONNECTION_POOL_KWARGS": {"max_connections": 50, "timeout": timeout},
+    }
+    for timeout in (1, 20, None)
+}
 SHARED = {
     "BACKEND": DJANGO_REDIS,
     "LOCATION": "redis://cache.example.com:6379/5",
@@ -60,10 +76,42 @@ class OurMemory(LocMemCache):
     pass
 
 
+class Renamed(PickleSerializer):
+    """What its name does not say."""
+
+
+class Overridden(JSONSerializer):
+    def loads(self, value):
+        return value
+
+
+class Mixed(PickleSerializer, JSONSerializer):
+    pass
+
+
+class Foreign:
+    def loads(self, value):
+        return value
+
+
+class OwnEncoder(JSONSerializer):
+    encoder_class = json.JSONEncoder
+
+
+class OwnBlockingPool(BlockingConnectionPool):
+    pass
+
+
+def messages_of(tag: str, *, deploy: bool = False) -> list[CheckMessage]:
+    messages = run_checks(tags=[tag], include_deployment_checks=deploy)
+    ours = [message for message in messages if message.id.startswith("clerk_auth.")]
+    assert tag == Tags.security or len(ours) == len(messages)
+    return sorted(ours, key=lambda message: (message.id, message.msg))
+
+
 def found(*, deploy: bool = False) -> list[str]:
     """Return the ids that the registered checks report, ours only and without their prefix."""
-    messages = run_checks(tags=[Tags.security], include_deployment_checks=deploy)
-    ours = [message for message in messages if message.id.startswith("clerk_auth.")]
+    ours = messages_of(TAG, deploy=deploy)
     assert all(message.msg and message.hint for message in ours)
     return sorted(message.id.removeprefix("clerk_auth.") for message in ours)
 
@@ -78,6 +126,15 @@ def secure(settings):
 
 def test_secure_settings_are_clean(secure):
     assert found(deploy=True) == []
+
+
+@each_row("deploy", [False, True])
+def test_each_message_is_under_both_tags(deploy, secure):
+    secure.CLERK_AUTH = {"FRONTEND_API": "clerk.example.com", "METRICS": ["clerk_auth.sinks.Sink"]}
+    secure.CACHES = {"default": {"BACKEND": f"{__name__}.UnheardOf"}}
+    ours = messages_of(TAG, deploy=deploy)
+    assert len(ours) >= 3
+    assert messages_of(Tags.security, deploy=deploy) == ours
 
 
 # The setting
@@ -116,10 +173,12 @@ def test_missing_setting_is_a_warning_that_stops_no_migration(secure):
     assert not warning.is_serious()
 
 
-def test_development_mode_is_fine_with_debug(secure):
+def test_development_mode_is_fine_with_debug_and_reminded_of_under_deploy(secure):
     secure.DEBUG = True
     secure.CLERK_AUTH = {**SECURE, "DEV_MODE": True}
-    assert found() == []
+    assert (found(), found(deploy=True)) == ([], ["W023"])
+    secure.CLERK_AUTH = {**SECURE, "DEV_MODE": False}
+    assert found(deploy=True) == []
 
 
 def test_development_mode_is_judged_by_debug_at_start_up(secure, monkeypatch):
@@ -256,10 +315,98 @@ DJANGO = "django.core.cache.backends."
         ),
         pytest.param(
             {"BACKEND": DJANGO + "memcached.PyMemcacheCache", "LOCATION": "127.0.0.1:11211"},
-            ["W007"],
+            ["W007", "W008"],
             id="memcached",
         ),
-        pytest.param({"BACKEND": f"{__name__}.UnheardOf"}, [], id="unheard-of"),
+        pytest.param(
+            {
+                "BACKEND": DJANGO + "memcached.PyMemcacheCache",
+                "LOCATION": "127.0.0.1:11211",
+                "OPTIONS": {"connect_timeout": 1, "timeout": 1},
+            },
+            ["W007"],
+            id="memcached-with-timeouts",
+        ),
+        pytest.param(
+            {"BACKEND": DJANGO + "memcached.PyLibMCCache", "LOCATION": "127.0.0.1:11211"},
+            ["W007"],
+            id="libmemcached",
+        ),
+        pytest.param({"BACKEND": f"{__name__}.UnheardOf"}, ["W007", "W008"], id="unheard-of"),
+        pytest.param(
+            {"BACKEND": f"{__name__}.UnheardOf", "OPTIONS": {"SERIALIZER": JSON, **TIMEOUTS}},
+            ["W007", "W008"],
+            id="unheard-of-whatever-its-options",
+        ),
+        *(
+            pytest.param(with_options(SERIALIZER=serializer, **TIMEOUTS), ids, id=str(serializer))
+            for serializer, ids in [
+                (f"{__name__}.Renamed", ["W007"]),
+                (f"{__name__}.Overridden", ["W007"]),
+                (f"{__name__}.Mixed", ["W007"]),
+                (f"{__name__}.Foreign", ["W007"]),
+                (f"{__name__}.OwnEncoder", []),
+                ("host.serializers.JsonSerializer", []),
+                ("host.serializers.FastPickle", ["W007"]),
+                ("clerk_auth.users.no_such", []),
+                (None, ["W007"]),
+                ("", []),
+                (5, ["W007"]),
+            ]
+        ),
+        *(
+            pytest.param(
+                {
+                    "BACKEND": DJANGO + "redis.RedisCache",
+                    "OPTIONS": {"serializer": serializer, **LOWER},
+                },
+                ids,
+                id=f"django-{number}",
+            )
+            for number, (serializer, ids) in enumerate(
+                [
+                    (json, []),
+                    (PickleSerializer, ["W007"]),
+                    (f"{__name__}.Renamed", ["W007"]),
+                    (Foreign(), ["W007"]),
+                    ("django.core.cache.backends.redis.RedisSerializer", ["W007"]),
+                ]
+            )
+        ),
+        *(
+            pytest.param(with_options(SERIALIZER=JSON, **options), ids, id=str(options))
+            for options, ids in [
+                ({**TIMEOUTS, "SOCKET_TIMEOUT": 5}, []),
+                ({**TIMEOUTS, "SOCKET_TIMEOUT": 5.1}, ["W008"]),
+                ({**TIMEOUTS, "SOCKET_TIMEOUT": 0}, ["W008"]),
+                ({**TIMEOUTS, "SOCKET_TIMEOUT": -1}, ["W008"]),
+                ({**TIMEOUTS, "SOCKET_TIMEOUT": None}, ["W008"]),
+                ({**TIMEOUTS, "SOCKET_TIMEOUT": True}, ["W008"]),
+                ({**TIMEOUTS, "SOCKET_TIMEOUT": "soon"}, ["W008"]),
+                ({**TIMEOUTS, "SOCKET_TIMEOUT": float("nan")}, ["W008"]),
+                ({**TIMEOUTS, "SOCKET_TIMEOUT": 10**400}, ["W008"]),
+                (LOWER, ["W008"]),
+                ({**TIMEOUTS, "CONNECTION_POOL_CLASS": BLOCKING}, ["W008"]),
+                ({**TIMEOUTS, **BLOCKING_FOR[1]}, []),
+                ({**TIMEOUTS, **BLOCKING_FOR[20]}, ["W008"]),
+                ({**TIMEOUTS, **BLOCKING_FOR[None]}, ["W008"]),
+                ({**TIMEOUTS, "CONNECTION_POOL_CLASS": f"{__name__}.OwnBlockingPool"}, ["W008"]),
+                ({**TIMEOUTS, "CONNECTION_POOL_CLASS": "redis.ConnectionPool"}, []),
+                ({**TIMEOUTS, "CONNECTION_POOL_CLASS": "no_such_module.Pool"}, ["W008"]),
+            ]
+        ),
+        *(
+            pytest.param(
+                {**with_options(SERIALIZER=JSON), "LOCATION": location}, ids, id=str(location)
+            )
+            for location, ids in [
+                ([f"redis://a.example/5?{QUERY}", f"redis://b.example/5?{QUERY}"], []),
+                ([f"redis://a.example/5?{QUERY}", "redis://b.example/5"], ["W008"]),
+                (f"redis://a.example/5?{QUERY},redis://b.example/5?{QUERY}", []),
+                (f"redis://a.example/5?{QUERY},redis://b.example/5", ["W008"]),
+                ("redis://a.example/5?socket_timeout=60&socket_connect_timeout=1", ["W008"]),
+            ]
+        ),
         pytest.param(with_options(**TIMEOUTS), ["W007"], id="django-redis-default-serializer"),
         pytest.param(
             with_options(SERIALIZER="django_redis.serializers.pickle.PickleSerializer", **TIMEOUTS),
@@ -331,6 +478,39 @@ def test_cache_of_the_keys(cache, ids, secure):
     assert found() == [check_id for check_id in ids if check_id != "W006"]
 
 
+# The names that django-valkey has; its rules are those of django-redis.
+VALKEY = """
+from django.core.cache.backends.base import BaseCache
+class BaseValkeyCache(BaseCache): pass
+class ValkeyCache(BaseValkeyCache): pass
+class JSONSerializer:
+    def loads(self, value): return value
+class PickleSerializer(JSONSerializer):
+    def loads(self, value): return value
+"""
+
+
+@each_row(
+    ("options", "ids"),
+    [
+        ({}, ["W007", "W008"]),
+        (TIMEOUTS, ["W007"]),
+        ({"SERIALIZER": "django_valkey.serializers.json.JSONSerializer"}, ["W008"]),
+        ({"SERIALIZER": "django_valkey.serializers.json.JSONSerializer", **TIMEOUTS}, []),
+        ({"SERIALIZER": "django_valkey.serializers.pickle.PickleSerializer", **TIMEOUTS}, ["W007"]),
+    ],
+)
+def test_valkey_unpickles_by_default(options, ids, secure, monkeypatch):
+    for name in ("", ".base", ".cache", ".serializers", ".serializers.json", ".serializers.pickle"):
+        module = types.ModuleType(f"django_valkey{name}")
+        source = VALKEY if name != ".cache" else "from django_valkey.base import ValkeyCache"
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+        exec(source, vars(module))
+    backend = "django_valkey.cache.ValkeyCache"
+    secure.CACHES = {"default": {"BACKEND": backend, "OPTIONS": options}}
+    assert found(deploy=True) == ids
+
+
 def test_subclass_of_a_backend_is_judged_as_the_backend(secure):
     secure.CACHES = {"default": {"BACKEND": f"{__name__}.OurMemory"}}
     assert found(deploy=True) == ["W006"]
@@ -345,6 +525,13 @@ def test_other_aliases_are_not_looked_at(secure):
 def test_alias_must_be_there(alias, ids, secure):
     secure.CLERK_AUTH = {**SECURE, "CACHE_ALIAS": alias}
     assert found(deploy=True) == ids
+
+
+def test_aliases_that_are_there_are_named(secure):
+    secure.CLERK_AUTH = {**SECURE, "CACHE_ALIAS": "keys"}
+    secure.CACHES = {"default": SHARED, "pages": SHARED, "redis://:password@a.example": SHARED}
+    (error,) = messages_of(TAG)
+    assert error.hint == "Use one of: default, pages."
 
 
 def test_cache_is_not_looked_at_where_no_keys_are_fetched(secure, local_issuer):
@@ -490,11 +677,8 @@ def test_uwsgi_without_threads_warns(options, ids, secure, monkeypatch):
 # What checks may do
 
 
-class ForbiddenCache(BaseCache):
+class ForbiddenCache(RedisCache):
     """Fails on every use."""
-
-    def __init__(self, location, params):
-        super().__init__(params)
 
     def _refuse(self, *args, **kwargs):
         raise AssertionError("a check used the cache")
@@ -504,7 +688,9 @@ class ForbiddenCache(BaseCache):
 
 def test_checks_use_no_cache_no_network_and_no_database(configured, settings, monkeypatch):
     # pytest-django refuses the database already.
-    settings.CACHES = {"default": {"BACKEND": f"{__name__}.ForbiddenCache"}}
+    settings.CACHES = {
+        "default": {"BACKEND": f"{__name__}.ForbiddenCache", "OPTIONS": SHARED["OPTIONS"]}
+    }
     settings.CLERK_AUTH = {
         **settings.CLERK_AUTH,
         "USER_RESOLVER": "clerk_auth.users.database_user",

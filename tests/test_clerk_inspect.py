@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from django.conf import settings as django_settings
@@ -159,15 +160,41 @@ def test_wrong_settings_end_it_with_two(settings):
     assert "FRONTEND_API" in done.err
 
 
-def test_key_file_that_cannot_be_read_ends_it_with_two(settings, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / ".clerk-dev").mkdir()
-    (tmp_path / ".clerk-dev" / "signing-key.pem").write_text("not a key")
+@pytest.fixture
+def developing(settings, tmp_path) -> Path:
+    """Development mode of a project in a directory of its own; where its key is."""
+    settings.BASE_DIR = tmp_path
     settings.DEBUG = True
     settings.CLERK_AUTH = {"DEV_MODE": True}
-    assert run(given="x").status == 2
+    return tmp_path / ".clerk-dev"
+
+
+def test_key_file_that_cannot_be_read_ends_it_with_two_and_is_named(developing):
+    developing.mkdir()
+    (developing / "signing-key.pem").write_text("not a key")
+    (developing / "signing-key.pem").chmod(0o600)
+    done = run(given="x")
+    assert (done.status, done.out) == (2, "")
+    assert str(developing / "signing-key.pem") in done.err
     with pytest.raises(ValueError, match="PEM"):
         run("--traceback", given="x")
+
+
+@pytest.mark.integration
+def test_signature_of_another_development_key_is_explained_with_the_directory(developing):
+    issuer = LocalIssuer.generate("https://clerk.localhost")
+    done = run(given=issuer.token())
+    assert done.status == 1
+    assert "signature_invalid" in done.out
+    said = " ".join(done.out.split())
+    assert f"The key in force is that of {developing}" in said
+    assert "another BASE_DIR" in said
+
+
+def test_signature_is_not_explained_so_outside_development_mode(key_configured, other_issuer):
+    done = run(given=other_issuer.token(azp=PARTY))
+    assert "signature_invalid" in done.out
+    assert "BASE_DIR" not in done.out
 
 
 # At a terminal

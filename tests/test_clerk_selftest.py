@@ -201,10 +201,10 @@ def test_missing_setting_ends_it_with_two(settings):
 
 
 @pytest.mark.integration
-def test_key_file_that_cannot_be_read_ends_it_with_two(settings, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    DEV_DIRECTORY.mkdir()
-    (DEV_DIRECTORY / "signing-key.pem").write_text("not a key")
+def test_key_file_that_cannot_be_read_ends_it_with_two(settings, tmp_path):
+    settings.BASE_DIR = tmp_path
+    (tmp_path / DEV_DIRECTORY).mkdir()
+    (tmp_path / DEV_DIRECTORY / "signing-key.pem").write_text("not a key")
     settings.DEBUG = True
     settings.CLERK_AUTH = {"DEV_MODE": True}
     done = run("--json")

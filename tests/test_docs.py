@@ -45,6 +45,7 @@ from clerk_auth.core.tokens import Policy
 from clerk_auth.exceptions import AuthenticationUnavailable, InvalidToken
 from clerk_auth.fetch import FAILURE_REASONS
 from clerk_auth.probes import BAD_TOKENS
+from clerk_auth.registration import TAG
 from clerk_auth.sources import StaticKeySource
 from clerk_auth.testing import clerk_token
 from clerk_auth.verifier import Verifier
@@ -232,6 +233,14 @@ class TestChecks:
         used = re.findall(r"clerk_auth\.[EW]\d{3}", "".join(p.read_text() for p in SOURCES))
         assert self.table.keys() == set(used)
 
+    def test_gate_is_the_one_command_wherever_it_is_named(self):
+        pages = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+        gates = set(re.findall(r"manage\.py (check [^\n`]*--tag[^\n`]*)", pages))
+        assert gates == {
+            f"check --tag {TAG} --deploy --fail-level WARNING",
+            f"check --tag {TAG} --deploy",  # where an old class is still there
+        }
+
     def test_deployment_checks_are_marked(self):
         deployment = [
             f"clerk_auth.{number}"
@@ -381,7 +390,10 @@ class TestRollout:
         exec(source.replace("api.authentication", __name__), namespace)
         for name in ("REST_FRAMEWORK", "CLERK_AUTH", "SILENCED_SYSTEM_CHECKS"):
             setattr(settings, name, namespace[name])
-        settings.CACHES = {"default": {"BACKEND": "tests.clocked_cache.ClockedCache"}}
+        (caches,) = [b for b in blocks(read("deployment.md"), "python") if "CACHES" in b]
+        shared: dict[str, Any] = {}
+        exec(caches, shared)
+        settings.CACHES = {"default": shared["CACHES"]["clerk"]}
         found = run_checks(tags=[Tags.security], include_deployment_checks=True)
         assert ids == sorted(
             message.id.removeprefix("clerk_auth.")

@@ -264,8 +264,9 @@ def test_one_origin_as_bare_text_is_refused_with_the_corrected_value():
     ],
 )
 def test_entry_that_is_no_origin_is_refused_with_the_corrected_value(entry, origin):
-    parties = ["https://good.example", entry]
-    assert entry in message_of(readers.read_parties, parties)
+    """Which entry it is, its number says: to quote it could be to quote a secret."""
+    parties = ["https://good.example", "https://good.example", entry]
+    assert message_of(readers.read_parties, parties).endswith("number 3.")
     assert f'write "{origin}"' in hint_of(readers.read_parties, parties)
 
 

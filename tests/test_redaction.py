@@ -265,7 +265,7 @@ def test_users(marked, written, settings):
         ["clerk_selftest", "--json", "--offline"],
         ["clerk_keys", "status"],
         ["clerk_keys", "refresh"],
-        ["check", "--deploy", "--tag", "security"],
+        ["check", "--deploy", "--tag", "clerk_auth"],
     ],
     ids=" ".join,
 )
@@ -280,8 +280,8 @@ def test_commands(command, is_up, marked, written):
         assert ("keys_changed" if is_up else "keys_fetch_failed") in events
 
 
-def test_development_mode(written, settings, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_development_mode(written, settings, tmp_path):
+    settings.BASE_DIR = tmp_path
     with override_settings(DEBUG=True, CLERK_AUTH={"DEV_MODE": True}, SECURE_SSL_REDIRECT=False):
         out = io.StringIO()
         call_command("clerk_token", "--user", "user_visible", stdout=out)

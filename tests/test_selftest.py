@@ -524,8 +524,8 @@ def test_configured_key_is_tried_without_network(key_configured, local_issuer):
 
 
 @pytest.mark.integration
-def test_development_issuer_is_tried_too(settings, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_development_issuer_is_tried_too(settings, tmp_path):
+    settings.BASE_DIR = tmp_path
     settings.DEBUG = True
     settings.CLERK_AUTH = {"DEV_MODE": True}
     report = run()

@@ -11,9 +11,10 @@ from django.core.management.color import color_style, no_style
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clerk_auth.explanations import count, show_url
+from clerk_auth.explanations import count
 from clerk_auth.inspection import FAILED, PASSED
 from clerk_auth.management.terminal import Page, Progress, Row, lay_out
+from clerk_auth.redaction import show_url
 
 PROSE = "Redirects are not followed: correct FRONTEND_API or JWKS_URL."
 KEY = "  kid ins_1  RSA 2048  sig RS256  thumbprint BteS-PVcYijtAJ_SjqHw66ku4tyFV_EbNYBkyz1dlpQ"

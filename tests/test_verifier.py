@@ -143,8 +143,8 @@ def test_configured_key_verifies_whatever_kid_the_token_names(settings, local_is
 
 
 @pytest.mark.integration
-def test_development_mode_runs_every_rule(settings, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_development_mode_runs_every_rule(settings, tmp_path):
+    settings.BASE_DIR = tmp_path
     settings.DEBUG = True
     settings.CLERK_AUTH = {"DEV_MODE": True, "AUTHORIZED_PARTIES": [PARTY]}
     from clerk_auth.dev import load_local_issuer

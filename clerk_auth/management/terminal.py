@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from django.core.cache import InvalidCacheBackendError
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser, OutputWrapper
 from django.core.management.color import Style
@@ -133,13 +134,14 @@ def end_if_it_cannot_run(
     """
     try:
         yield
-    except (ImproperlyConfigured, CommandError) as error:
-        problem = str(error)
     except Exception as error:
         if options["traceback"]:
             raise
-        # Only its type: a message may quote a setting, and settings hold passwords.
+        is_known = isinstance(error, ImproperlyConfigured | CommandError)
+        # Of others only the type: a message may quote a setting, and settings hold passwords.
         problem = f"{type(error).__name__}; --traceback shows all of it."
+        if is_known and not isinstance(error, InvalidCacheBackendError):
+            problem = str(error)
     else:
         return
     if options["json"]:

@@ -28,7 +28,7 @@ ECS = json.loads((KIT / "ecs-task-definition.json").read_text())
 COMPOSE = yaml.safe_load((KIT / "compose.yaml").read_text())
 API = list(yaml.safe_load_all((KIT / "kubernetes/api.yaml").read_text()))
 JOB = yaml.safe_load((KIT / "kubernetes/selftest.yaml").read_text())
-COMMANDS = {"clerk_selftest": "clerk_auth", "migrate": "django.core"}
+COMMANDS = {"check": "django.core", "clerk_selftest": "clerk_auth", "migrate": "django.core"}
 SECRETS = {"DJANGO_SECRET_KEY", "REDIS_URL"}
 
 
@@ -41,12 +41,14 @@ POD = of_kind("Deployment")["spec"]["template"]["spec"]
 (WEB,) = POD["containers"]
 INIT = {container["name"]: container for container in POD["initContainers"]}
 (JOB_CONTAINER,) = JOB["spec"]["template"]["spec"]["containers"]
+(JOB_CHECK,) = JOB["spec"]["template"]["spec"]["initContainers"]
 TASK = {container["name"]: container for container in ECS["containerDefinitions"]}
 SERVICES = {name: s for name, s in COMPOSE["services"].items() if name != "redis"}
 
 RUN = {
     **{f"kubernetes-{name}": container["command"] for name, container in INIT.items()},
     "kubernetes-job": JOB_CONTAINER["command"],
+    "kubernetes-job-check": JOB_CHECK["command"],
     **{f"ecs-{name}": TASK[name]["command"] for name in ("migrate", "selftest")},
     **{f"compose-{name}": SERVICES[name]["command"] for name in ("migrate", "selftest")},
 }
@@ -105,16 +107,31 @@ def test_variables_are_those_that_the_demo_reads(where):
     assert names >= {*SECRETS, "CLERK_FRONTEND_API", "CLERK_AUTHORIZED_PARTIES"}
 
 
-@pytest.mark.parametrize("where", ENVIRONMENTS)
-def test_settings_pass_the_checks_of_a_deployment(where):
-    done = subprocess.run(
-        [sys.executable, "manage.py", "check", "--deploy", "--fail-level", "WARNING"],
+def check(where: str, *options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "manage.py", "check", *options],
         cwd=KIT.parent,
         env=inherit_environment() | ENVIRONMENTS[where],
         capture_output=True,
         text=True,
         timeout=60,
     )
+
+
+def test_check_that_gates_a_rollout_is_that_of_the_docs():
+    gate = " ".join(JOB_CHECK["command"])
+    assert f"\n{gate}\n" in (KIT.parent / "docs" / "deployment.md").read_text()
+
+
+@pytest.mark.parametrize("where", ENVIRONMENTS)
+def test_settings_pass_the_gate_wherever_tls_ends(where):
+    done = check(where, *JOB_CHECK["command"][3:])
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("where", ENVIRONMENTS)
+def test_settings_pass_the_checks_of_a_deployment(where):
+    done = check(where, "--deploy", "--fail-level", "WARNING")
     assert "System check identified" in done.stdout + done.stderr
     found = set(re.findall(r"\((\w+\.[EW]\d+)\)", done.stderr))
     # Compose publishes on loopback, without TLS: HSTS, the redirect.
@@ -123,6 +140,8 @@ def test_settings_pass_the_checks_of_a_deployment(where):
 
 def test_every_process_of_a_pod_has_the_same_settings():
     assert WEB["envFrom"] == INIT["selftest"]["envFrom"] == JOB_CONTAINER["envFrom"]
+    assert JOB_CHECK["envFrom"] == JOB_CONTAINER["envFrom"]
+    assert JOB_CHECK["image"] == JOB_CONTAINER["image"]
 
 
 def test_no_secret_is_written_down():
@@ -157,7 +176,7 @@ class TestKubernetes:
         (port,) = (port for port in WEB["ports"] if port["name"] == asked["port"])
         assert str(port["containerPort"]) == find(FINAL, "EXPOSE")[0].text
 
-    @pytest.mark.parametrize("container", [WEB, *INIT.values(), JOB_CONTAINER])
+    @pytest.mark.parametrize("container", [WEB, *INIT.values(), JOB_CONTAINER, JOB_CHECK])
     def test_containers_can_change_nothing(self, container):
         context = container["securityContext"]
         assert context["readOnlyRootFilesystem"] is True

@@ -11,7 +11,14 @@ from django.core.management.base import CommandParser
 from django.views.decorators.debug import sensitive_variables
 
 from clerk_auth.conf import get_config
-from clerk_auth.inspection import ACCEPTED, SCHEMA_VERSION, UNKNOWN, inspect, load_keys
+from clerk_auth.inspection import (
+    ACCEPTED,
+    SCHEMA_VERSION,
+    UNKNOWN,
+    find_key_directory,
+    inspect,
+    load_keys,
+)
 from clerk_auth.management import terminal
 from clerk_auth.management.inspected import print_inspection, print_verdict
 
@@ -39,7 +46,13 @@ class Command(terminal.OperatorCommand):
         ):
             config = get_config()
             token = terminal.read_token(options) or ""
-            found = inspect(token, config.policy, load_keys(config), now=time.time())
+            found = inspect(
+                token,
+                config.policy,
+                load_keys(config),
+                now=time.time(),
+                key_directory=find_key_directory(config),
+            )
         if options["json"]:
             self.stdout.write(json.dumps(found.as_dict(), indent=2))
         else:

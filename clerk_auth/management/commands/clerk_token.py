@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
+import time
+from argparse import ArgumentTypeError
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
@@ -9,14 +13,17 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.views.decorators.debug import sensitive_variables
 
 from clerk_auth.conf import Config, get_config
-from clerk_auth.dev import TOKEN_SECONDS, load_local_issuer
+from clerk_auth.core.claims import is_factor_age
+from clerk_auth.dev import ABSENT, TOKEN_SECONDS, load_local_issuer
 from clerk_auth.payloads import authorization_claims, recipient_claims
 from clerk_auth.probes import BAD_TOKENS
 
 _NEEDS_DEV_MODE = (
-    'Tokens are made in development mode alone: set CLERK_AUTH["DEV_MODE"] = True together with '
+    'Tokens are made in development mode only: set CLERK_AUTH["DEV_MODE"] = True together with '
     "DEBUG = True, on a development machine."
 )
+
+_A_CLAIM = """--claim 'email="alice@example.com"'"""
 
 
 class Command(BaseCommand):
@@ -27,40 +34,9 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--user", default="user_dev", help="Clerk user id, the sub claim.")
         parser.add_argument("--session", default="sess_dev", help="Session id, the sid claim.")
-        parser.add_argument("--org", help="Organization id, as in org_acme.")
-        parser.add_argument("--org-slug", help="Organization slug.")
-        parser.add_argument("--role", help="Role in the organization, as in admin.")
-        parser.add_argument(
-            "--permission",
-            action="append",
-            default=[],
-            metavar="FEATURE:NAME",
-            help="Permission in the organization, as in reports:read; repeatable.",
-        )
-        parser.add_argument(
-            "--feature",
-            action="append",
-            default=[],
-            metavar="[SCOPE:]NAME",
-            help="Feature, as in o:reports or u:beta (default scope: o within an organization); "
-            "repeatable.",
-        )
-        parser.add_argument(
-            "--plan",
-            action="append",
-            default=[],
-            metavar="[SCOPE:]NAME",
-            help="Plan, as in o:pro or u:free; repeatable.",
-        )
-        parser.add_argument("--azp", help="Authorized party; the first configured by default.")
-        parser.add_argument("--aud", help="Audience; the first configured by default.")
-        parser.add_argument(
-            "--expires-in",
-            type=int,
-            default=TOKEN_SECONDS,
-            metavar="SECONDS",
-            help=f"Seconds of validity, {TOKEN_SECONDS} by default; negative: expired.",
-        )
+        _add_grants(parser)
+        _add_recipient_and_times(parser)
+        _add_other_claims(parser)
         parser.add_argument(
             "--bad", choices=sorted(BAD_TOKENS), metavar="KIND", help=_describe_bad_tokens()
         )
@@ -73,12 +49,95 @@ class Command(BaseCommand):
             raise CommandError(f"{error}\n{_NEEDS_DEV_MODE}", returncode=2) from None
         if not config.dev_mode:
             raise CommandError(_NEEDS_DEV_MODE, returncode=2)
-        issuer = load_local_issuer(config.issuers[0])
+        claims = _claims(config, options)
+        try:
+            issuer = load_local_issuer(config.issuers[0])
+        except ImproperlyConfigured as error:
+            raise CommandError(str(error), returncode=2) from None
         payload = issuer.session_payload(
-            options["user"], expires_in=options["expires_in"], **_claims(config, options)
+            options["user"], now=options["iat"], expires_in=options["expires_in"]
         )
+        payload = {name: v for name, v in (payload | claims).items() if v is not ABSENT}
         bad = options["bad"]
         self.stdout.write(BAD_TOKENS[bad].make(issuer, payload) if bad else issuer.sign(payload))
+
+
+def _add_grants(parser: CommandParser) -> None:
+    parser.add_argument("--org", help="Organization id, as in org_acme.")
+    parser.add_argument("--org-slug", help="Organization slug.")
+    parser.add_argument("--role", help="Role in the organization, as in admin.")
+    parser.add_argument(
+        "--permission",
+        action="append",
+        default=[],
+        metavar="FEATURE:NAME",
+        help="Permission in the organization, as in reports:read; repeatable.",
+    )
+    parser.add_argument(
+        "--feature",
+        action="append",
+        default=[],
+        metavar="[SCOPE:]NAME",
+        help="Feature, as in o:reports or u:beta (default scope: o within an organization); "
+        "repeatable.",
+    )
+    parser.add_argument(
+        "--plan",
+        action="append",
+        default=[],
+        metavar="[SCOPE:]NAME",
+        help="Plan, as in o:pro or u:free; repeatable.",
+    )
+
+
+def _add_recipient_and_times(parser: CommandParser) -> None:
+    parser.add_argument("--azp", help="Authorized party; the first configured by default.")
+    parser.add_argument("--aud", help="Audience; the first configured by default.")
+    parser.add_argument(
+        "--expires-in",
+        type=int,
+        default=TOKEN_SECONDS,
+        metavar="SECONDS",
+        help=f"Seconds of validity, {TOKEN_SECONDS} by default; negative: expired.",
+    )
+    parser.add_argument(
+        "--iat",
+        type=_read_instant,
+        metavar="SECONDS",
+        help="When it was issued: Unix time, or with a sign the seconds from now, as in -3600. "
+        "It expires so long after that as --expires-in says.",
+    )
+
+
+def _add_other_claims(parser: CommandParser) -> None:
+    parser.add_argument(
+        "--fva",
+        type=_read_ages,
+        nargs="+",
+        metavar="MINUTES",
+        help="Minutes since the first and the second factor, as in 5 -1; -1: not enrolled.",
+    )
+    parser.add_argument(
+        "--act",
+        type=_read_actor,
+        metavar="USER",
+        help="Who impersonates the user: an id, or the claim as a JSON object.",
+    )
+    parser.add_argument(
+        "--claim",
+        action="append",
+        default=[],
+        type=_read_claim,
+        metavar="NAME=JSON",
+        help="A claim as it is, over the others: a name, = and a JSON value; repeatable.",
+    )
+    parser.add_argument(
+        "--claims-version",
+        type=int,
+        choices=(1, 2),
+        default=2,
+        help="Version of Clerk's session claims; 1 has neither features nor plans.",
+    )
 
 
 def _describe_bad_tokens() -> str:
@@ -87,16 +146,73 @@ def _describe_bad_tokens() -> str:
 
 
 def _claims(config: Config, options: dict[str, Any]) -> dict[str, Any]:
-    claims = {"sid": options["session"], **recipient_claims(config)}
-    claims |= {name: options[name] for name in ("azp", "aud") if options[name]}
+    defaults = {"sid": options["session"], **recipient_claims(config)}
     try:
-        return claims | authorization_claims(
+        written = authorization_claims(
             org=options["org"],
             org_slug=options["org_slug"],
             role=options["role"],
             permissions=options["permission"],
             features=options["feature"],
             plans=options["plan"],
+            version=options["claims_version"],
         )
     except ValueError as error:
         raise CommandError(f"{error}.", returncode=2) from None
+    written |= {name: options[name] for name in ("azp", "aud") if options[name]}
+    if options["act"] is not None:
+        written["act"] = options["act"]
+    if options["fva"] is not None:
+        written["fva"] = [age for ages in options["fva"] for age in ages]
+        if len(written["fva"]) != 2:
+            raise CommandError("--fva takes two ages, as in --fva 5 -1.", returncode=2)
+    if options["claims_version"] == 1:
+        written["v"] = ABSENT
+    given: dict[str, Any] = {}
+    for name, value in options["claim"]:
+        if name in written or name in given:
+            message = f"{name!r} is written twice: leave one of the options out."
+            raise CommandError(message, returncode=2)
+        given[name] = value
+    return defaults | written | given
+
+
+def _read_instant(text: str) -> int:
+    if not re.fullmatch(r"[+-]?[0-9]{1,12}", text):
+        raise ArgumentTypeError("write seconds, as Unix time or with a sign from now, as in -3600")
+    return int(time.time()) + int(text) if text[0] in "+-" else int(text)
+
+
+def _read_ages(text: str) -> list[float]:
+    """Read one age, or both with a comma between them."""
+    try:
+        ages = [json.loads(age) for age in text.split(",")]
+    except (ValueError, RecursionError):
+        ages = [None]
+    if not all(map(is_factor_age, ages)):
+        raise ArgumentTypeError("write the minutes since each factor, as in 5 -1; -1: not enrolled")
+    return ages
+
+
+def _read_actor(text: str) -> Any:
+    if not text.lstrip().startswith("{"):
+        return {"sub": text}
+    return _read_json(text)
+
+
+def _read_claim(text: str) -> tuple[str, Any]:
+    name, sign, value = text.partition("=")
+    if not (name and sign):
+        raise ArgumentTypeError(f"write NAME=JSON, as in {_A_CLAIM}")
+    return name, _read_json(value)
+
+
+def _read_json(text: str) -> Any:
+    def refuse(constant: str) -> None:
+        raise ValueError
+
+    try:
+        return json.loads(text, parse_constant=refuse)
+    except (ValueError, RecursionError):
+        hint = f"a text takes quotes of its own, as in {_A_CLAIM}"
+        raise ArgumentTypeError(f"the value is not JSON: {hint}") from None

@@ -1,0 +1,57 @@
+"""The system checks of the alias that holds the shared key set, but for the one of a deployment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from django.core.checks import CheckMessage, Error, Warning
+
+from clerk_auth.cache_settings import CacheSettings
+from clerk_auth.redaction import is_name
+from clerk_auth.registration import check, read_config
+
+# Not by its name: an alias is a value of a setting.
+KEY_CACHE = "CACHES[CLERK_AUTH['CACHE_ALIAS']]"
+
+
+def read_cache() -> CacheSettings | None:
+    """Return what the settings say of the keys' cache; ``None`` where no keys are shared."""
+    config = read_config()
+    return None if config is None or config.jwks_url is None else CacheSettings(config.cache_alias)
+
+
+@check()
+def check_cache(**_: Any) -> Iterator[CheckMessage]:
+    """E008, W007, W008: the alias that holds the shared key set."""
+    cache = read_cache()
+    if cache is None:
+        return
+    if not cache.is_there:
+        # Aliases are names; what else a dict may hold for keys is not repeated.
+        aliases = [alias for alias in cache.aliases if is_name(alias)]
+        yield Error(
+            "CLERK_AUTH['CACHE_ALIAS'] names an alias that is not in CACHES.",
+            hint=f"Use one of: {', '.join(aliases)}." if aliases else "Add it to CACHES.",
+            id="clerk_auth.E008",
+        )
+    if cache.backend is None:  # Django says so itself
+        return
+    if cache.may_unpickle:
+        yield Warning(
+            f"{KEY_CACHE} unpickles what it reads, or is not known not to: whoever can write to "
+            "that server can run code here.",
+            hint="Add an alias for the keys alone, with a database number of its own and "
+            "django-redis' JSONSerializer, and name it in CLERK_AUTH['CACHE_ALIAS']. Silence this "
+            "where your own serializer or backend makes no objects of what it reads.",
+            id="clerk_auth.W007",
+        )
+    if cache.may_wait:
+        yield Warning(
+            f"{KEY_CACHE} has no time-outs, or is not known to have any: a silent server holds a "
+            "thread for as long as it likes.",
+            hint="Set SOCKET_CONNECT_TIMEOUT and SOCKET_TIMEOUT (django-redis) or "
+            "socket_connect_timeout and socket_timeout (Django) in OPTIONS, 1 second or less, and "
+            "timeout for a BlockingConnectionPool. Silence this where your backend is bounded.",
+            id="clerk_auth.W008",
+        )
