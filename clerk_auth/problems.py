@@ -29,10 +29,14 @@ class Problem:
     hint: str
 
     @property
+    def shown_key(self) -> str:
+        """The key, and dots for one that may be a secret in the wrong place."""
+        return self.key if self.check_id != UNKNOWN else redaction.show_name(self.key)
+
+    @property
     def headline(self) -> str:
-        """Say which setting, and what is wrong with it; no key is quoted that may be a secret."""
-        is_shown = self.check_id != UNKNOWN or redaction.is_name(self.key)
-        return f"CLERK_AUTH[{repr(self.key) if is_shown else '...'}] {self.message}"
+        """Say which setting, and what is wrong with it."""
+        return f"CLERK_AUTH[{self.shown_key!r}] {self.message}"
 
     def __str__(self) -> str:
         return f"{self.headline} {self.hint}"

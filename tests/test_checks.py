@@ -133,7 +133,7 @@ def test_each_message_is_under_both_tags(deploy, secure):
     secure.CLERK_AUTH = {"FRONTEND_API": "clerk.example.com", "METRICS": ["clerk_auth.sinks.Sink"]}
     secure.CACHES = {"default": {"BACKEND": f"{__name__}.UnheardOf"}}
     ours = messages_of(TAG, deploy=deploy)
-    assert len(ours) >= 3
+    assert len(ours) >= 2
     assert messages_of(Tags.security, deploy=deploy) == ours
 
 

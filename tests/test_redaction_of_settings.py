@@ -20,6 +20,7 @@ from django.test import Client
 
 from clerk_auth import redaction
 from clerk_auth.conf import _READERS, get_config
+from clerk_auth.health import read_readiness
 from clerk_auth.registration import TAG
 from clerk_auth.users import get_user_resolver
 from clerk_auth.verifier import get_verifier
@@ -295,6 +296,13 @@ def test_requests_log_nothing_of_them(key, mode, settings, caplog):
     records = [r for r in caplog.records if r.name in ("clerk_auth", "django.request")]
     assert records
     assert MARK not in "".join(logging.Formatter().format(record) for record in records)
+
+
+def test_readiness_logs_no_key_that_is_no_name(settings, caplog):
+    settings.CLERK_AUTH = {**GOOD, "TYPO": 1, SECRET_KEY: 1, f"{MARK}1": 1}
+    assert read_readiness(now=0).status == "misconfigured"
+    assert "settings=TYPO, ..., ..." in caplog.text
+    assert MARK not in caplog.text
 
 
 # The rule itself
