@@ -13,16 +13,24 @@ from urllib.parse import parse_qs, urlsplit
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
-from django.core.exceptions import FieldDoesNotExist, ImproperlyConfigured
+from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
 from django.utils.module_loading import import_string
 from rest_framework.request import Request
 from rest_framework.settings import api_settings
 
+from clerk_auth import columns
 from clerk_auth.authentication import ClerkAuthentication
-from clerk_auth.conf import Config, Problem, find_problems, get_config, is_debug, is_observing
+from clerk_auth.conf import (
+    Config,
+    Problem,
+    find_cache_problem,
+    find_problems,
+    get_config,
+    is_debug,
+    is_observing,
+)
 from clerk_auth.profile import find_problems as find_profile_problems
-from clerk_auth.profile import get_id_field
 from clerk_auth.users import database_user, existing_user
 
 FOREIGN_DISTRIBUTION = "clerk-auth-django"
@@ -159,13 +167,9 @@ def check_cache_is_shared(**_: Any) -> Iterator[CheckMessage]:
 @register(Tags.security)
 def check_cache(**_: Any) -> Iterator[CheckMessage]:
     """E008, W007, W008: the alias that holds the shared key set."""
+    if (config := _config()) and (problem := find_cache_problem(config)):
+        yield from _errors([problem])
     alias, backends, options = _cache()
-    if alias and alias not in settings.CACHES:
-        yield Error(
-            f"CLERK_AUTH['CACHE_ALIAS'] names {alias!r}, which is not in CACHES.",
-            hint=f"Use one of: {', '.join(settings.CACHES)}.",
-            id="clerk_auth.E008",
-        )
     if _unpickles(backends, options):
         yield Warning(
             f"CACHES[{alias!r}] unpickles what it reads: whoever can write to that server can run "
@@ -186,7 +190,7 @@ def check_cache(**_: Any) -> Iterator[CheckMessage]:
 
 @register(Tags.security)
 def check_users(**_: Any) -> Iterator[CheckMessage]:
-    """E006, E007, W009, W014: what is named can be imported, and a user id names one row."""
+    """E006, E007, E016, E017, W009, W014, W018: users are found by Clerk's id, in one row each."""
     config = _config()
     if config is None:
         return
@@ -208,8 +212,11 @@ def check_users(**_: Any) -> Iterator[CheckMessage]:
             hint="Map a field that nobody signs in by, or silence this where nothing else does.",
             id="clerk_auth.W014",
         )
-    if import_string(config.user_resolver) in (database_user, existing_user):
-        yield from _check_user_id_field()
+    resolver = import_string(config.user_resolver)
+    if resolver in (database_user, existing_user):
+        creates = resolver is database_user
+        yield from _errors(columns.find_problems(creates=creates))
+        yield from _errors(columns.find_doubts(creates=creates), Warning)
 
 
 @register(Tags.security)
@@ -222,29 +229,6 @@ def check_responses_are_counted(**_: Any) -> Iterator[CheckMessage]:
             "clerk_auth_responses stay silent.",
             hint=f"Put {RESPONSE_COUNTER!r} first in MIDDLEWARE.",
             id="clerk_auth.W011",
-        )
-
-
-def _check_user_id_field() -> Iterator[CheckMessage]:
-    model = get_user_model()
-    name = get_id_field()
-    try:
-        is_unique = getattr(model._meta.get_field(name), "unique", False)
-    except FieldDoesNotExist:
-        is_unique = False
-    if not is_unique:
-        yield Error(
-            f"{model._meta.label}.{name} is not a unique field: a Clerk user id must name one row.",
-            hint="Give the field unique=True, or name another in CLERK_AUTH['USER_ID_FIELD'].",
-            id="clerk_auth.E007",
-        )
-    elif name == model.USERNAME_FIELD:
-        yield Warning(
-            f"Users are found by {model._meta.label}.{name}, which people may choose themselves "
-            "where they can sign up locally.",
-            hint="Add a unique field for Clerk's user id and name it in "
-            "CLERK_AUTH['USER_ID_FIELD'], or silence this where nobody signs up locally.",
-            id="clerk_auth.W009",
         )
 
 
@@ -282,9 +266,9 @@ def check_environment(**_: Any) -> Iterator[CheckMessage]:
         )
 
 
-def _errors(problems: Iterable[Problem]) -> list[CheckMessage]:
+def _errors(problems: Iterable[Problem], kind: type[Error | Warning] = Error) -> list[CheckMessage]:
     return [
-        Error(
+        kind(
             f"CLERK_AUTH[{problem.key!r}] {problem.message}", hint=problem.hint, id=problem.check_id
         )
         for problem in problems

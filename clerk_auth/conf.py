@@ -34,12 +34,13 @@ JWKS_PATH = "/.well-known/jwks.json"
 # What everything derived from the settings depends on; a test may change any of them.
 DEPENDS_ON = frozenset({"CLERK_AUTH", "CACHES", "SECRET_KEY", "DEBUG", "AUTH_USER_MODEL"})
 
-NO_ISSUER, UNKNOWN, MALFORMED, DEV_MODE_WITHOUT_DEBUG, PLAIN_HTTP = (
+NO_ISSUER, UNKNOWN, MALFORMED, DEV_MODE_WITHOUT_DEBUG, PLAIN_HTTP, NO_CACHE = (
     "clerk_auth.E001",
     "clerk_auth.E002",
     "clerk_auth.E003",
     "clerk_auth.E004",
     "clerk_auth.E005",
+    "clerk_auth.E008",
 )
 
 
@@ -160,6 +161,21 @@ def is_observing() -> bool:
 def find_problems() -> list[Problem]:
     """List what is wrong with the settings in force, for the system checks."""
     return _read(getattr(settings, "CLERK_AUTH", {}), debug=is_debug())[1]
+
+
+def find_cache_problem(config: Config) -> Problem | None:
+    """Tell when keys would be shared through a cache that is not there.
+
+    Without it every process would fetch for itself, in silence.
+    """
+    if config.jwks_url is None or config.cache_alias in settings.CACHES:
+        return None
+    return Problem(
+        NO_CACHE,
+        "CACHE_ALIAS",
+        f"names {config.cache_alias!r}, which is not in CACHES.",
+        f"Use one of: {', '.join(settings.CACHES)}.",
+    )
 
 
 # Django's test runner turns DEBUG off after start-up, without a signal; an explicit override

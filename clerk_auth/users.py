@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import partial
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from django.contrib.auth import get_user_model
-from django.contrib.auth.hashers import make_password
 from django.core.exceptions import ImproperlyConfigured
 from django.db import IntegrityError, router, transaction
 from django.db.models import Q
 from django.utils.module_loading import import_string
 
+from clerk_auth.columns import get_id_column
 from clerk_auth.conf import derived, get_config
 from clerk_auth.core.claims import Claims
 from clerk_auth.core.errors import UserInactive
 from clerk_auth.profile import get_id_field, read_profile, write_profile
+from clerk_auth.rows import admit, can_store, check_id, find_or_make_row, has_id
 
 if TYPE_CHECKING:
     from django.db.models import Manager
@@ -118,12 +117,13 @@ def database_user(claims: Claims) -> Any:
     a name that somebody chose.
 
     Raises:
-        UserInactive: ``is_active`` is false, the model's manager hides the row, or the row is
-            found by user name and has a password: somebody may have signed up under the
-            victim's id.
+        UserInactive: ``is_active`` is false, the model's manager hides the row, the row is
+            found by user name and has a password (somebody may have signed up under the victim's
+            id), it has another spelling of the id, or no column can hold what a new one needs.
+        ImproperlyConfigured: a user id may name two rows.
     """
     profile = read_profile(claims)
-    user = _admit(_get_or_create(claims.user_id, profile))
+    user = admit(find_or_make_row(claims.user_id, profile), claims.user_id)
     write_profile(user, profile)
     return user
 
@@ -135,11 +135,12 @@ def existing_user(claims: Claims) -> Any:
         UserInactive: as there, or no row has the user id.
     """
     model = get_user_model()
+    check_id(claims.user_id)
     try:
         user = model._default_manager.get(**{get_id_field(): claims.user_id})
     except model.DoesNotExist:
         raise UserInactive("no row has the user id") from None
-    return _admit(user)
+    return admit(user, claims.user_id)
 
 
 class LinkRefused(Exception):
@@ -161,13 +162,15 @@ def link(user: Any, claims: Claims) -> None:
     model, id_field = get_user_model(), get_id_field()
     if not isinstance(user, model):
         raise TypeError("only a row of AUTH_USER_MODEL can be linked")
-    if id_field == model.USERNAME_FIELD or model._meta.get_field(id_field) == model._meta.pk:
+    if id_field == model.USERNAME_FIELD or get_id_column().primary_key:
         raise ImproperlyConfigured(
             "To link existing rows, give Clerk's user id a field of its own and name it in "
             "CLERK_AUTH['USER_ID_FIELD']."
         )
     if claims.actor is not None:
         raise LinkRefused("Somebody impersonates this Clerk user.")
+    if not can_store(claims.user_id):
+        raise LinkRefused("This Clerk user cannot be linked here.")
     using = router.db_for_write(model, instance=user)
     row = model._base_manager.using(using).filter(pk=user.pk)
     has_none = Q(**{f"{id_field}__isnull": True}) | Q(**{id_field: ""})
@@ -176,43 +179,11 @@ def link(user: Any, claims: Claims) -> None:
         with transaction.atomic(using=using):
             linked = row.filter(has_none).update(**{id_field: claims.user_id})
     except IntegrityError:
+        has_id(model._base_manager.using(using), claims.user_id)  # says so if only nearly
         raise LinkRefused("This Clerk user has another account here.") from None
-    if not linked and not row.filter(**{id_field: claims.user_id}).exists():
+    if not linked and not has_id(row, claims.user_id):
         raise LinkRefused("This account belongs to another Clerk user.")
     setattr(user, id_field, claims.user_id)
-
-
-def _admit(user: Any) -> Any:
-    if get_id_field() == user.USERNAME_FIELD and user.has_usable_password():
-        raise UserInactive("the row found by user name has a password")
-    if not user.is_active:
-        raise UserInactive("is_active is false")
-    return user
-
-
-def _get_or_create(user_id: str, profile: Mapping[str, Any]) -> Any:
-    model, id_field = get_user_model(), get_id_field()
-    named = {id_field: user_id}
-    for values in _possible_rows(user_id, profile):
-        try:
-            return model._default_manager.get_or_create(defaults=values, **named)[0]
-        except IntegrityError as error:
-            refusal = error
-    if model._base_manager.filter(**named).exists():
-        raise UserInactive("the default manager hides the row")
-    raise refusal
-
-
-def _possible_rows(user_id: str, profile: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield what a new row may hold, from the best down: a constraint may refuse one."""
-    model = get_user_model()
-    row = {model.USERNAME_FIELD: user_id, "password": partial(make_password, None)}
-    yield {**row, **profile}
-    if profile:
-        yield row
-    if get_id_field() != model.USERNAME_FIELD:
-        # Somebody's user name is this Clerk id. It is theirs, and identifies nobody here.
-        yield {**row, model.USERNAME_FIELD: f"{user_id}-{secrets.token_hex(8)}"}
 
 
 @derived

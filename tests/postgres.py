@@ -23,6 +23,7 @@ from project import children
 
 TESTS = (
     "tests/test_profile.py",
+    "tests/test_user_models.py",
     "tests/test_user_neighbours.py",
     "tests/test_user_races.py",
     "tests/test_users.py",

@@ -22,9 +22,9 @@ LAYERS = (
     (
         "Django side",
         {
-            *("conf", "dev", "fetch", "jwks", "logs", "metrics", "profile", "rate_limit"),
-            *("readers", "shared", "signals", "sinks", "sources", "token_cache", "users"),
-            "verifier",
+            *("attempts", "columns", "conf", "dev", "fetch", "jwks", "logs", "metrics", "profile"),
+            *("rate_limit", "readers", "rows", "shared", "signals", "sinks", "sources"),
+            *("token_cache", "users", "verifier", "writes"),
         },
     ),
     ("DRF surface", {"authentication", "composition", "exceptions", "permissions"}),

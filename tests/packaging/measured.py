@@ -32,6 +32,7 @@ OTHERS = (
     "tests/test_jwks_model.py",
     "tests/test_redaction.py",
     "tests/test_standin.py",
+    "tests/test_user_models.py",
     "tests/test_user_neighbours.py",
     "tests/test_user_races.py",
 )
