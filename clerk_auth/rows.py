@@ -151,7 +151,9 @@ def _possible_rows(user_id: str, profile: Mapping[str, Any]) -> Iterator[dict[st
     """Yield what a new row may hold, from the best down: a constraint may refuse one."""
     needed = {name: profile[name] for name in columns.find_needed() if name in profile}
     profiles: list[Mapping[str, Any]] = [profile]
-    profiles += [less for less in (needed, {}) if less != profile]
+    for less in (needed, {}):
+        if less not in profiles:
+            profiles.append(less)
     has_name = get_id_field() != get_user_model().USERNAME_FIELD
     # Somebody's user name is this Clerk id. It is theirs, and identifies nobody here.
     for is_second_try in (False, True) if has_name else (False,):

@@ -12,6 +12,8 @@ T = TypeVar("T")
 
 # How a constraint, a model that validates itself and a column refuse what is written.
 REFUSALS = (IntegrityError, ValidationError, DataError)
+# PostgreSQL's program_limit_exceeded: an index takes no value of more than 2,704 bytes.
+_TOO_LARGE = "54000"
 
 
 def write(model: Any, using: str, save: Callable[[], T]) -> T:
@@ -24,7 +26,10 @@ def write(model: Any, using: str, save: Callable[[], T]) -> T:
     try:
         with transaction.atomic(using=using):
             return save()
-    except OperationalError:
+    except OperationalError as error:
+        cause = error.__cause__
+        if _TOO_LARGE in (getattr(cause, "sqlstate", None), getattr(cause, "pgcode", None)):
+            raise DataError(*error.args) from error
         if connection.in_atomic_block or connection.vendor != "sqlite":
             raise
     with transaction.atomic(using=using):

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import secrets
 import uuid
 
 import pytest
@@ -210,7 +211,10 @@ def test_taken_address_neither_links_nor_locks_out(use, claims_of):
     model = use("CleaningMember", **PROFILE)
     other = add(model, username="alice", email="alice@example.com")
     claims = claims_of(ALICE, email="alice@example.com", name="Alice")
-    user = database_user(claims)
+    with CaptureQueriesContext(connection) as asked:
+        user = database_user(claims)
+    # The first try got no further than the model's own validation.
+    assert verbs(asked).count("INSERT") == 1
     assert user != other
     for _ in range(3):
         row = database_user(claims)
@@ -389,6 +393,23 @@ def test_model_that_fills_its_columns_itself(use, claims_of, django_assert_num_q
     row = database_user(claims_of(ALICE))
     with django_assert_num_queries(1):
         assert database_user(claims_of(ALICE)) == row
+
+
+def test_value_that_an_index_cannot_hold_is_left_out(use, claims_of):
+    """Nobody else's, and not too long for its column."""
+    use("ConstraintMember", USER_FIELDS={"site": "site", "nick": "nick"})
+    long = secrets.token_urlsafe(6000)
+    for _ in range(2):
+        row = database_user(claims_of(ALICE, site=long, nick="8"))
+        row.refresh_from_db()
+        assert (row.site, row.nick) == (long if connection.vendor == "sqlite" else None, "8")
+
+
+@pytest.mark.parametrize("nick", ["8", "6", "six", "\u0668"])
+def test_validator_may_refuse_in_its_own_way(nick, use, claims_of):
+    use("ConstraintMember", USER_FIELDS={"nick": "nick"})
+    row = database_user(claims_of(ALICE, nick=nick))
+    assert row.nick == (nick if nick in ("8", "\u0668") else "")
 
 
 # An address as user name

@@ -248,10 +248,18 @@ class SmallNameMember(Kept):
         super().save(*args, **kwargs)
 
 
+def refuse_in_its_own_way(value: str) -> None:
+    """Validate as functions do that were not made for it."""
+    if int(value) < 7:
+        raise TypeError("Refused by the project.")
+
+
 class ConstraintMember(Kept):
-    """The id is unique by a constraint, not by the field."""
+    """The id is unique by a constraint, not by the field. An index has a limit of its own."""
 
     clerk_id = models.CharField(max_length=255, null=True)  # noqa: DJ001
+    site = models.TextField(unique=True, null=True, blank=True)
+    nick = models.CharField(max_length=20, blank=True, validators=[refuse_in_its_own_way])
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["clerk_id"], name="one_row_an_id")]
