@@ -14,7 +14,8 @@ class ClerkAuthConfig(AppConfig):
     verbose_name = "Clerk authentication"
 
     def ready(self) -> None:
-        from clerk_auth import checks, sinks  # noqa: F401 - the checks register themselves
+        # The checks register themselves.
+        from clerk_auth import checks, resolver_checks, sinks  # noqa: F401
 
         conf.remember_debug()
         if apps.is_installed("drf_spectacular"):

@@ -17,7 +17,6 @@ from clerk_auth.core.errors import (
     KeysUnavailable,
     TokenMalformed,
     TokenRejected,
-    UserInactive,
 )
 from clerk_auth.exceptions import AuthenticationUnavailable, InvalidToken
 from clerk_auth.logs import defects, log
@@ -112,7 +111,7 @@ class ClerkAuthentication(BaseAuthentication):
     def _resolve_user(self, claims: Claims) -> Any:
         try:
             return get_user_resolver()(claims)
-        except UserInactive as error:
+        except TokenRejected as error:
             get_verifier().note_refusal(error)
             raise
 

@@ -184,7 +184,7 @@ def _is_unique(column: Any) -> bool:
 
 def _find_id_problem() -> Problem | None:
     # A claim of the project's own may be an integer or a UUID.
-    if getattr(get_config(), "user_id_claim", "sub") != "sub":
+    if get_config().user_id_claim != "sub":
         return None
     name = get_id_field()
     is_address = _is_address(_column(name))
@@ -202,7 +202,8 @@ def _find_id_problem() -> Problem | None:
 
 def _find_row_problems() -> Iterator[Problem]:
     mapped = get_config().user_fields
-    for name, value in make_row_values(_SAMPLE_ID).items():
+    sample = _SAMPLE_ID if get_config().user_id_claim == "sub" else "1"
+    for name, value in make_row_values(sample).items():
         if name in mapped:
             continue
         if misfit := _describe_misfit(name, value):
@@ -219,8 +220,10 @@ def _describe_misfit(name: str, value: Any) -> str | None:
     column = _column(name)
     if not _reads_as_it_is(column, value):
         return "is not a column of text"
-    if column.max_length and isinstance(value, str) and column.max_length < len(value):
-        return f"holds {column.max_length} characters, and a row needs {len(value)}"
+    # A UUID has a length in the database, and none as a string.
+    limit = column.max_length if isinstance(column.to_python(value), str) else None
+    if limit is not None and limit < len(value):
+        return f"holds {limit} characters, and a row needs {len(value)}"
     return None
 
 

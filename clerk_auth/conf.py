@@ -82,6 +82,7 @@ class Config:
     verified_token_cache_size: int
     user_resolver: str
     user_id_field: str | None
+    user_id_claim: str
     user_fields: Mapping[str, str]
     mode: str
     dev_mode: bool
@@ -227,6 +228,7 @@ _READERS: dict[str, tuple[Callable[[object], Any], Any]] = {
     "VERIFIED_TOKEN_CACHE_SIZE": (readers.number_reader(0, whole=True), 4096),
     "USER_RESOLVER": (readers.read_dotted_path, "clerk_auth.users.stateless_user"),
     "USER_ID_FIELD": (readers.read_text, None),
+    "USER_ID_CLAIM": (readers.read_id_claim, "sub"),
     "USER_FIELDS": (readers.read_names, MappingProxyType({})),
     "MODE": (readers.choice_reader(*MODES), ENFORCE),
     "DEV_MODE": (readers.read_flag, False),

@@ -200,7 +200,9 @@ def inspect(text: str, policy: Policy, keys: Keys, *, now: float) -> Inspection:
         return inspection
     _judge_signature(inspection, segments, source)
     _judge_claims(inspection, segments[1])
-    inspection.skip("the user resolver is not run; it may answer user_inactive", "user")
+    inspection.skip(
+        "the user resolver is not run; it may answer user_unknown or user_inactive", "user"
+    )
     return inspection
 
 

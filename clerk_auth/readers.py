@@ -11,10 +11,27 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
+from clerk_auth.core.claims import is_identifier
 from clerk_auth.core.keys import MAX_KEYS_PER_KID, VerifyingKey, load_public_key
 
 _DOMAIN = re.compile(r"(?=.{1,253}\Z)(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9-]{2,63}")
 _ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://([^\s/?#@\\*]+)")
+
+# Claims in small letters and digits only. Clerk writes these, and none but ``sub`` says which user.
+_CLERKS_OWN = frozenset(
+    {
+        *("iss", "sub", "aud", "exp", "nbf", "iat", "jti", "azp", "sid", "sts", "v", "fva", "act"),
+        *("o", "fea", "pla"),
+    }
+)
+_OF_ORGANIZATION = re.compile("org(?:anization)?(?:id|slug|role|name|permissions|externalid)?")
+# What people choose for themselves, or share with others.
+_CHOSEN = frozenset(
+    {
+        *("name", "fullname", "firstname", "lastname", "givenname", "familyname", "nickname"),
+        *("username", "preferredusername", "mail", "slug", "role", "locale", "picture", "imageurl"),
+    }
+)
 
 
 class Refused(Exception):
@@ -224,6 +241,30 @@ def read_names(value: object) -> Mapping[str, str]:
             "must be a dict from field names to claim names.", 'Write it as in {"email": "email"}.'
         )
     return MappingProxyType({read_text(key): read_text(name) for key, name in value.items()})
+
+
+def read_id_claim(value: object) -> str:
+    """Return the name of a claim that may say which row is the user's: ``sub``, or a custom one."""
+    name = read_text(value)
+    if not is_identifier(name) or "{" in name:
+        raise Refused("is not the name of a claim.", 'Write it as in "external_id".')
+    plain = re.sub("[^a-z0-9]", "", name.lower())
+    if "unsafe" in plain:
+        raise Refused(
+            "names metadata that users write themselves: everybody could be anybody.",
+            "Use external_id, or private or public metadata, in a claim of its own.",
+        )
+    if name != "sub" and (plain in _CLERKS_OWN or _OF_ORGANIZATION.fullmatch(plain)):
+        raise Refused(
+            "names a claim of Clerk's own that does not say who the user is.",
+            'Write "sub", or the name of a claim that you have added to the session token.',
+        )
+    if plain in _CHOSEN or "email" in plain or "phone" in plain:
+        raise Refused(
+            "names what people choose, change or share: rows are never found by it.",
+            "Use an id that your back end has set, such as external_id.",
+        )
+    return name
 
 
 def read_realm(value: object) -> str:

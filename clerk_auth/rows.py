@@ -17,7 +17,7 @@ from django.core.exceptions import ValidationError
 from django.db import DataError, IntegrityError, router
 
 from clerk_auth import columns
-from clerk_auth.core.errors import UserInactive
+from clerk_auth.core.errors import UserInactive, UserUnknown
 from clerk_auth.logs import defects, log
 from clerk_auth.profile import get_id_field, note_written
 from clerk_auth.writes import REFUSALS, write
@@ -60,13 +60,13 @@ def check_id(user_id: str) -> None:
     """Refuse, without a query, a user id that the column cannot hold as it is.
 
     Raises:
-        UserInactive: it cannot.
+        UserUnknown: it cannot.
         ImproperlyConfigured: a user id may name two rows, or the column is not there.
     """
     name = columns.get_id_column().name
     if not columns.holds_id(user_id):
         _report("id_does_not_fit", [name])
-        raise UserInactive("no row can have the user id")
+        raise UserUnknown("no row can have the user id")
 
 
 def can_store(user_id: str) -> bool:
@@ -108,7 +108,8 @@ def find_or_make_row(user_id: str, profile: Mapping[str, Any]) -> Any:
     Requests that come at once end with one row.
 
     Raises:
-        UserInactive: the model's manager hides the row, or no column can hold what it needs.
+        UserInactive: the model's manager hides the row, or the row has another user id.
+        UserUnknown: no column can hold what a new one needs.
         IntegrityError, ValidationError: the project's own constraint or ``clean()`` refuses it.
     """
     check_id(user_id)
@@ -119,7 +120,7 @@ def find_or_make_row(user_id: str, profile: Mapping[str, Any]) -> Any:
     if (user := manager.filter(**named).first()) is not None:
         return user
     if not can_store(user_id):
-        raise UserInactive("no row can have the user id")
+        raise UserUnknown("no row can have the user id")
     for values in _possible_rows(user_id, profile):
         try:
             user = write(model, using, partial(_make_row, manager, values))
@@ -138,7 +139,7 @@ def find_or_make_row(user_id: str, profile: Mapping[str, Any]) -> Any:
     if not at_fault:
         raise refusal
     _report("row_does_not_fit", at_fault, refusal)
-    raise UserInactive("no row can be made for the user")
+    raise UserUnknown("no row can be made for the user")
 
 
 def _make_row(manager: Any, values: Mapping[str, Any]) -> Any:

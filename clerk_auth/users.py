@@ -2,115 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
 
 from django.contrib.auth import get_user_model
-from django.core.exceptions import ImproperlyConfigured
+from django.core.exceptions import ImproperlyConfigured, ValidationError
+from django.core.validators import MaxLengthValidator
 from django.db import IntegrityError, router, transaction
-from django.db.models import Q
+from django.db.models import AutoField, Q
 from django.utils.module_loading import import_string
 
 from clerk_auth.columns import get_id_column
 from clerk_auth.conf import derived, get_config
-from clerk_auth.core.claims import Claims
-from clerk_auth.core.errors import UserInactive
+from clerk_auth.core.claims import Claims, is_identifier
+from clerk_auth.core.errors import ClaimInvalid, UserInactive, UserUnknown
 from clerk_auth.profile import get_id_field, read_profile, write_profile
 from clerk_auth.rows import admit, can_store, check_id, find_or_make_row, has_id
-
-if TYPE_CHECKING:
-    from django.db.models import Manager
+from clerk_auth.stateless import ClerkUser as ClerkUser
+from clerk_auth.stateless import stateless_user as stateless_user
 
 UserResolver = Callable[[Claims], Any]
 
-
-class ClerkUser:
-    """The caller, as the token names them: no database row behind it.
-
-    ``pk`` is Clerk's user id. It reads like Django's ``AnonymousUser``, but is authenticated:
-    throttles, model permissions and the browsable API work; it has no Django permissions.
-    """
-
-    __slots__ = ("claims", "pk")
-
-    is_active = True
-    is_authenticated = True
-    is_anonymous = False
-    is_staff = False
-    is_superuser = False
-
-    def __init__(self, claims: Claims) -> None:
-        self.pk = claims.user_id
-        self.claims = claims
-
-    @property
-    def id(self) -> str:
-        return self.pk
-
-    @property
-    def username(self) -> str:
-        return self.pk
-
-    def get_username(self) -> str:
-        return self.pk
-
-    def __str__(self) -> str:
-        return self.pk
-
-    def __repr__(self) -> str:
-        return f"<ClerkUser: {self.pk}>"
-
-    def __eq__(self, other: object) -> bool:
-        return self.pk == other.pk if isinstance(other, ClerkUser) else NotImplemented
-
-    def __hash__(self) -> int:
-        return hash(self.pk)
-
-    @property
-    def groups(self) -> Manager[Any]:
-        """No groups; only where ``django.contrib.auth`` is installed."""
-        from django.contrib.auth.models import AnonymousUser
-
-        return AnonymousUser().groups
-
-    @property
-    def user_permissions(self) -> Manager[Any]:
-        """No permissions; only where ``django.contrib.auth`` is installed."""
-        from django.contrib.auth.models import AnonymousUser
-
-        return AnonymousUser().user_permissions
-
-    def get_user_permissions(self, obj: object = None) -> set[str]:
-        return set()
-
-    def get_group_permissions(self, obj: object = None) -> set[str]:
-        return set()
-
-    def get_all_permissions(self, obj: object = None) -> set[str]:
-        return set()
-
-    def has_perm(self, perm: str, obj: object = None) -> bool:
-        return False
-
-    def has_perms(self, perm_list: Iterable[str], obj: object = None) -> bool:
-        return all(self.has_perm(perm, obj) for perm in perm_list)
-
-    def has_module_perms(self, module: str) -> bool:
-        return False
-
-    def save(self, *args: object, **kwargs: object) -> NoReturn:
-        raise NotImplementedError("A ClerkUser has no database row.")
-
-    delete = set_password = check_password = save
-
-
-def stateless_user(claims: Claims) -> ClerkUser:
-    """Return a :class:`ClerkUser`; no query."""
-    return ClerkUser(claims)
+NUMBERED_BY_THE_DATABASE = (
+    "CLERK_AUTH['USER_ID_FIELD'] names a key that the database numbers, and database_user would "
+    "insert into it. Use existing_user, or a field of its own."
+)
+_MISSING = object()
 
 
 def database_user(claims: Claims) -> Any:
-    """Return the row of ``AUTH_USER_MODEL`` whose ``USER_ID_FIELD`` is Clerk's user id.
+    """Return the row of ``AUTH_USER_MODEL`` whose ``USER_ID_FIELD`` is :func:`read_user_id`.
 
     One query; a first request creates the row, with an unusable password, and a claim of
     ``USER_FIELDS`` that has changed costs an update. Rows are never linked by e-mail address or by
@@ -119,11 +41,17 @@ def database_user(claims: Claims) -> Any:
     Raises:
         UserInactive: ``is_active`` is false, the model's manager hides the row, the row is
             found by user name and has a password (somebody may have signed up under the victim's
-            id), it has another spelling of the id, or no column can hold what a new one needs.
-        ImproperlyConfigured: a user id may name two rows.
+            id), or it has another spelling of the id.
+        UserUnknown: no column can hold what a new row needs.
+        ClaimInvalid: see :func:`read_user_id`.
+        ImproperlyConfigured: a user id may name two rows, or the database numbers
+            ``USER_ID_FIELD``.
     """
+    if is_numbered_by_the_database():
+        raise ImproperlyConfigured(NUMBERED_BY_THE_DATABASE)
     profile = read_profile(claims)
-    user = admit(find_or_make_row(claims.user_id, profile), claims.user_id)
+    user_id = read_user_id(claims)
+    user = admit(find_or_make_row(user_id, profile), user_id)
     write_profile(user, profile)
     return user
 
@@ -132,15 +60,63 @@ def existing_user(claims: Claims) -> Any:
     """Return the row as :func:`database_user` does, and create none; one query.
 
     Raises:
-        UserInactive: as there, or no row has the user id.
+        UserUnknown: no row has the user id.
+        UserInactive, ClaimInvalid: as there.
     """
-    model = get_user_model()
-    check_id(claims.user_id)
+    model, user_id = get_user_model(), read_user_id(claims)
+    check_id(user_id)
+    named = {get_id_field(): user_id}
     try:
-        user = model._default_manager.get(**{get_id_field(): claims.user_id})
+        user = model._default_manager.get(**named)
     except model.DoesNotExist:
-        raise UserInactive("no row has the user id") from None
-    return admit(user, claims.user_id)
+        if model._base_manager.filter(**named).exists():
+            raise UserInactive("the default manager hides the row") from None
+        raise UserUnknown("no row has the user id") from None
+    return admit(user, user_id)
+
+
+def read_user_id(claims: Claims) -> str:
+    """Return what ``USER_ID_FIELD`` holds for this user, as the claim ``USER_ID_CLAIM`` says.
+
+    By default it is Clerk's user id. The value of another claim is a string too, spelled as the
+    column writes it; there is no falling back to Clerk's id, which could be the value of somebody
+    else.
+
+    Raises:
+        ClaimInvalid: the claim is missing or malformed, or the column cannot hold its value.
+    """
+    name = get_config().user_id_claim
+    if name == "sub":
+        return claims.user_id
+    if (value := claims.get(name, _MISSING)) is _MISSING:
+        raise ClaimInvalid(f"{name} is missing", claim=name)
+    if not is_identifier(value):
+        raise ClaimInvalid(f"{name} is not a well-formed id", claim=name)
+    column = get_id_column()
+    with suppress(ValidationError, ValueError, OverflowError):
+        # "007" and "+7" are not 7: one person has one id.
+        if str(convert(column, value)) == value:
+            return value
+    raise ClaimInvalid(f"{name} does not fit USER_ID_FIELD", claim=name)
+
+
+def convert(column: Any, text: str) -> Any:
+    """Return ``text`` as ``column`` holds it.
+
+    Raises:
+        ValidationError, ValueError, OverflowError: the column cannot hold it.
+    """
+    value = column.to_python(text)
+    if isinstance(value, str):
+        MaxLengthValidator(column.max_length or len(value))(value)
+    else:
+        column.run_validators(value)
+    return value
+
+
+def is_numbered_by_the_database() -> bool:
+    """Tell whether ``USER_ID_CLAIM`` is looked up in a key that the database gives to new rows."""
+    return get_config().user_id_claim != "sub" and isinstance(get_id_column(), AutoField)
 
 
 class LinkRefused(Exception):
@@ -148,42 +124,56 @@ class LinkRefused(Exception):
 
 
 def link(user: Any, claims: Claims) -> None:
-    """Write Clerk's user id into ``USER_ID_FIELD`` of a row that has none yet.
+    """Write Clerk's user id, or what ``USER_ID_CLAIM`` names, into a row that has none yet.
 
     The caller has proved both: that they are the row's user, and Clerk's. To link again what is
-    linked changes nothing.
+    linked changes nothing. The resolvers find the row by these claims from then on.
 
     Raises:
+        ClaimInvalid: see :func:`read_user_id`.
         LinkRefused: the row has another Clerk id, the id has another row, or somebody impersonates
             the Clerk user.
         ImproperlyConfigured: ``USER_ID_FIELD`` is not a field for Clerk's id alone.
         TypeError: ``user`` is not a row of ``AUTH_USER_MODEL``.
     """
-    model, id_field = get_user_model(), get_id_field()
+    model, id_field = get_user_model(), get_link_field()
     if not isinstance(user, model):
         raise TypeError("only a row of AUTH_USER_MODEL can be linked")
-    if id_field == model.USERNAME_FIELD or get_id_column().primary_key:
-        raise ImproperlyConfigured(
-            "To link existing rows, give Clerk's user id a field of its own and name it in "
-            "CLERK_AUTH['USER_ID_FIELD']."
-        )
     if claims.actor is not None:
         raise LinkRefused("Somebody impersonates this Clerk user.")
-    if not can_store(claims.user_id):
+    user_id = read_user_id(claims)
+    if not can_store(user_id):
         raise LinkRefused("This Clerk user cannot be linked here.")
     using = router.db_for_write(model, instance=user)
     row = model._base_manager.using(using).filter(pk=user.pk)
-    has_none = Q(**{f"{id_field}__isnull": True}) | Q(**{id_field: ""})
     try:
         # One statement, so that of two links at once the second one finds the first.
         with transaction.atomic(using=using):
-            linked = row.filter(has_none).update(**{id_field: claims.user_id})
+            linked = row.filter(is_unlinked()).update(**{id_field: user_id})
     except IntegrityError:
-        has_id(model._base_manager.using(using), claims.user_id)  # says so if only nearly
+        has_id(model._base_manager.using(using), user_id)  # says so if only nearly
         raise LinkRefused("This Clerk user has another account here.") from None
-    if not linked and not has_id(row, claims.user_id):
+    if not linked and not has_id(row, user_id):
         raise LinkRefused("This account belongs to another Clerk user.")
-    setattr(user, id_field, claims.user_id)
+    setattr(user, id_field, user_id)
+
+
+def get_link_field() -> str:
+    """Return ``USER_ID_FIELD``; ``ImproperlyConfigured`` if it is not a field for that id only."""
+    model, column = get_user_model(), get_id_column()
+    if column.name == model.USERNAME_FIELD or column.primary_key:
+        raise ImproperlyConfigured(
+            "To link existing rows, give Clerk's user id a unique field of its own and name it in "
+            "CLERK_AUTH['USER_ID_FIELD']."
+        )
+    return str(column.name)
+
+
+def is_unlinked() -> Q:
+    """Return the condition that a row holds no id yet."""
+    column = get_id_column()
+    unlinked = Q(**{f"{column.name}__isnull": True})
+    return unlinked | Q(**{column.name: ""}) if column.empty_strings_allowed else unlinked
 
 
 @derived

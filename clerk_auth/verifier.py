@@ -22,6 +22,7 @@ from clerk_auth.core.errors import (
     SignatureInvalid,
     TokenRejected,
     UserInactive,
+    UserUnknown,
 )
 from clerk_auth.core.tokens import (
     Policy,
@@ -155,7 +156,7 @@ class Verifier:
 
 def _constant_part(error: ClerkAuthError) -> str:
     """Return what is the same in a reason whoever causes it; a resolver's may be anything."""
-    return "" if isinstance(error, UserInactive) else error.reason.partition(" (")[0]
+    return "" if isinstance(error, UserInactive | UserUnknown) else error.reason.partition(" (")[0]
 
 
 @derived

@@ -22,6 +22,9 @@ from typing import Any
 from project import children
 
 TESTS = (
+    "tests/test_clerk_link.py",
+    "tests/test_migrating.py",
+    "tests/test_user_id_claim.py",
     "tests/test_profile.py",
     "tests/test_user_models.py",
     "tests/test_user_neighbours.py",

@@ -22,9 +22,9 @@ LAYERS = (
     (
         "Django side",
         {
-            *("attempts", "columns", "conf", "dev", "fetch", "jwks", "logs", "metrics", "profile"),
-            *("rate_limit", "readers", "rows", "shared", "signals", "sinks", "sources"),
-            *("token_cache", "users", "verifier", "writes"),
+            *("attempts", "columns", "conf", "dev", "fetch", "jwks", "linking", "logs", "metrics"),
+            *("profile", "rate_limit", "readers", "rows", "shared", "signals", "sinks", "sources"),
+            *("stateless", "token_cache", "users", "verifier", "writes"),
         },
     ),
     ("DRF surface", {"authentication", "composition", "exceptions", "permissions"}),
@@ -33,7 +33,7 @@ LAYERS = (
         {
             *("apps", "checks", "contrib", "deployed", "durations", "explanations", "health"),
             *("inspection", "management", "middleware", "payloads", "probes", "pytest_plugin"),
-            *("selftest", "standin", "testing"),
+            *("resolver_checks", "selftest", "standin", "testing"),
         },
     ),
 )

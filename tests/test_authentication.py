@@ -15,9 +15,17 @@ from rest_framework.views import APIView
 
 from clerk_auth import metrics
 from clerk_auth.authentication import ClerkAuthentication, read_bearer_token
-from clerk_auth.core.errors import CODES, REJECTIONS, TokenMalformed, UserInactive
+from clerk_auth.core.errors import (
+    CODES,
+    REJECTIONS,
+    ClaimInvalid,
+    TokenMalformed,
+    UserInactive,
+    UserUnknown,
+)
+from clerk_auth.users import ClerkUser
 from clerk_auth.verifier import get_verifier
-from tests.conftest import PARTY
+from tests.conftest import ISSUER, PARTY
 from tests.issuer_server import hang
 from tests.rows import each_row
 
@@ -217,7 +225,7 @@ def test_misconfiguration_is_raised_and_never_a_401(settings):
 
 
 def test_code_of_every_refusal_is_known():
-    assert len(CODES) == len(set(CODES)) == 15
+    assert len(CODES) == len(set(CODES)) == 16
 
 
 def test_refusal_of_a_header_is_counted_and_logged(configured, caplog):
@@ -258,20 +266,30 @@ class _Session:
 # Users
 
 
-def inactive_user(claims):
-    raise UserInactive("is_active is false")
+def refused_user(claims):
+    raise refused_user.error
 
 
 def broken_user(claims):
     raise AttributeError("a defect in the project's resolver")
 
 
-def test_inactive_user_is_401_and_counted(configured, settings, token):
-    settings.CLERK_AUTH = {**settings.CLERK_AUTH, "USER_RESOLVER": f"{__name__}.inactive_user"}
+@pytest.mark.parametrize(
+    "error",
+    [
+        UserInactive("is_active is false"),
+        UserUnknown("no row has the user id"),
+        ClaimInvalid("the claim is missing", claim="legacy_id"),
+    ],
+    ids=lambda error: error.code,
+)
+def test_refusal_by_a_resolver_is_401_and_counted(error, configured, settings, token):
+    refused_user.error = error
+    settings.CLERK_AUTH = {**settings.CLERK_AUTH, "USER_RESOLVER": f"{__name__}.refused_user"}
     response = call(WhoAmI, "Bearer " + token)
     assert response.status_code == 401
-    assert response.data["code"] == "user_inactive"
-    assert metrics.totals()["jwt_verifications_failure", "user_inactive", "enforce"] == 1
+    assert response.data == {"detail": error.detail, "code": error.code}
+    assert metrics.totals()["jwt_verifications_failure", error.code, "enforce"] == 1
 
 
 def test_defect_in_a_resolver_is_no_verdict(configured, settings, token):
@@ -290,6 +308,23 @@ def test_user_throttle_tells_clerk_users_apart(configured):
         for user in ("user_1", "user_1", "user_2")
     ]
     assert statuses == [200, 429, 200]
+
+
+def test_spellings_of_one_issuer_are_one_user(key_configured, local_issuer):
+    class Once(UserRateThrottle):
+        rate = "1/day"
+
+    issuers = (ISSUER, "https://clerk.satellite.example")
+    key_configured.CLERK_AUTH = {**key_configured.CLERK_AUTH, "ISSUER": list(issuers)}
+    tokens = [local_issuer.acting_as(issuer).token("user_1", azp=PARTY) for issuer in issuers]
+    claims = [get_verifier().verify(token) for token in tokens]
+    assert [one.issuer for one in claims] == list(issuers)
+    first, second = map(ClerkUser, claims)
+    assert first == second
+    assert hash(first) == hash(second)
+    assert len({first, second}) == 1
+    view = type("View", (WhoAmI,), {"throttle_classes": [Once]})
+    assert [call(view, "Bearer " + token).status_code for token in tokens] == [200, 429]
 
 
 # Cost

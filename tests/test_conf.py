@@ -89,6 +89,7 @@ def test_defaults_are_those_of_the_design():
         verified_token_cache_size=4096,
         user_resolver="clerk_auth.users.stateless_user",
         user_id_field=None,
+        user_id_claim="sub",
         user_fields={},
         mode="enforce",
         dev_mode=False,

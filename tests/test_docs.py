@@ -62,6 +62,7 @@ SOURCES = sorted((ROOT / "clerk_auth").rglob("*.py"))
 COMMANDS = {
     "clerk_inspect": "clerk_auth",
     "clerk_keys": "clerk_auth",
+    "clerk_link": "clerk_auth",
     "clerk_selftest": "clerk_auth",
     "clerk_token": "clerk_auth",
     "demo": "project",

@@ -236,7 +236,8 @@ class TestNoTokenChangesAResponse:
         assert mismatches(headers) == []
         codes = {labels[0] for (name, *labels) in counted() if name == metrics.REFUSED}
         # The rest needs a user, or keys that cannot be had.
-        assert codes | {"keys_busy"} == set(CODES) - {"user_inactive", "keys_unavailable"}
+        of_users = {"user_inactive", "user_unknown"}
+        assert codes | {"keys_busy"} == set(CODES) - of_users - {"keys_unavailable"}
 
     def test_of_a_process_without_keys(self, fetching):
         fetching.stop()

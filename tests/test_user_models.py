@@ -17,7 +17,7 @@ from django.db import connection, transaction
 from django.db.models import Model
 from django.test.utils import CaptureQueriesContext
 
-from clerk_auth.core.errors import UserInactive
+from clerk_auth.core.errors import TokenRejected
 from clerk_auth.profile import _note_taken
 from clerk_auth.users import LinkRefused, database_user, existing_user, link
 
@@ -47,14 +47,22 @@ def use(settings):
     return configure
 
 
-def is_refused(claims, resolve=database_user) -> bool:
-    """Tell whether the answer is 401; inside a transaction, as ATOMIC_REQUESTS has it."""
+def refusal(claims, resolve=database_user) -> str | None:
+    """Return the code of the 401; inside a transaction, as ATOMIC_REQUESTS has it."""
     try:
         with transaction.atomic():
             resolve(claims)
-    except UserInactive:
-        return True
-    return False
+    except TokenRejected as error:
+        return error.code
+    return None
+
+
+def is_inactive(claims, resolve=database_user) -> bool:
+    return refusal(claims, resolve) == "user_inactive"
+
+
+def is_unknown(claims, resolve=database_user) -> bool:
+    return refusal(claims, resolve) == "user_unknown"
 
 
 def misfits(caplog) -> list[tuple[str, str]]:
@@ -83,8 +91,8 @@ def test_row_of_an_id_in_other_letters_is_not_the_callers(id_field, use, claims_
     model = use("FoldingMember", USER_ID_FIELD=id_field)
     other = database_user(claims_of(ALICE_IN_SMALL_LETTERS))
     for _ in range(3):
-        assert is_refused(claims_of(ALICE))
-        assert is_refused(claims_of(ALICE), existing_user)
+        assert is_inactive(claims_of(ALICE))
+        assert is_inactive(claims_of(ALICE), existing_user)
     assert database_user(claims_of(ALICE_IN_SMALL_LETTERS)) == other
     assert model.objects.count() == 1
     assert misfits(caplog) == [(f"accounts.FoldingMember.{id_field}", "id_differs")]
@@ -114,7 +122,7 @@ def test_user_name_in_other_letters_is_only_a_name(use, claims_of):
 def test_model_that_changes_the_id_keeps_no_row(use, claims_of, caplog):
     model = use("SmallNameMember", USER_ID_FIELD="username")
     for _ in range(3):
-        assert is_refused(claims_of(ALICE))
+        assert is_inactive(claims_of(ALICE))
     assert not model.objects.exists()
     assert misfits(caplog) == [("accounts.SmallNameMember.username", "id_differs")]
     assert database_user(claims_of(ALICE_IN_SMALL_LETTERS)).username == ALICE_IN_SMALL_LETTERS
@@ -169,14 +177,14 @@ def test_row_that_a_password_may_open_is_somebodys(password, use, claims_of):
     model = use("Member", USER_ID_FIELD="username")
     hashed = make_password(password) if password in ("secret", "") else password
     model.objects.create(username=ALICE, password=hashed)
-    assert is_refused(claims_of(ALICE))
-    assert is_refused(claims_of(ALICE), existing_user)
+    assert is_inactive(claims_of(ALICE))
+    assert is_inactive(claims_of(ALICE), existing_user)
 
 
 def test_model_that_checks_passwords_itself_is_not_second_guessed(use, claims_of):
     model = use("LegacyMember", USER_ID_FIELD="username")
     row = model.objects.create(username=ALICE, password="", legacy="of the attacker")
-    assert is_refused(claims_of(ALICE))
+    assert is_inactive(claims_of(ALICE))
     row.set_unusable_password()
     row.save()
     assert database_user(claims_of(ALICE)) == row
@@ -256,11 +264,11 @@ def test_user_name_that_somebody_has(use, claims_of):
     assert database_user(claims_of(ALICE)) == user
 
 
-def test_hidden_row_is_refused(use, claims_of):
+def test_hidden_row_is_inactive(use, claims_of):
     use("CleaningMember")
     database_user(claims_of(ALICE))
     get_user_model().objects.update(is_active=False)
-    assert is_refused(claims_of(ALICE))
+    assert is_inactive(claims_of(ALICE))
 
 
 def test_rule_of_the_project_is_its_own_error(use, claims_of):
@@ -272,7 +280,7 @@ def test_rule_of_the_project_is_its_own_error(use, claims_of):
 
 def test_column_that_validation_asks_for(use, claims_of, caplog):
     model = use("CleaningNeedsTitle", USER_FIELDS={"title": "title", "email": "email"})
-    assert is_refused(claims_of(ALICE))
+    assert is_unknown(claims_of(ALICE))
     assert misfits(caplog) == [("accounts.CleaningNeedsTitle.title", "row_does_not_fit")]
     add(model, username="other", title="dr", email="alice@example.com")
     row = database_user(claims_of(ALICE, title="dr", email="alice@example.com"))
@@ -297,7 +305,7 @@ def test_column_that_validation_asks_for(use, claims_of, caplog):
 def test_id_that_its_column_cannot_hold(model, field, use, claims_of, caplog):
     rows = use(model, USER_ID_FIELD=field)
     for _ in range(2):
-        assert is_refused(claims_of(ALICE))
+        assert is_unknown(claims_of(ALICE))
     assert not rows._base_manager.exists()
     assert misfits(caplog) == [(f"accounts.{model}.{field}", "id_does_not_fit")]
 
@@ -317,7 +325,7 @@ def test_number_in_another_spelling_is_another_id(user_id, use, claims_of):
     """``int`` reads more than digits."""
     model = use("NumberMember")
     model.objects.create(username=1, clerk_id=42)
-    assert is_refused(claims_of(user_id), existing_user)
+    assert is_unknown(claims_of(user_id), existing_user)
     assert existing_user(claims_of("42")).username == 1
 
 
@@ -326,7 +334,7 @@ def test_uuid_in_another_spelling_is_another_id(use, claims_of):
     use("UuidMember").objects.create(username="alice", clerk_id=own)
     assert existing_user(claims_of(str(own))).username == "alice"
     for spelling in (own.hex, str(own).upper(), f"{{{own}}}", f"urn:uuid:{own}"):
-        assert is_refused(claims_of(spelling), existing_user)
+        assert is_unknown(claims_of(spelling), existing_user)
 
 
 @pytest.mark.parametrize(
@@ -339,7 +347,7 @@ def test_uuid_in_another_spelling_is_another_id(use, claims_of):
 def test_new_row_that_cannot_be(model, fields, use, claims_of, caplog):
     rows = use(model)
     for _ in range(2):
-        assert is_refused(claims_of(ALICE))
+        assert is_unknown(claims_of(ALICE))
     assert not rows.objects.exists()
     named = ",".join(f"accounts.{model}.{field}" for field in fields.split(","))
     ((found, reason),) = misfits(caplog)
@@ -356,7 +364,7 @@ def test_value_that_is_too_long_for_its_column(model, field, use, claims_of, cap
     if connection.vendor == "sqlite":
         assert database_user(claims_of(ALICE)).clerk_id == ALICE
     else:
-        assert is_refused(claims_of(ALICE))
+        assert is_unknown(claims_of(ALICE))
         assert misfits(caplog) == [(f"accounts.{model}.{field}", "row_does_not_fit")]
 
 
@@ -366,10 +374,10 @@ def test_user_id_that_is_longer_than_clerks(use, claims_of, caplog):
     if connection.vendor == "sqlite":
         assert database_user(claims_of(long)).clerk_id == long
     else:
-        assert is_refused(claims_of(long))
+        assert is_unknown(claims_of(long))
         assert misfits(caplog) == [("accounts.Member.username", "row_does_not_fit")]
     use("Member", USER_ID_FIELD="username")
-    assert is_refused(claims_of(long + "b"))
+    assert is_unknown(claims_of(long + "b"))
 
 
 def test_row_that_is_there_needs_no_column_to_fit(use, claims_of):
@@ -383,7 +391,7 @@ def test_row_that_is_there_needs_no_column_to_fit(use, claims_of):
 def test_second_row_that_would_share_the_empty_string(use, claims_of, caplog):
     model = use("ContactMember")
     assert database_user(claims_of("user_first")).email == ""
-    assert is_refused(claims_of(ALICE))
+    assert is_unknown(claims_of(ALICE))
     assert model.objects.count() == 1
     assert misfits(caplog) == [("accounts.ContactMember.email", "row_does_not_fit")]
 

@@ -16,6 +16,7 @@ from rest_framework.response import Response
 from rest_framework.throttling import UserRateThrottle
 from rest_framework.views import APIView
 
+from clerk_auth import metrics
 from clerk_auth.dev import LocalIssuer
 from tests.accounts.models import Member
 from tests.conftest import ISSUER, PARTY
@@ -177,7 +178,7 @@ def test_model_permissions_are_those_of_the_row(resolver, client_of):
 def test_foreign_key_needs_a_row(resolver, client_of):
     alice = client_of("user_alice")
     if resolver == "stateless_user":
-        with pytest.raises(ValueError, match="must be a"):
+        with pytest.raises(ValueError, match=r"USER_RESOLVER.*database_user.*must be a"):
             alice.post("/owned")
         assert not LogEntry.objects.exists()
     else:
@@ -215,8 +216,11 @@ def test_token_does_not_open_the_admin(resolver, client_of):
 def test_caller_without_a_row(use, client_of):
     use("existing_user")
     answer = client_of("user_alice").get("/who")
-    assert (answer.status_code, answer.json()["code"]) == (401, "user_inactive")
+    assert answer.status_code == 401
+    assert answer.json() == {"detail": "The user has no account here.", "code": "user_unknown"}
+    assert 'error_description="The user has no account here."' in answer["WWW-Authenticate"]
     assert not User.objects.exists()
+    assert metrics.totals()["jwt_verifications_failure", "user_unknown", "enforce"] == 1
 
 
 def test_admin_shows_the_rows_that_were_created(use, client_of):
@@ -257,7 +261,7 @@ def member(settings, use):
 
 def test_old_session_and_clerk_token_together_link(member, client_of):
     alice = client_of("user_alice")
-    assert alice.get("/who").status_code == 401
+    assert alice.get("/who").json()["code"] == "user_unknown"
     alice.force_login(member)
     assert alice.post("/link").status_code == 204
     assert alice.post("/link").status_code == 204

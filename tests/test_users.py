@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from inspect import Parameter, iscoroutinefunction, signature
+
 import pytest
+from asgiref.sync import async_to_sync
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth import get_user_model
+from django.contrib.auth.decorators import permission_required
 from django.contrib.auth.models import AnonymousUser, User
 from django.core.exceptions import ImproperlyConfigured
 from django.db import IntegrityError
+from django.http import HttpResponse
 from django.template import Context, Template
+from django.test import AsyncClient
+from django.urls import path
 from rest_framework.permissions import (
     DjangoModelPermissions,
     DjangoModelPermissionsOrAnonReadOnly,
@@ -21,7 +29,7 @@ from rest_framework.throttling import AnonRateThrottle, UserRateThrottle
 from rest_framework.views import APIView
 
 from clerk_auth.core.claims import Claims
-from clerk_auth.core.errors import UserInactive
+from clerk_auth.core.errors import TokenRejected
 from clerk_auth.users import (
     ClerkUser,
     LinkRefused,
@@ -48,7 +56,7 @@ def alice(claims_of) -> ClerkUser:
 def test_user_is_known_by_clerks_id(alice):
     assert {alice.pk, alice.id, alice.username, alice.get_username(), str(alice)} == {"user_alice"}
     assert alice.claims.user_id == "user_alice"
-    assert repr(alice) == "<ClerkUser: user_alice>"
+    assert repr(alice).startswith("<ClerkUser: user_alice (no database row: ")
 
 
 def test_user_is_authenticated_and_has_no_privileges(alice):
@@ -96,12 +104,73 @@ def test_django_permissions_are_empty_without_a_query(alice):
 
 
 def test_user_reads_as_an_anonymous_one_does(alice):
-    """Whatever Django asks of a user who has no row, it can ask of this one."""
-    names = {name for name in dir(AnonymousUser) if not name.startswith("_")}
-    # Its asynchronous twins are a backend's matter.
-    assert {name for name in names if not hasattr(alice, name)} <= {
-        name for name in names if name[0] == "a" and name[1:] in names
-    }
+    """Whatever Django asks of a user who has no row, it can ask of this one, in the same way."""
+    anonymous = AnonymousUser()
+    names = [name for name in dir(anonymous) if not name.startswith("_")]
+    assert {"ahas_perm", "aget_all_permissions", "has_perm", "groups"} <= set(names)
+    for name in names:
+        theirs, ours = getattr(anonymous, name), getattr(alice, name)
+        assert callable(ours) == callable(theirs), name
+        if callable(theirs):
+            assert iscoroutinefunction(ours) == iscoroutinefunction(theirs), name
+            for argument in signature(theirs).parameters.values():
+                assert accepts(ours, argument), f"{name} takes no {argument}"
+                signature(ours).bind(*signature(theirs).parameters)
+
+
+def accepts(function, argument: Parameter) -> bool:
+    """Tell whether ``function`` takes an argument by its name too, with the same default."""
+    parameters = signature(function).parameters
+    taken = parameters.get(argument.name)
+    if taken is None:
+        return any(other.kind is Parameter.VAR_KEYWORD for other in parameters.values())
+    return taken.default == argument.default
+
+
+def test_coroutines_answer_as_their_twins_do(alice):
+    """pytest-django refuses any query here."""
+    assert not async_to_sync(alice.ahas_perm)("auth.add_user", obj=alice)
+    assert not async_to_sync(alice.ahas_perms)(["auth.add_user"])
+    assert async_to_sync(alice.ahas_perms)([]) == alice.has_perms([])
+    assert not async_to_sync(alice.ahas_module_perms)("auth")
+    for name in ("user", "group", "all"):
+        assert async_to_sync(getattr(alice, f"aget_{name}_permissions"))(alice) == set()
+
+
+@permission_required("auth.add_user", login_url="/login")
+async def page(request):
+    return HttpResponse()
+
+
+@permission_required("auth.add_user", raise_exception=True)
+async def strict_page(request):
+    return HttpResponse()
+
+
+urlpatterns = [path("page", page), path("strict", strict_page)]
+
+
+def as_alice(get_response):
+    """Stands in for a middleware that authenticates plain views."""
+
+    async def middleware(request):
+        async def auser():
+            return ClerkUser(as_alice.claims)
+
+        request.auser = auser
+        return await get_response(request)
+
+    return middleware
+
+
+as_alice.async_capable, as_alice.sync_capable = True, False
+
+
+@pytest.mark.parametrize(("url", "status"), [("/page", 302), ("/strict", 403)])
+def test_permission_that_an_async_view_requires_is_refused(url, status, alice, settings):
+    settings.ROOT_URLCONF, settings.MIDDLEWARE = __name__, [f"{__name__}.as_alice"]
+    as_alice.claims = alice.claims
+    assert async_to_sync(AsyncClient(SERVER_NAME="localhost").get)(url).status_code == status
 
 
 @pytest.mark.parametrize(
@@ -109,8 +178,17 @@ def test_user_reads_as_an_anonymous_one_does(alice):
     [("save", ()), ("delete", ()), ("set_password", ("x",)), ("check_password", ("x",))],
 )
 def test_user_without_a_row_cannot_be_changed(alice, method, arguments):
-    with pytest.raises(NotImplementedError):
+    with pytest.raises(NotImplementedError, match="database_user"):
         getattr(alice, method)(*arguments)
+
+
+def test_what_needs_a_row_says_which_resolver_gives_one(alice):
+    """Django quotes the user where a foreign key is assigned or looked up."""
+    remedy = r"user_alice.*no database row.*USER_RESOLVER.*clerk_auth\.users\.database_user"
+    with pytest.raises(ValueError, match=remedy):
+        LogEntry(user=alice)
+    with pytest.raises(TypeError, match=remedy):
+        LogEntry.objects.filter(user=alice)
 
 
 def test_templates_read_the_user(alice):
@@ -207,7 +285,7 @@ def database(settings, db):
 
 
 def refusal(claims: Claims, resolve: UserResolver = database_user) -> str:
-    with pytest.raises(UserInactive) as caught:
+    with pytest.raises(TokenRejected) as caught:
         resolve(claims)
     return caught.value.code
 
@@ -377,7 +455,7 @@ def test_constraint_that_refuses_every_row_is_an_error(claims_of):
 @pytest.mark.integration
 @pytest.mark.usefixtures("members")
 def test_existing_user_is_found_and_none_is_created(claims_of, django_assert_num_queries):
-    assert refusal(claims_of("user_alice"), existing_user) == "user_inactive"
+    assert refusal(claims_of("user_alice"), existing_user) == "user_unknown"
     assert not Member.objects.exists()
     member = Member.objects.create(username="alice", clerk_id="user_alice")
     with django_assert_num_queries(1):

@@ -95,6 +95,13 @@ class UserInactive(TokenRejected):
     detail = "The user account is inactive."
 
 
+class UserUnknown(TokenRejected):
+    """The person has no row here: not linked yet, or not imported."""
+
+    code = "user_unknown"
+    detail = "The user has no account here."
+
+
 class KeysUnavailable(ClerkAuthError):
     """No key set that may be used. ``retry_after`` is in seconds."""
 
@@ -136,6 +143,7 @@ REJECTIONS: tuple[type[TokenRejected], ...] = (
     ClaimInvalid,
     SessionPending,
     UserInactive,
+    UserUnknown,
 )
 OUTAGES: tuple[type[KeysUnavailable], ...] = (KeysUnavailable, KeysBusy)
 CODES: tuple[str, ...] = tuple(error.code for error in (*REJECTIONS, *OUTAGES))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import secrets
+import uuid
 
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.core.exceptions import ValidationError
@@ -18,6 +19,20 @@ class Active(BaseUserManager):
 
     def get_queryset(self) -> models.QuerySet:
         return super().get_queryset().filter(is_active=True)
+
+
+class Imported(AbstractBaseUser):
+    """Rows that came with ids of their own: a text, a UUID and a number."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4)
+    email = models.EmailField(unique=True)
+    legacy_id = models.CharField(max_length=12, unique=True, null=True, blank=True)
+    uuid = models.UUIDField(unique=True, null=True)
+    number = models.PositiveIntegerField(unique=True, null=True)
+    is_active = models.BooleanField(default=True)
+
+    USERNAME_FIELD = "email"
+    objects = BaseUserManager()
 
 
 class Member(AbstractBaseUser):

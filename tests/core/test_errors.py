@@ -34,6 +34,7 @@ def test_codes_are_those_of_the_contract():
         "claim_invalid",
         "session_pending",
         "user_inactive",
+        "user_unknown",
     }
     assert {error.code for error in errors.OUTAGES} == {"keys_unavailable", "keys_busy"}
 

@@ -1,0 +1,112 @@
+"""Link existing rows with Clerk's users, from a CSV file."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from clerk_auth import linking
+from clerk_auth.linking import Line, Result
+from clerk_auth.management import terminal
+
+# A file of another kind is wrong in every line.
+_MAX_PROBLEMS = 20
+_BROKEN_OFF = "It broke off. Run it again for the other lines: what is linked stays linked."
+
+
+class Command(BaseCommand):
+    help = (
+        "Write Clerk's user ids into USER_ID_FIELD of existing rows, from a CSV file with two "
+        "columns: the row's primary key and Clerk's user id. A file with a malformed line or a "
+        "contradiction is refused as a whole. Of the others each row is linked by itself, unless "
+        "it has another Clerk id or the id has another row; to repeat it changes nothing. Exit "
+        "status: 0 all rows are linked, 1 some lines were refused, 2 it could not run to its end."
+    )
+    # Problems in the settings are ours to report, with exit status 2.
+    requires_system_checks = ()
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "file", metavar="FILE", help="The file, in UTF-8; - for standard input."
+        )
+        parser.add_argument(
+            "--dry-run", action="store_true", help="Say what would be done, and write nothing."
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        options["json"] = False
+        with terminal.end_if_it_cannot_run(self, options, "No row was linked."):
+            linking.check_settings()
+            lines = self._read(options["file"])
+        total = Result()
+        try:
+            with terminal.end_if_it_cannot_run(self, options, _BROKEN_OFF):
+                self._link(lines, total, is_dry_run=options["dry_run"])
+        except KeyboardInterrupt:
+            self.stderr.write(self.style.ERROR(_BROKEN_OFF))
+            sys.exit(2)
+        finally:
+            self._print_summary(total, is_dry_run=options["dry_run"])
+        if total.refused:
+            sys.exit(1)
+
+    def _read(self, path: str) -> list[Line]:
+        try:
+            with _open(path) as stream:
+                lines, problems = linking.read_lines(stream)
+        except OSError as error:
+            raise CommandError(f"The file cannot be read: {error.strerror}.") from None
+        if problems:
+            shown = [f"line {number}: {reason}" for number, reason in problems[:_MAX_PROBLEMS]]
+            if len(problems) > _MAX_PROBLEMS:
+                shown.append(f"and {len(problems) - _MAX_PROBLEMS:,} more")
+            raise CommandError("\n".join([*shown, "The file is refused as a whole."]))
+        if not lines:
+            raise CommandError("The file has no line with a row's key and a Clerk user id.")
+        return lines
+
+    def _link(self, lines: list[Line], total: Result, *, is_dry_run: bool) -> None:
+        done = 0
+        for result in linking.link_lines(lines, is_dry_run=is_dry_run):
+            for number, reason in result.refused:
+                self.stdout.write(f"line {number}: {reason}")
+            total.linked += result.linked
+            total.before += result.before
+            total.refused += result.refused
+            done += result.linked + result.before + len(result.refused)
+            if self.stderr.isatty():
+                self.stderr.write(f"{done:,} of {len(lines):,}", ending="\r")
+
+    def _print_summary(self, total: Result, *, is_dry_run: bool) -> None:
+        would = "would be " if is_dry_run else ""
+        style = self.style.ERROR if total.refused else self.style.SUCCESS
+        self.stdout.write(
+            style(
+                f"{total.linked:,} {would}linked, {total.before:,} linked before, "
+                f"{len(total.refused):,} refused."
+            )
+        )
+        if is_dry_run:
+            self.stdout.write("Nothing was written: this is a dry run.")
+
+
+@contextmanager
+def _open(path: str) -> Iterator[TextIO]:
+    # With or without the mark that spreadsheets write first.
+    if path != "-":
+        with Path(path).open(encoding="utf-8-sig", newline="") as stream:
+            yield stream
+    elif sys.stdin is None:
+        raise CommandError("Standard input is closed.")
+    else:
+        stream = io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8-sig", newline="")
+        try:
+            yield stream
+        finally:
+            stream.detach()
