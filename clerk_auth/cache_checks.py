@@ -8,7 +8,7 @@ from typing import Any
 from django.core.checks import CheckMessage, Error, Warning
 
 from clerk_auth.cache_settings import CacheSettings
-from clerk_auth.redaction import is_name
+from clerk_auth.conf import find_cache_problem
 from clerk_auth.registration import check, read_config
 
 # Not by its name: an alias is a value of a setting.
@@ -27,14 +27,8 @@ def check_cache(**_: Any) -> Iterator[CheckMessage]:
     cache = read_cache()
     if cache is None:
         return
-    if not cache.is_there:
-        # Aliases are names; what else a dict may hold for keys is not repeated.
-        aliases = [alias for alias in cache.aliases if is_name(alias)]
-        yield Error(
-            "CLERK_AUTH['CACHE_ALIAS'] names an alias that is not in CACHES.",
-            hint=f"Use one of: {', '.join(aliases)}." if aliases else "Add it to CACHES.",
-            id="clerk_auth.E008",
-        )
+    if (config := read_config()) and (problem := find_cache_problem(config)):
+        yield Error(problem.headline, hint=problem.hint, id=problem.check_id)
     if cache.backend is None:  # Django says so itself
         return
     if cache.may_unpickle:

@@ -13,19 +13,18 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.checks import CheckMessage, Error, Warning
-from django.core.exceptions import FieldDoesNotExist, ImproperlyConfigured
+from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
 from rest_framework.request import Request
 from rest_framework.settings import api_settings
 
+from clerk_auth import columns
 from clerk_auth.authentication import ClerkAuthentication
 from clerk_auth.cache_checks import KEY_CACHE, read_cache
 from clerk_auth.conf import find_problems, is_debug, is_observing
 from clerk_auth.imports import import_named
 from clerk_auth.problems import Problem
 from clerk_auth.profile import find_problems as find_profile_problems
-from clerk_auth.profile import get_id_field
-from clerk_auth.redaction import show_name
 from clerk_auth.registration import check, read_config
 from clerk_auth.users import database_user, existing_user, get_user_resolver
 
@@ -161,7 +160,7 @@ def check_cache_is_shared(**_: Any) -> Iterator[CheckMessage]:
 
 @check()
 def check_users(**_: Any) -> Iterator[CheckMessage]:
-    """E006, E007, E022, W009, W014: what is named can be used, and a user id names one row."""
+    """E006, E007, E016, E017, E022, W009, W014, W018: users are found by Clerk's id, in one row."""
     config = read_config()
     if config is None:
         return
@@ -202,7 +201,9 @@ def check_users(**_: Any) -> Iterator[CheckMessage]:
             id="clerk_auth.W014",
         )
     if finds_rows:
-        yield from _check_user_id_field()
+        creates = found[0] is database_user
+        yield from _errors(columns.find_problems(creates=creates))
+        yield from _errors(columns.find_doubts(creates=creates), Warning)
 
 
 @check()
@@ -215,30 +216,6 @@ def check_responses_are_counted(**_: Any) -> Iterator[CheckMessage]:
             "clerk_auth_responses stay silent.",
             hint=f"Put {RESPONSE_COUNTER!r} first in MIDDLEWARE.",
             id="clerk_auth.W011",
-        )
-
-
-def _check_user_id_field() -> Iterator[CheckMessage]:
-    model = get_user_model()
-    name = get_id_field()
-    label = f"{model._meta.label}.{name}"
-    try:
-        is_unique = getattr(model._meta.get_field(name), "unique", False)
-    except FieldDoesNotExist:
-        is_unique, label = False, f"{model._meta.label}.{show_name(name)}"
-    if not is_unique:
-        yield Error(
-            f"{label} is not a unique field: a Clerk user id must name one row.",
-            hint="Give the field unique=True, or name another in CLERK_AUTH['USER_ID_FIELD'].",
-            id="clerk_auth.E007",
-        )
-    elif name == model.USERNAME_FIELD:
-        yield Warning(
-            f"Users are found by {label}, which people may choose themselves "
-            "where they can sign up locally.",
-            hint="Add a unique field for Clerk's user id and name it in "
-            "CLERK_AUTH['USER_ID_FIELD'], or silence this where nobody signs up locally.",
-            id="clerk_auth.W009",
         )
 
 
@@ -278,8 +255,8 @@ def check_environment(**_: Any) -> Iterator[CheckMessage]:
         )
 
 
-def _errors(problems: Iterable[Problem]) -> list[CheckMessage]:
-    return [Error(problem.headline, hint=problem.hint, id=problem.check_id) for problem in problems]
+def _errors(problems: Iterable[Problem], kind: type[Error | Warning] = Error) -> list[CheckMessage]:
+    return [kind(problem.headline, hint=problem.hint, id=problem.check_id) for problem in problems]
 
 
 def _challenge(cls: type[Any]) -> str:

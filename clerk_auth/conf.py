@@ -152,6 +152,17 @@ def find_problems() -> list[Problem]:
     return _read(getattr(settings, "CLERK_AUTH", {}), debug=is_debug())[1]
 
 
+def find_cache_problem(config: Config) -> Problem | None:
+    """Tell when keys would be shared through a cache that is not there.
+
+    Without it every process would fetch for itself, in silence.
+    """
+    caches = settings.CACHES if isinstance(settings.CACHES, Mapping) else {}
+    if config.jwks_url is None or config.cache_alias in caches:
+        return None
+    return problems.no_cache(caches)
+
+
 # Django's test runner turns DEBUG off after start-up, without a signal; an explicit override
 # sends one, and counts for as long as it lasts.
 _debug = [False]

@@ -20,6 +20,7 @@ from django.db.models.functions import Cast
 
 from clerk_auth.conf import get_config
 from clerk_auth.core.claims import is_identifier
+from clerk_auth.rows import has_id
 from clerk_auth.users import convert, get_link_field, is_unlinked
 
 # So much is held in memory; a line takes about 300 bytes there.
@@ -210,7 +211,7 @@ def _link_one(rows: QuerySet[Any], line: Line, result: Result) -> None:
         return
     if linked:
         result.linked += 1
-    elif row.filter(**named).exists():
+    elif has_id(row, line.user_id):
         result.before += 1
     else:
         result.refused.append(Problem(line.number, OTHER_ID if row.exists() else NO_ROW))

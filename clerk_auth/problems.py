@@ -10,12 +10,13 @@ from typing import Any
 from clerk_auth import redaction
 from clerk_auth.readers import Refused
 
-NO_ISSUER, UNKNOWN, MALFORMED, DEV_MODE_WITHOUT_DEBUG, PLAIN_HTTP = (
+NO_ISSUER, UNKNOWN, MALFORMED, DEV_MODE_WITHOUT_DEBUG, PLAIN_HTTP, NO_CACHE = (
     "clerk_auth.E001",
     "clerk_auth.E002",
     "clerk_auth.E003",
     "clerk_auth.E004",
     "clerk_auth.E005",
+    "clerk_auth.E008",
 )
 
 
@@ -54,6 +55,14 @@ def malformed(key: str, value: object, refused: Refused) -> Problem:
         return Problem(MALFORMED, key, redaction.SECRET_MESSAGE, hint)
     check_id = PLAIN_HTTP if refused.plain_http else MALFORMED
     return Problem(check_id, key, refused.message, refused.hint)
+
+
+def no_cache(aliases: Iterable[object]) -> Problem:
+    """Say that ``CACHE_ALIAS`` is none of ``aliases``."""
+    # Aliases are names; what else a dict may hold for keys is not repeated.
+    names = [alias for alias in aliases if isinstance(alias, str) and redaction.is_name(alias)]
+    hint = f"Use one of: {', '.join(names)}." if names else "Add it to CACHES."
+    return Problem(NO_CACHE, "CACHE_ALIAS", "names an alias that is not in CACHES.", hint)
 
 
 def find_unknown(values: Mapping[Any, object], settings: Collection[str]) -> list[Problem]:

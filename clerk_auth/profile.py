@@ -11,17 +11,20 @@ import logging
 import unicodedata
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any, NamedTuple
 
 from django.contrib.auth import get_user_model
 from django.core.exceptions import FieldDoesNotExist, ImproperlyConfigured, ValidationError
-from django.db import IntegrityError, models, router, transaction
+from django.db import models, router
 
+from clerk_auth.attempts import get_attempts
 from clerk_auth.conf import derived, get_config
 from clerk_auth.core.claims import Claims
 from clerk_auth.logs import log
 from clerk_auth.problems import Problem
 from clerk_auth.redaction import show_name
+from clerk_auth.writes import REFUSALS, write
 
 NO_COLUMN, PRIVILEGED = "clerk_auth.E010", "clerk_auth.E011"
 
@@ -80,8 +83,8 @@ def read_profile(claims: Claims) -> dict[str, Any]:
             continue
         # No text is NULL where that can be, as in Django's forms: a unique column may repeat it.
         value = None if value == "" and column.null else value
-        # The second: a whole number that no float can hold.
-        with suppress(ValidationError, OverflowError):
+        # The second: a whole number that no float can hold. The others: a validator's own.
+        with suppress(ValidationError, OverflowError, ValueError, TypeError):
             values[column.name] = column.clean(value, None)
     return values
 
@@ -89,12 +92,24 @@ def read_profile(claims: Claims) -> dict[str, Any]:
 def write_profile(user: Any, values: Mapping[str, Any]) -> None:
     """Update the columns that differ: no query if none does.
 
-    A value that a constraint refuses, as an address that another row has, leaves its column as it
-    is; the others are written.
+    A value that a constraint or the model's validation refuses, as an address that another row
+    has, leaves its column as it is; the others are written. What came to nothing is not written
+    again by each request.
     """
-    changed = {name: value for name, value in values.items() if getattr(user, name) != value}
+    attempts = get_attempts()
+    changed = {
+        name: value
+        for name, value in values.items()
+        if getattr(user, name) != value and not attempts.came_to_nothing(user, name, value)
+    }
     if changed:
         _update(user, changed)
+
+
+def note_written(user: Any, values: Mapping[str, Any]) -> None:
+    """Remember what a row was given, and thereby what became of it."""
+    for name, value in values.items():
+        get_attempts().note_written(user, name, value)
 
 
 def _update(user: Any, values: Mapping[str, Any]) -> None:
@@ -102,16 +117,22 @@ def _update(user: Any, values: Mapping[str, Any]) -> None:
     _assign(user, values)
     using = router.db_for_write(type(user), instance=user)
     try:
-        # A savepoint: inside ATOMIC_REQUESTS, the request's own transaction goes on.
-        with transaction.atomic(using=using):
-            user.save(using=using, update_fields=list(values))
-    except IntegrityError:
+        write(type(user), using, partial(user.save, using=using, update_fields=list(values)))
+    except REFUSALS:
         _assign(user, before)
         if len(values) == 1:
-            _note_taken(getattr(user, get_id_field()), *values)
+            (name,) = values
+            get_attempts().note_refused(user, name, values[name])
+            _note_taken(getattr(user, get_id_field()), name)
             return
         for name, value in values.items():
             _update(user, {name: value})
+        return
+    # Written before, and gone again: a field or the database stores another form of it.
+    repeated = [name for name in values if get_attempts().is_repeated(user, name, values[name])]
+    if repeated:
+        user.refresh_from_db(using=using, fields=repeated)
+    note_written(user, values)
 
 
 def _assign(user: Any, values: Mapping[str, Any]) -> None:
@@ -119,7 +140,7 @@ def _assign(user: Any, values: Mapping[str, Any]) -> None:
         setattr(user, name, value)
 
 
-# Each request of that user tries again; this remembers whom the log has.
+# Who tries again is not logged again.
 @functools.lru_cache(maxsize=1024)
 def _note_taken(user_id: str, field: str) -> None:
     log(logging.WARNING, "profile_field_taken", user=user_id, field=field)

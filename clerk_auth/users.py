@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from typing import Any
 
 from django.contrib.auth import get_user_model
-from django.contrib.auth.hashers import make_password
 from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.core.validators import MaxLengthValidator
 from django.db import IntegrityError, router, transaction
@@ -17,11 +14,13 @@ from django.db.models import AutoField, Q
 from django.views.decorators.debug import sensitive_variables
 
 from clerk_auth import resolvers
+from clerk_auth.columns import get_id_column
 from clerk_auth.conf import derived, get_config
 from clerk_auth.core.claims import Claims, is_identifier
 from clerk_auth.core.errors import ClaimInvalid, UserInactive, UserUnknown
 from clerk_auth.imports import import_named
 from clerk_auth.profile import get_id_field, read_profile, write_profile
+from clerk_auth.rows import admit, can_store, check_id, find_or_make_row, has_id
 from clerk_auth.stateless import ClerkUser as ClerkUser
 from clerk_auth.stateless import stateless_user as stateless_user
 
@@ -43,16 +42,19 @@ def database_user(claims: Claims) -> Any:
     a name that somebody chose.
 
     Raises:
-        UserInactive: ``is_active`` is false, the model's manager hides the row, or the row is
-            found by user name and has a password: somebody may have signed up under the
-            victim's id.
+        UserInactive: ``is_active`` is false, the model's manager hides the row, the row is
+            found by user name and has a password (somebody may have signed up under the victim's
+            id), or it has another spelling of the id.
+        UserUnknown: no column can hold what a new row needs.
         ClaimInvalid: see :func:`read_user_id`.
-        ImproperlyConfigured: the database numbers ``USER_ID_FIELD``.
+        ImproperlyConfigured: a user id may name two rows, or the database numbers
+            ``USER_ID_FIELD``.
     """
     if is_numbered_by_the_database():
         raise ImproperlyConfigured(NUMBERED_BY_THE_DATABASE)
     profile = read_profile(claims)
-    user = _admit(_get_or_create(read_user_id(claims), profile))
+    user_id = read_user_id(claims)
+    user = admit(find_or_make_row(user_id, profile), user_id)
     write_profile(user, profile)
     return user
 
@@ -65,14 +67,16 @@ def existing_user(claims: Claims) -> Any:
         UserUnknown: no row has the user id.
         UserInactive, ClaimInvalid: as there.
     """
-    model, named = get_user_model(), {get_id_field(): read_user_id(claims)}
+    model, user_id = get_user_model(), read_user_id(claims)
+    check_id(user_id)
+    named = {get_id_field(): user_id}
     try:
         user = model._default_manager.get(**named)
     except model.DoesNotExist:
         if model._base_manager.filter(**named).exists():
             raise UserInactive("the default manager hides the row") from None
         raise UserUnknown("no row has the user id") from None
-    return _admit(user)
+    return admit(user, user_id)
 
 
 def read_user_id(claims: Claims) -> str:
@@ -92,7 +96,7 @@ def read_user_id(claims: Claims) -> str:
         raise ClaimInvalid(f"{name} is missing", claim=name)
     if not is_identifier(value):
         raise ClaimInvalid(f"{name} is not a well-formed id", claim=name)
-    column = _id_column()
+    column = get_id_column()
     with suppress(ValidationError, ValueError, OverflowError):
         # "007" and "+7" are not 7: one person has one id.
         if str(convert(column, value)) == value:
@@ -116,11 +120,7 @@ def convert(column: Any, text: str) -> Any:
 
 def is_numbered_by_the_database() -> bool:
     """Tell whether ``USER_ID_CLAIM`` is looked up in a key that the database gives to new rows."""
-    return get_config().user_id_claim != "sub" and isinstance(_id_column(), AutoField)
-
-
-def _id_column() -> Any:
-    return get_user_model()._meta.get_field(get_id_field())
+    return get_config().user_id_claim != "sub" and isinstance(get_id_column(), AutoField)
 
 
 class LinkRefused(Exception):
@@ -146,24 +146,27 @@ def link(user: Any, claims: Claims) -> None:
         raise TypeError("only a row of AUTH_USER_MODEL can be linked")
     if claims.actor is not None:
         raise LinkRefused("Somebody impersonates this Clerk user.")
-    named = {id_field: read_user_id(claims)}
+    user_id = read_user_id(claims)
+    if not can_store(user_id):
+        raise LinkRefused("This Clerk user cannot be linked here.")
     using = router.db_for_write(model, instance=user)
     row = model._base_manager.using(using).filter(pk=user.pk)
     try:
         # One statement, so that of two links at once the second one finds the first.
         with transaction.atomic(using=using):
-            linked = row.filter(is_unlinked()).update(**named)
+            linked = row.filter(is_unlinked()).update(**{id_field: user_id})
     except IntegrityError:
+        has_id(model._base_manager.using(using), user_id)  # says so if only nearly
         raise LinkRefused("This Clerk user has another account here.") from None
-    if not linked and not row.filter(**named).exists():
+    if not linked and not has_id(row, user_id):
         raise LinkRefused("This account belongs to another Clerk user.")
-    setattr(user, id_field, named[id_field])
+    setattr(user, id_field, user_id)
 
 
 def get_link_field() -> str:
     """Return ``USER_ID_FIELD``; ``ImproperlyConfigured`` if it is not a field for that id only."""
-    model, column = get_user_model(), _id_column()
-    if column.name == model.USERNAME_FIELD or column == model._meta.pk or not column.unique:
+    model, column = get_user_model(), get_id_column()
+    if column.name == model.USERNAME_FIELD or column.primary_key:
         raise ImproperlyConfigured(
             "To link existing rows, give Clerk's user id a unique field of its own and name it in "
             "CLERK_AUTH['USER_ID_FIELD']."
@@ -173,42 +176,9 @@ def get_link_field() -> str:
 
 def is_unlinked() -> Q:
     """Return the condition that a row holds no id yet."""
-    column = _id_column()
+    column = get_id_column()
     unlinked = Q(**{f"{column.name}__isnull": True})
     return unlinked | Q(**{column.name: ""}) if column.empty_strings_allowed else unlinked
-
-
-def _admit(user: Any) -> Any:
-    if get_id_field() == user.USERNAME_FIELD and user.has_usable_password():
-        raise UserInactive("the row found by user name has a password")
-    if not user.is_active:
-        raise UserInactive("is_active is false")
-    return user
-
-
-def _get_or_create(user_id: str, profile: Mapping[str, Any]) -> Any:
-    model, id_field = get_user_model(), get_id_field()
-    named = {id_field: user_id}
-    for values in _possible_rows(user_id, profile):
-        try:
-            return model._default_manager.get_or_create(defaults=values, **named)[0]
-        except IntegrityError as error:
-            refusal = error
-    if model._base_manager.filter(**named).exists():
-        raise UserInactive("the default manager hides the row")
-    raise refusal
-
-
-def _possible_rows(user_id: str, profile: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield what a new row may hold, from the best down: a constraint may refuse one."""
-    model = get_user_model()
-    row = {model.USERNAME_FIELD: user_id, "password": partial(make_password, None)}
-    yield {**row, **profile}
-    if profile:
-        yield row
-    if get_id_field() != model.USERNAME_FIELD:
-        # Somebody's user name is this Clerk id. It is theirs, and identifies nobody here.
-        yield {**row, model.USERNAME_FIELD: f"{user_id}-{secrets.token_hex(8)}"}
 
 
 @derived

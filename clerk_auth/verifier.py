@@ -11,10 +11,11 @@ from collections.abc import Callable
 
 from django.conf import settings
 from django.core.cache import caches
+from django.core.exceptions import ImproperlyConfigured
 from django.views.decorators.debug import sensitive_variables
 
 from clerk_auth import metrics, signals, sinks
-from clerk_auth.conf import ENFORCE, Config, derived, get_config
+from clerk_auth.conf import ENFORCE, Config, derived, find_cache_problem, get_config
 from clerk_auth.core.claims import Claims
 from clerk_auth.core.errors import (
     ClaimInvalid,
@@ -180,7 +181,9 @@ def get_verifier() -> Verifier:
 
 
 def make_source(config: Config) -> KeySource:
-    """Make the source that the settings ask for."""
+    """Make the source that the settings ask for; ``ImproperlyConfigured`` without its cache."""
+    if problem := find_cache_problem(config):
+        raise ImproperlyConfigured(str(problem))
     if config.dev_mode:
         return StaticKeySource((load_local_issuer(config.issuers[0]).verifying_key,))
     if config.jwks_url is None:

@@ -26,6 +26,7 @@ TESTS = (
     "tests/test_migrating.py",
     "tests/test_user_id_claim.py",
     "tests/test_profile.py",
+    "tests/test_user_models.py",
     "tests/test_user_neighbours.py",
     "tests/test_user_races.py",
     "tests/test_users.py",

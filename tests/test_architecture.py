@@ -22,9 +22,10 @@ LAYERS = (
     (
         "Django side",
         {
-            *("conf", "dev", "fetch", "imports", "jwks", "key_file", "linking", "logs", "metrics"),
-            *("problems", "profile", "rate_limit", "readers", "redaction", "resolvers", "shared"),
-            *("signals", "sinks", "sources", "stateless", "token_cache", "users", "verifier"),
+            *("attempts", "columns", "conf", "dev", "fetch", "imports", "jwks", "key_file"),
+            *("linking", "logs", "metrics", "problems", "profile", "rate_limit", "readers"),
+            *("redaction", "resolvers", "rows", "shared", "signals", "sinks", "sources"),
+            *("stateless", "token_cache", "users", "verifier", "writes"),
         },
     ),
     ("DRF surface", {"authentication", "composition", "exceptions", "permissions", "refusals"}),

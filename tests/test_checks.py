@@ -15,15 +15,18 @@ from django.contrib.auth.models import User
 from django.core.cache.backends.base import BaseCache
 from django.core.cache.backends.locmem import LocMemCache
 from django.core.checks import CheckMessage, Tags, run_checks
+from django.core.exceptions import ImproperlyConfigured
 from django_redis.cache import RedisCache
 from django_redis.serializers.json import JSONSerializer
 from django_redis.serializers.pickle import PickleSerializer
 from redis import BlockingConnectionPool
 from rest_framework.authentication import BaseAuthentication
 
+from clerk_auth import columns
 from clerk_auth.authentication import ClerkAuthentication
 from clerk_auth.registration import TAG
 from clerk_auth.users import ClerkUser
+from clerk_auth.verifier import get_verifier
 from project.demo.environment import inherit_environment
 from tests.conftest import PARTY
 from tests.rows import each_row
@@ -534,6 +537,15 @@ def test_aliases_that_are_there_are_named(secure):
     assert error.hint == "Use one of: default, pages."
 
 
+def test_alias_that_is_missing_stops_the_first_use_too(secure):
+    """Servers run no checks, and each process would fetch for itself in silence."""
+    secure.CLERK_AUTH = {**SECURE, "CACHE_ALIAS": "keys"}
+    with pytest.raises(ImproperlyConfigured, match=r"CACHE_ALIAS.*default"):
+        get_verifier()
+    secure.CACHES = {"default": SHARED, "keys": SHARED}
+    get_verifier()
+
+
 def test_cache_is_not_looked_at_where_no_keys_are_fetched(secure, local_issuer):
     secure.CACHES = {"default": {"BACKEND": DJANGO + "locmem.LocMemCache"}}
     assert found(deploy=True) == ["W006"]
@@ -583,14 +595,79 @@ def test_backend_that_cannot_be_imported_is_left_to_django(secure):
         ),
         pytest.param(
             {"USER_RESOLVER": "clerk_auth.users.database_user", "USER_ID_FIELD": "id"},
-            [],
-            id="unique-field",
+            ["E016"],
+            id="unique-field-of-another-type",
         ),
     ],
 )
 def test_users_and_sinks(values, ids, secure):
     secure.CLERK_AUTH = {**SECURE, **values}
     assert found(deploy=True) == ids
+
+
+COLUMNS = {**SECURE, "USER_RESOLVER": "clerk_auth.users.database_user", "USER_ID_FIELD": "clerk_id"}
+EXISTING = {"USER_RESOLVER": "clerk_auth.users.existing_user"}
+
+
+@each_row(
+    ("model", "values", "ids"),
+    [
+        ("Member", {}, []),
+        ("Member", {"USER_ID_FIELD": "username"}, ["W009"]),
+        ("ConstraintMember", {}, []),
+        ("HalfUniqueMember", {}, ["E007"]),
+        ("HalfUniqueMember", EXISTING, ["E007"]),
+        ("ProxyMember", {}, []),
+        ("CleaningNeedsTitle", {}, []),
+        ("ShortIdMember", {}, ["E016"]),
+        ("ShortIdMember", EXISTING, ["E016"]),
+        ("UuidMember", EXISTING, ["E016"]),
+        ("NumberMember", {}, ["E016", "E017"]),
+        ("NumberMember", EXISTING, ["E016"]),
+        ("ShortNameMember", {}, ["E017"]),
+        ("ShortNameMember", {"USER_ID_FIELD": "username"}, ["E016", "W009"]),
+        ("ShortNameMember", EXISTING, []),
+        ("NumberNameMember", {}, ["E017"]),
+        ("NumberNameMember", {"USER_FIELDS": {"username": "number"}}, ["W014"]),
+        ("ShortPasswordMember", {}, ["E017"]),
+        ("PasswordlessMember", {}, []),
+        ("PlainMember", {}, []),
+        ("LegacyMember", {}, []),
+        ("AddressMember", {}, []),
+        ("AddressMember", {"USER_ID_FIELD": "email"}, ["E016", "W009"]),
+        ("ContactMember", {}, ["W018"]),
+        ("TenantMember", {}, ["W018"]),
+        ("TenantMember", EXISTING, []),
+        ("SelfFillingMember", {}, ["W018"]),
+    ],
+)
+def test_columns_of_the_user_model(model, values, ids, secure):
+    secure.AUTH_USER_MODEL = f"accounts.{model}"
+    secure.CLERK_AUTH = {**COLUMNS, **values}
+    assert found(deploy=True) == ids
+
+
+@each_row(
+    ("model", "labels"),
+    [
+        ("ShortIdMember", ["ShortIdMember.clerk_id"]),
+        ("ShortNameMember", ["ShortNameMember.username"]),
+        ("ContactMember", ["ContactMember.email"]),
+        ("TenantMember", ["TenantMember.tenant", "TenantMember.joined", "TenantMember.email"]),
+    ],
+)
+def test_columns_are_named_with_a_remedy(model, labels, secure):
+    secure.AUTH_USER_MODEL = f"accounts.{model}"
+    secure.CLERK_AUTH = COLUMNS
+    (message,) = (m for m in run_checks(tags=[Tags.security]) if m.id.startswith("clerk_auth."))
+    assert [word.strip(",.") for word in message.msg.split() if word.startswith("accounts.")] == [
+        f"accounts.{label}" for label in labels
+    ]
+    assert ("USER_FIELDS" in message.hint) == (model != "ShortIdMember")
+
+
+def test_sample_is_as_long_as_clerks_ids():
+    assert len(columns._SAMPLE_ID) == 32
 
 
 def test_model_and_field_are_named(secure):

@@ -73,6 +73,33 @@ def test_user_whose_address_somebody_else_has(database):
     assert (row["clerk_id"], row["email"], row["name"]) == (USER_ID, None, "Alice")
 
 
+# A model that validates itself hears of the other row before the database does, or after
+
+CLEANING = {**PROFILE, "user_model": "accounts.CleaningMember"}
+AT_ONCE = pytest.mark.parametrize("all_insert", [True, False])
+
+
+@AT_ONCE
+def test_user_of_a_model_that_validates_itself(all_insert, database):
+    outcome = run_race(database, **CLEANING, all_insert=all_insert)
+    assert (outcome.statuses, outcome.errors) == ({"200": THREADS}, {})
+    assert [(row["clerk_id"], row["name"]) for row in outcome.rows] == [(USER_ID, "Alice")]
+
+
+def test_user_of_such_a_model_whose_name_and_address_somebody_else_has(database):
+    rows = [{"username": USER_ID, "email": "alice@example.com", "password": "!"}]
+    outcome = run_race(database, **CLEANING, rows=rows, all_insert=False)
+    assert (outcome.statuses, outcome.errors) == ({"200": THREADS}, {})
+    _other, row = sorted(outcome.rows, key=lambda row: row["id"])
+    assert (row["clerk_id"], row["email"], row["name"]) == (USER_ID, None, "Alice")
+
+
+def test_user_found_by_the_name_of_such_a_model(database):
+    outcome = run_race(database, user_model="accounts.CleaningMember", all_insert=False)
+    assert (outcome.statuses, outcome.errors) == ({"200": THREADS}, {})
+    assert [row["username"] for row in outcome.rows] == [USER_ID]
+
+
 # One transaction a request
 
 

@@ -361,26 +361,22 @@ def test_row_without_a_password_found_by_user_name_is_taken(claims_of):
     assert database_user(claims_of("user_alice")) == existing
 
 
-@pytest.fixture
-def dedicated(database):
-    """A field for Clerk's id alone; ``last_name`` stands in for one that the project adds."""
-    database.CLERK_AUTH = {**database.CLERK_AUTH, "USER_ID_FIELD": "last_name"}
-
-
 @pytest.mark.integration
-@pytest.mark.usefixtures("dedicated")
+@pytest.mark.usefixtures("members")
 def test_dedicated_field_holds_the_id(claims_of, django_assert_num_queries):
     user = database_user(claims_of("user_alice"))
-    assert user.last_name == "user_alice"
+    assert user.clerk_id == "user_alice"
     assert not user.has_usable_password()
     with django_assert_num_queries(1):
         assert database_user(claims_of("user_alice")) == user
 
 
 @pytest.mark.integration
-@pytest.mark.usefixtures("dedicated")
+@pytest.mark.usefixtures("members")
 def test_row_found_by_the_dedicated_field_may_have_a_password(claims_of):
-    existing = User.objects.create_user("alice", last_name="user_alice", password="local")
+    existing = Member(username="alice", clerk_id="user_alice")
+    existing.set_password("local")
+    existing.save()
     assert database_user(claims_of("user_alice")) == existing
     existing.is_active = False
     existing.save()
@@ -388,17 +384,19 @@ def test_row_found_by_the_dedicated_field_may_have_a_password(claims_of):
 
 
 @pytest.mark.integration
-@pytest.mark.usefixtures("dedicated")
+@pytest.mark.usefixtures("members")
 def test_local_user_of_that_name_is_never_taken_for_the_caller(claims_of):
     """Whoever signs up locally under a Clerk id neither becomes its owner nor locks them out."""
-    squatter = User.objects.create_user("user_alice", password="of the attacker")
+    squatter = Member(username="user_alice")
+    squatter.set_password("of the attacker")
+    squatter.save()
     user = database_user(claims_of("user_alice"))
     assert user != squatter
-    assert user.last_name == "user_alice"
+    assert user.clerk_id == "user_alice"
     assert not user.has_usable_password()
     assert database_user(claims_of("user_alice")) == user
     squatter.refresh_from_db()
-    assert squatter.last_name == ""
+    assert squatter.clerk_id is None
 
 
 def test_resolver_of_the_settings_is_used(settings):

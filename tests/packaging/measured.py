@@ -41,6 +41,7 @@ OTHERS = (
     "tests/test_slow_bodies.py",
     "tests/test_standin.py",
     "tests/test_user_id_claim.py",
+    "tests/test_user_models.py",
     "tests/test_user_neighbours.py",
     "tests/test_user_races.py",
 )
