@@ -157,7 +157,8 @@ def find_cache_problem(config: Config) -> Problem | None:
 
     Without it every process would fetch for itself, in silence.
     """
-    caches = settings.CACHES if isinstance(settings.CACHES, Mapping) else {}
+    configured: object = settings.CACHES
+    caches = configured if isinstance(configured, Mapping) else {}
     if config.jwks_url is None or config.cache_alias in caches:
         return None
     return problems.no_cache(caches)
