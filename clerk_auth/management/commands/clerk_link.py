@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from clerk_auth import linking
 from clerk_auth.linking import Line, Result
@@ -20,7 +20,7 @@ _MAX_PROBLEMS = 20
 _BROKEN_OFF = "It broke off. Run it again for the other lines: what is linked stays linked."
 
 
-class Command(BaseCommand):
+class Command(terminal.OperatorCommand):
     help = (
         "Write Clerk's user ids into USER_ID_FIELD of existing rows, from a CSV file with two "
         "columns: the row's primary key and Clerk's user id. A file with a malformed line or a "
@@ -28,8 +28,6 @@ class Command(BaseCommand):
         "it has another Clerk id or the id has another row; to repeat it changes nothing. Exit "
         "status: 0 all rows are linked, 1 some lines were refused, 2 it could not run to its end."
     )
-    # Problems in the settings are ours to report, with exit status 2.
-    requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
@@ -50,7 +48,7 @@ class Command(BaseCommand):
                 self._link(lines, total, is_dry_run=options["dry_run"])
         except KeyboardInterrupt:
             self.stderr.write(self.style.ERROR(_BROKEN_OFF))
-            sys.exit(2)
+            raise
         finally:
             self._print_summary(total, is_dry_run=options["dry_run"])
         if total.refused:
@@ -73,6 +71,7 @@ class Command(BaseCommand):
 
     def _link(self, lines: list[Line], total: Result, *, is_dry_run: bool) -> None:
         done = 0
+        progress = terminal.Progress(self.stderr)
         for result in linking.link_lines(lines, is_dry_run=is_dry_run):
             for number, reason in result.refused:
                 self.stdout.write(f"line {number}: {reason}")
@@ -81,7 +80,8 @@ class Command(BaseCommand):
             total.refused += result.refused
             done += result.linked + result.before + len(result.refused)
             if self.stderr.isatty():
-                self.stderr.write(f"{done:,} of {len(lines):,}", ending="\r")
+                progress.show(f"{done:,} of {len(lines):,}")
+        progress.end()
 
     def _print_summary(self, total: Result, *, is_dry_run: bool) -> None:
         would = "would be " if is_dry_run else ""
