@@ -7,7 +7,6 @@ What a caller can cause at will is limited in its rate.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
 import os
@@ -17,10 +16,6 @@ from clerk_auth.core.errors import KeysBusy
 from clerk_auth.rate_limit import RateLimit
 
 logger = logging.getLogger("clerk_auth")
-
-# What may come out of a receiver, a sink or a log handler, and changes nothing for anybody else.
-# To be cancelled is no Exception.
-RAISED_BY_LISTENERS = (Exception, asyncio.CancelledError)
 
 
 def log(level: int, event: str, **facts: object) -> None:
@@ -34,7 +29,7 @@ def log(level: int, event: str, **facts: object) -> None:
 
 def write(level: int, message: str, *arguments: object, extra: dict[str, object]) -> None:
     """Log a line as it is; a handler or filter that fails must not decide about a token."""
-    with suppress(*RAISED_BY_LISTENERS):
+    with suppress(Exception):
         logger.log(level, message, *arguments, extra=extra)
 
 

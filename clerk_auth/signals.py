@@ -7,14 +7,17 @@ becomes a task of the loop.
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from django.dispatch import Signal
 
-from clerk_auth.logs import RAISED_BY_LISTENERS, defects, log
+# asyncio itself can open sockets, which is for `fetch` alone.
+from django.utils.asyncio import get_running_loop  # type: ignore[attr-defined]
+
+from clerk_auth.logs import defects, log
 
 token_verified = Signal()
 """A token was verified. Sender: ``Verifier``; ``claims``: the ``Claims``."""
@@ -29,52 +32,55 @@ keys_refresh_failed = Signal()
 """A fetch failed. Sender: the key source; ``reason``: a label of ``jwks_fetch_errors``."""
 
 # A loop keeps no task alive by itself.
-_tasks: set[asyncio.Task[None]] = set()
+_tasks: set[Any] = set()
 
 
 def send(signal: Signal, sender: type, **facts: object) -> None:
     """Send ``signal`` if somebody listens; no error of a receiver comes out of here."""
     # Not has_listeners, which takes a lock at each call.
     if signal.receivers:
-        try:
-            if _is_loop_running():
-                _send_on_loop(signal, {"signal": signal, "sender": sender, **facts})
-            else:
-                signal.send_robust(sender, **facts)
         # It catches an Exception of a receiver that has a name, and no other.
-        except RAISED_BY_LISTENERS as error:
-            _report(signal.send_robust, error)
+        with _guarded(signal.send_robust):
+            loop = _running_loop()
+            if loop is None:
+                signal.send_robust(sender, **facts)
+            else:
+                _send_on(loop, signal, {"signal": signal, "sender": sender, **facts})
 
 
-def _is_loop_running() -> bool:
+def _running_loop() -> Any:
     try:
-        asyncio.get_running_loop()
+        return get_running_loop()
     except RuntimeError:
-        return False
-    return True
+        return None
 
 
-def _send_on_loop(signal: Signal, facts: dict[str, Any]) -> None:
+def _send_on(loop: Any, signal: Signal, facts: dict[str, Any]) -> None:
     functions, coroutine_functions = signal._live_receivers(facts["sender"])
     for function in functions:
-        try:
+        with _guarded(function):
             function(**facts)
-        except RAISED_BY_LISTENERS as error:
-            _report(function, error)
     for function in coroutine_functions:
-        task = asyncio.create_task(_await(function, facts))
+        task = loop.create_task(_await(function, facts))
         _tasks.add(task)
         task.add_done_callback(_tasks.discard)
 
 
 async def _await(receiver: Callable[..., Awaitable[object]], facts: dict[str, Any]) -> None:
-    try:
+    with _guarded(receiver):
         await receiver(**facts)
-    except Exception as error:
-        _report(receiver, error)
 
 
-def _report(receiver: Callable[..., object], error: BaseException) -> None:
-    name = getattr(receiver, "__qualname__", type(receiver).__qualname__)
-    if defects.admit("receiver_failed", name, type(error).__name__) is not None:
-        log(logging.ERROR, "receiver_failed", receiver=name, error=type(error).__name__)
+@contextmanager
+def _guarded(receiver: Callable[..., object]) -> Iterator[None]:
+    """Report what a receiver raises, and go on; what ends a thread or a greenlet goes through."""
+    try:
+        yield
+    except BaseException as error:
+        # To have awaited what was cancelled is no Exception, and known by its name where asyncio
+        # is not imported.
+        if not isinstance(error, Exception) and type(error).__name__ != "CancelledError":
+            raise
+        name = getattr(receiver, "__qualname__", type(receiver).__qualname__)
+        if defects.admit("receiver_failed", name, type(error).__name__) is not None:
+            log(logging.ERROR, "receiver_failed", receiver=name, error=type(error).__name__)

@@ -16,7 +16,7 @@ from django.dispatch import receiver
 
 from clerk_auth.conf import derived, get_config
 from clerk_auth.imports import import_named
-from clerk_auth.logs import RAISED_BY_LISTENERS, log
+from clerk_auth.logs import log
 
 
 class Sink(Protocol):
@@ -45,7 +45,7 @@ def increment(name: str, by: int, labels: Mapping[str, str]) -> None:
     for sink in connected:
         try:
             sink.increment(name, by, labels)
-        except RAISED_BY_LISTENERS as error:
+        except Exception as error:
             _report(sink, error)
 
 
@@ -54,7 +54,7 @@ def set_gauge(name: str, value: float) -> None:
     for sink in connected:
         try:
             sink.set(name, value)
-        except RAISED_BY_LISTENERS as error:
+        except Exception as error:
             _report(sink, error)
 
 
@@ -95,7 +95,7 @@ def make_anew() -> None:
     for factory in _factories:
         try:
             made.append(factory())
-        except RAISED_BY_LISTENERS as error:
+        except Exception as error:
             _report(factory, error)
     connected = tuple(made)
 
@@ -113,11 +113,11 @@ def _close() -> None:
     for sink in closed:
         try:
             getattr(sink, "close", lambda: None)()
-        except RAISED_BY_LISTENERS as error:
+        except Exception as error:
             _report(sink, error)
 
 
-def _report(failed: Sink | Callable[[], Sink], error: BaseException) -> None:
+def _report(failed: Sink | Callable[[], Sink], error: Exception) -> None:
     if id(failed) not in _failed:
         _failed.add(id(failed))
         name = getattr(failed, "__qualname__", type(failed).__qualname__)

@@ -443,3 +443,18 @@ def test_names_say_what_was_written():
     assert (~ADMIN & (drf.IsAuthenticated | STEP_UP)).__name__ == (
         "(~HasRole('org:admin') & (IsAuthenticated | RequiresReverification('strict')))"
     )
+
+
+def test_object_check_repeats_the_request_check(claims_of):
+    admin = SimpleNamespace(auth=claims_of("user_admin", o=ORGANIZATION))
+    nobody = SimpleNamespace(auth=claims_of("user_alone"))
+    for permission in (ADMIN, IsOrganizationMember, ADMIN & IsNotImpersonated):
+        answers = [permission().has_object_permission(r, None, None) for r in (admin, nobody)]
+        assert answers == [True, False], permission
+
+
+@each_row("actor", [None, {}, {"sub": "user_support"}, [], "", 0, False])
+def test_any_actor_claim_is_somebody_in_the_user_s_place(actor, claims_of):
+    request = SimpleNamespace(auth=claims_of("user_1", act=actor))
+    assert not IsNotImpersonated().has_permission(request, None)
+    assert (~IsNotImpersonated)().has_permission(request, None)
