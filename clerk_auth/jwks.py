@@ -35,6 +35,7 @@ failures alone.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import os
@@ -125,10 +126,8 @@ def _work(work: Callable[[], None]) -> None:
         work()
     finally:
         for handler in (caches, connections):
-            try:
+            with contextlib.suppress(Exception):  # the server is gone: nothing is left to close
                 handler.close_all()
-            except Exception as error:  # the server is gone; nothing is left to close
-                log(logging.DEBUG, "close_failed", error=type(error).__name__)
 
 
 class CachedKeySource:

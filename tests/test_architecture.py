@@ -129,9 +129,7 @@ def test_core_imports_no_framework_no_io_and_no_clock():
 
 
 def test_only_fetch_opens_sockets_and_only_the_stand_in_listens():
-    assert importers_of(NETWORK - {"asyncio"}) == {"fetch", "standin"}
-    # These find out whether a loop runs, and give a coroutine to it.
-    assert importers_of({"asyncio"}) == {"logs", "signals"}
+    assert importers_of(NETWORK) == {"fetch", "standin"}
 
 
 def test_nothing_that_serves_loads_what_is_for_tests():

@@ -365,6 +365,7 @@ print(len(opened), [c.connection for c in opened if c.connection is not None])
     assert configured.fetches == 1
 
 
+@pytest.mark.integration
 def test_refresh_leaves_the_callers_connections_open(configured, db):
     """An operator's command, or a test, fetches in its own thread."""
     connection.ensure_connection()

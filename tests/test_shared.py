@@ -293,6 +293,7 @@ def test_hostile_lock_is_held_for_a_lease_and_not_kept(shared, fleet, clock, kin
     assert shared.acquire(lease_seconds=6)
 
 
+@pytest.mark.integration
 @every_hostile_value
 def test_new_process_gets_keys_whatever_is_in_the_cache(shared, fleet, clock, kind, caplog):
     """And nothing that it says holds what was written there."""

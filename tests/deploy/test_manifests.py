@@ -138,6 +138,21 @@ def test_settings_pass_the_checks_of_a_deployment(where):
     assert found == ({"security.W004", "security.W008"} if where == "compose" else set())
 
 
+# What a process needs to read, and refuse, a value of 200 MB that somebody put under a key of ours.
+READING_MIB = 700
+
+
+def test_memory_is_enough_for_a_hostile_value_in_the_cache():
+    def limit(container: dict[str, Any]) -> int:
+        text = container["resources"]["limits"]["memory"]
+        return int(text[:-2]) * {"Mi": 1, "Gi": 1024}[text[-2:]]
+
+    workers = 2  # deploy/gunicorn.conf.py
+    assert limit(WEB) > workers * READING_MIB
+    assert int(ECS["memory"]) > workers * READING_MIB
+    assert min(map(limit, [*INIT.values(), JOB_CONTAINER])) > READING_MIB
+
+
 def test_every_process_of_a_pod_has_the_same_settings():
     assert WEB["envFrom"] == INIT["selftest"]["envFrom"] == JOB_CONTAINER["envFrom"]
     assert JOB_CHECK["envFrom"] == JOB_CONTAINER["envFrom"]

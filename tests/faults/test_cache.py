@@ -10,6 +10,7 @@ import json
 import pickle
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -483,3 +484,88 @@ def test_foreign_cooldown_delays_a_new_key_until_the_next_refresh_at_most(
     settle()
     expect(process.ask(), OK)
     assert issuer.fetches == 2
+
+
+# Somebody who writes for as long as they like
+
+ATTACK_SECONDS = 0.02
+JUNK = [
+    b"",
+    b"\x00\xff\xfe",
+    b"7",
+    b"-1",
+    b"NaN",
+    b"[" * 10_000,
+    b"9" * 10_000,
+    b'"\x1b[31mowned\n"',
+    pickle.dumps(float("nan")),
+    pickle.dumps(10**400),
+    WRONG_TYPE,
+]
+
+
+@contextmanager
+def attacker(redis_url: str, process: Process, names: list[str], clock) -> Iterator[None]:
+    """Write under these names, again and again, and each time something else."""
+    is_over = threading.Event()
+    keys = {name: caches["default"].make_key(f"{process.shared._prefix}:{name}") for name in names}
+
+    def write() -> None:
+        number = 0
+        with redis_py.Redis.from_url(redis_url) as client:
+            while not is_over.wait(ATTACK_SECONDS):
+                number += 1
+                for name, key in keys.items():
+                    value = JUNK[number % len(JUNK)]
+                    if name == "failure" and number % 3:
+                        failure = json.dumps(["status", 16, clock.now() + 131])
+                        value = json.dumps(failure).encode()
+                    elif name == "lock" and number % 3:
+                        value = f'"somebody {number}"'.encode()
+                    with client.pipeline() as pipeline:
+                        pipeline.delete(key)
+                        if value is WRONG_TYPE:
+                            pipeline.rpush(key, *value)
+                        else:
+                            pipeline.set(key, value)
+                        pipeline.execute()
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        wait_until(lambda: redis_py.Redis.from_url(redis_url).exists(*keys.values()))
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(
+    "names",
+    [
+        pytest.param(["lock"], id="lock"),
+        pytest.param(["failure"], id="failure"),
+        pytest.param(
+            ["document", "lock", "failure", "cooldown:key_id", "cooldown:signature"], id="all"
+        ),
+    ],
+)
+def test_process_without_keys_gets_them_however_often_somebody_writes(
+    names, backend, redis, issuer, start_process, clock, settings, caplog
+):
+    use(settings, backend, redis.url)
+    process = start_process()
+    with attacker(redis.url, process, names, clock):
+        started_at = time.monotonic()
+        codes = []
+        while codes[-1:] != [OK] and time.monotonic() - started_at < 20:
+            codes.append(process.ask().code)
+            time.sleep(0.05)
+        seconds = time.monotonic() - started_at
+        assert set(codes[:-1]) <= {UNAVAILABLE}
+        assert codes[-1] == OK
+        assert seconds < LEASE_SECONDS + SEARCH_WAIT
+        for _ in range(20):
+            expect(process.ask(), OK)
+    assert "owned" not in caplog.text + json.dumps(process.source.status().as_dict())
