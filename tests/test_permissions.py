@@ -29,6 +29,7 @@ from clerk_auth.permissions import (
     IsOwner,
     RequiresReverification,
 )
+from clerk_auth.users import ClerkUser
 from tests.conftest import ISSUER
 from tests.rows import each_row
 
@@ -445,9 +446,14 @@ def test_names_say_what_was_written():
     )
 
 
+def of_caller(claims):
+    """As an authenticated request: permissions ask for the user, too."""
+    return SimpleNamespace(auth=claims, user=ClerkUser(claims))
+
+
 def test_object_check_repeats_the_request_check(claims_of):
-    admin = SimpleNamespace(auth=claims_of("user_admin", o=ORGANIZATION))
-    nobody = SimpleNamespace(auth=claims_of("user_alone"))
+    admin = of_caller(claims_of("user_admin", o=ORGANIZATION))
+    nobody = of_caller(claims_of("user_alone"))
     for permission in (ADMIN, IsOrganizationMember, ADMIN & IsNotImpersonated):
         answers = [permission().has_object_permission(r, None, None) for r in (admin, nobody)]
         assert answers == [True, False], permission
@@ -455,15 +461,15 @@ def test_object_check_repeats_the_request_check(claims_of):
 
 @each_row("actor", [None, {}, {"sub": "user_support"}, [], "", 0, False])
 def test_any_actor_claim_is_somebody_in_the_user_s_place(actor, claims_of):
-    request = SimpleNamespace(auth=claims_of("user_1", act=actor))
+    request = of_caller(claims_of("user_1", act=actor))
     assert not IsNotImpersonated().has_permission(request, None)
     assert (~IsNotImpersonated)().has_permission(request, None)
 
 
 def test_not_asks_for_a_clerk_caller_at_the_object_too(claims_of):
-    anonymous = SimpleNamespace(auth=None)
-    other = SimpleNamespace(auth=SimpleNamespace(organization=None))
-    alone = SimpleNamespace(auth=claims_of("user_alone"))
+    anonymous = SimpleNamespace(auth=None, user=AnonymousUser())
+    other = SimpleNamespace(auth=SimpleNamespace(organization=None), user=User())
+    alone = of_caller(claims_of("user_alone"))
     for permission in (~ADMIN, ~IsOrganizationMember, ~(ADMIN & IsOrganizationMember)):
         answers = [
             permission().has_object_permission(r, None, None) for r in (anonymous, other, alone)
@@ -483,7 +489,7 @@ class OnThisView(drf.BasePermission):
 
 @each_row(("view", "expected"), [("this", True), ("other", False)])
 def test_foreign_class_sees_the_view_wherever_it_stands(view, expected, claims_of):
-    request = SimpleNamespace(auth=claims_of("user_admin", o=ORGANIZATION))
+    request = of_caller(claims_of("user_admin", o=ORGANIZATION))
     for permission in (ADMIN & OnThisView, OnThisView & ADMIN, ~ADMIN | OnThisView):
         assert permission().has_permission(request, view) is expected
         assert permission().has_object_permission(request, view, None) is expected
