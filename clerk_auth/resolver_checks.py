@@ -76,7 +76,7 @@ def _find_foreign_keys() -> Iterator[str]:
     """
     try:
         user_model = get_user_model()
-    except ImproperlyConfigured:
+    except Exception:  # AUTH_USER_MODEL may hold anything; Django says so itself
         return
     for app in filter(_is_of_the_project, apps.get_app_configs()):
         for model in app.get_models():
