@@ -49,8 +49,8 @@ def read_config() -> Config | None:
 
 
 def read_user_model() -> type[Any] | None:
-    """Return the user model; ``None`` where ``AUTH_USER_MODEL`` names none."""
+    """Return the user model; ``None`` where there is none, and Django says so if it is wanted."""
     try:
         return get_user_model()
-    except Exception:  # Django says so itself, where its users are wanted at all
+    except Exception:  # whatever AUTH_USER_MODEL holds
         return None
