@@ -48,6 +48,8 @@ TAKEOVER_SECONDS = 1.0
 SLOW_SECONDS = 0.25
 BREAKER_SECONDS, MAX_BREAKER_SECONDS = 2.0, 30.0
 _FAILURE_KEPT_SECONDS, _MAX_FAILURE_CHARACTERS = 300, 128
+# Nobody else writes under such a name.
+_PROBE = "probe:"
 # Of a call: nothing is under that name; the cache did not answer, or is avoided.
 _ABSENT, _FAILED = object(), object()
 
@@ -144,9 +146,15 @@ class SharedKeys:
         self._refused = ""
         return snapshot
 
+    def connect(self) -> None:
+        """Ask whether there is a document: what fails now, or is slow, is not its text."""
+        self._call("has_key", "document")
+
     def probe(self) -> None:
         """Find out, where no document could be read, whether the cache works: open the breaker."""
-        self._add(f"probe:{secrets.token_hex(8)}", "", 2)
+        name = f"{_PROBE}{secrets.token_hex(8)}"
+        self._add(name, "", 2)
+        self._call("get", name)
 
     def store(self, snapshot: Snapshot) -> None:
         """Publish ``snapshot`` to the fleet."""
@@ -299,7 +307,7 @@ class SharedKeys:
         # Backends raise what they like, up to UnicodeDecodeError for foreign bytes.
         except Exception as error:
             is_quick = self._clock.monotonic() - started_at < SLOW_SECONDS
-            if is_quick and method == "get":
+            if is_quick and method == "get" and not name.startswith(_PROBE):
                 # Bytes that nobody can decode, if the next call succeeds: a fetch replaces them.
                 self._is_unreadable = self._is_unreadable or name == "document"
             else:

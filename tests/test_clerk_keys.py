@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 
 import pytest
 from django.core.cache import caches
@@ -11,6 +12,7 @@ from django.core.cache.backends.filebased import FileBasedCache
 from django.core.management import call_command
 
 from clerk_auth.conf import get_config
+from clerk_auth.shared import SLOW_SECONDS
 from clerk_auth.verifier import get_verifier, make_source
 from tests.conftest import PARTY
 from tests.issuer_server import answer
@@ -30,6 +32,55 @@ class FullCache(FileBasedCache):
         raise OSError("OOM command not allowed")
 
     add = set
+
+
+class MuteCache(FileBasedCache):
+    """Takes writes, and answers no read: as to a user who may not GET."""
+
+    def get(self, *args, **kwargs):
+        raise PermissionError
+
+
+class PartialCache(FileBasedCache):
+    """Refers to another server for the document alone: as a node of a cluster."""
+
+    def _refer(self, key, *args, **kwargs):
+        if key.endswith(":document"):
+            raise ConnectionRefusedError("MOVED 1 127.0.0.1:2")
+
+    def get(self, key, *args, **kwargs):
+        self._refer(key)
+        return super().get(key, *args, **kwargs)
+
+    def set(self, key, *args, **kwargs):
+        self._refer(key)
+        super().set(key, *args, **kwargs)
+
+    def has_key(self, key, *args, **kwargs):
+        self._refer(key)
+        return super().has_key(key, *args, **kwargs)
+
+
+class ColdCache(FileBasedCache):
+    """Its first call imports a client and connects; its document cannot be decoded."""
+
+    warm_up = True
+
+    def _connect(self):
+        if type(self).warm_up:
+            type(self).warm_up = False
+            time.sleep(SLOW_SECONDS)
+
+    def get(self, key, *args, **kwargs):
+        self._connect()
+        value = super().get(key, *args, **kwargs)
+        if value == "undecodable":
+            raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
+        return value
+
+    def has_key(self, *args, **kwargs):
+        self._connect()
+        return super().has_key(*args, **kwargs)
 
 
 class ForgetfulCache(FileBasedCache):
@@ -224,6 +275,38 @@ def test_cache_that_cannot_be_used_is_told(configured, settings, ignore):
     assert status == 1
     assert f"cache       does not give back what was fetched: {error}" in out
     assert configured.signer.kid in out
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    ("cls", "error"), [(MuteCache, "PermissionError"), (PartialCache, "ConnectionRefusedError")]
+)
+def test_cache_that_gives_no_document_is_told_by_its_error(
+    configured, settings, tmp_path, cls, error
+):
+    settings.CACHES = {"default": file_cache(tmp_path, cls)}
+    assert f"cache       does not give back what was fetched: {error}" in run("refresh")[1]
+    status, out = run("status")
+    assert (status, out.splitlines()[0]) == (1, f"cache       cannot be used: {error}")
+    document = json.loads(run("status", "--json")[1])
+    assert (document["is_cache_avoided"], document["cache_error"]) == (True, error)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("action", ["status", "refresh"])
+def test_document_that_cannot_be_decoded_is_no_fault_of_a_client_that_starts(
+    configured, settings, tmp_path, action
+):
+    run("refresh")
+    settings.CACHES = {"default": file_cache(tmp_path, ColdCache)}
+    caches["default"].set(f"{make_source(get_config())._shared._prefix}:document", "undecodable")
+    ColdCache.warm_up = True
+    status, out = run(action)
+    told = "holds a key set that is not used: unreadable"
+    assert out.startswith(
+        f"cache       {told if action == 'status' else 'refreshed, and read back'}"
+    )
+    assert status == (action == "status")
 
 
 @pytest.mark.parametrize("value", ["forged\x1b[31m", b"\xff", 7, None])
