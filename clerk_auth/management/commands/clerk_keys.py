@@ -17,10 +17,13 @@ from clerk_auth.conf import Config, get_config
 from clerk_auth.durations import format_duration
 from clerk_auth.jwks import CachedKeySource
 from clerk_auth.management import terminal
+from clerk_auth.selftest import STORE_PROBLEMS
 from clerk_auth.sources import SourceStatus
 from clerk_auth.verifier import make_source
 
 REFRESHED = "shared"
+_locked, _lock_remedy = STORE_PROBLEMS["locked"]
+_not_shared, _store_remedy = STORE_PROBLEMS["not_shared"]
 # What else may be said of the fleet's keys, and what to do. {error} is the class of an error or a
 # word of ours, {backend} the name of a class, {alias} that of the setting.
 PROBLEMS = {
@@ -47,14 +50,14 @@ PROBLEMS = {
         "this again.",
     ),
     "locked": (
-        "was not changed: another process holds the lock, and nothing was fetched",
-        "Every process keeps the keys that it has. Run this again; if that does not help, delete "
-        "the key that ends in :lock from the cache, and find out who writes it.",
+        f"{_locked}, and nothing was fetched",
+        f"Every process keeps the keys that it has. {_lock_remedy}",
     ),
     "not_shared": (
-        "does not give back what was fetched: {error}",
-        "Every process keeps the keys that it has. Repair or empty the cache and run this again; "
-        "while nothing can be read from it, restarting a process makes it fetch for itself.",
+        _not_shared,
+        "Every process keeps the keys that it has; the set below is of this command alone. "
+        f"{_store_remedy} Repair or empty the cache and run this again; while nothing can be read "
+        "from it, restarting a process makes it fetch for itself.",
     ),
 }
 
@@ -157,11 +160,10 @@ def _refresh(config: Config) -> tuple[str | None, SourceStatus]:
 
 def _describe(config: Config, status: SourceStatus) -> dict[str, str]:
     """Return what the sentences are completed with: names of ours and of classes alone."""
-    older = "another set is there, or none"
     return {
         "alias": config.cache_alias,
         "backend": type(caches[config.cache_alias]).__name__ if config.jwks_url else "",
-        "error": status.cache_error or status.document_refused or older,
+        "error": status.cache_problem,
         "look": format_duration(config.jwks_local_seconds),
     }
 
