@@ -40,6 +40,7 @@ from clerk_auth import (
 )
 from clerk_auth.contrib import responses
 from clerk_auth.core import authorization, errors
+from clerk_auth.core.hosts import write_origin
 from clerk_auth.core.keys import SKIP_REASONS
 from clerk_auth.core.tokens import Policy
 from clerk_auth.exceptions import AuthenticationUnavailable, InvalidToken
@@ -224,6 +225,13 @@ class TestSettings:
     @pytest.mark.parametrize("policy", names(table["AZP_POLICY"]["range"]))
     def test_choices_are_accepted(self, policy):
         conf._READERS["AZP_POLICY"][0](ast.literal_eval(policy))
+
+
+def test_origins_are_corrected_as_the_page_says():
+    for written, row in rows("settings.md", "written").items():
+        sent = names(row["a browser sends"])
+        assert write_origin(written) in (sent or [None]) or "," in written
+        assert write_origin(written) != written
 
 
 class TestChecks:
