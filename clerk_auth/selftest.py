@@ -46,7 +46,8 @@ _UNSHARED_BACKENDS = (LocMemCache, DummyCache)
 FETCH_REMEDIES = {
     "tls": "The certificate is not trusted: check the host's CA bundle and a proxy in between.",
     "redirect": "Redirects are not followed: correct FRONTEND_API or JWKS_URL.",
-    "status": "Check FRONTEND_API or JWKS_URL: open the URL in a browser.",
+    "status": "Check FRONTEND_API or JWKS_URL: open the URL in a browser. 429 and 5xx are Clerk's: "
+    "see status.clerk.com; processes that have keys go on with them.",
     "timeout": "Check egress, DNS and proxy of this host; see JWKS_TIMEOUT_SECONDS.",
     "connection": "Check that the URL is right, and egress, DNS and proxy of this host.",
 }
@@ -227,7 +228,7 @@ def _probe_key_set(
 def _load_shared(config: Config, url: str, cache: Result, report: Report) -> Result:
     shared = make_cached_source(config, url, _refuse_to_fetch).load_shared()
     report.keys = shared.keys
-    if shared.is_cache_avoided and not _is_unshared(config.cache_alias):
+    if shared.is_cache_avoided and not is_unshared(config.cache_alias):
         detail = f"offline; the shared document cannot be read: {shared.cache_problem}"
         remedy = cache.remedy if cache.status == FAILED else _STORE_REMEDY
         return Result("key set", "fetch", FAILED, detail, remedy)
@@ -246,7 +247,7 @@ def _probe_store(config: Config, url: str, document: FetchedDocument, cache: Res
     if refresh.outcome == "shared":
         age_seconds = max(0.0, time.time() - (refresh.status.fetched_at or 0.0))
         return Result("key set", name, PASSED, f"stored, {age_seconds:.0f} s old")
-    status = WARNED if _is_unshared(config.cache_alias) else FAILED
+    status = WARNED if is_unshared(config.cache_alias) else FAILED
     said, remedy = STORE_PROBLEMS.get(refresh.outcome, STORE_PROBLEMS["not_shared"])
     if refresh.outcome != "locked" and cache.status == FAILED:
         remedy = cache.remedy
@@ -254,7 +255,8 @@ def _probe_store(config: Config, url: str, document: FetchedDocument, cache: Res
     return Result("key set", name, status, detail, remedy)
 
 
-def _is_unshared(alias: str) -> bool:
+def is_unshared(alias: str) -> bool:
+    """Tell whether no other process sees what is stored under this alias of ``CACHES``."""
     try:
         return isinstance(caches[alias], _UNSHARED_BACKENDS)
     except Exception:  # no such alias, or no such backend

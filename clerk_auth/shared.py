@@ -46,7 +46,7 @@ MAX_PAUSE_SECONDS = 1.2 * MAX_BACKOFF_SECONDS + MAX_CLOCK_SKEW_SECONDS
 TAKEOVER_SECONDS = 1.0
 # A read that fails sooner says something of the document; later, of the cache.
 SLOW_SECONDS = 0.25
-BREAKER_SECONDS, MAX_BREAKER_SECONDS = 2.0, 30.0
+BREAKER_SECONDS, MAX_BREAKER_SECONDS = 2.0, 30
 _FAILURE_KEPT_SECONDS, _MAX_FAILURE_CHARACTERS = 300, 128
 # Nobody else writes under such a name.
 _PROBE = "probe:"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import time
 
 import pytest
@@ -15,6 +16,7 @@ from clerk_auth.conf import get_config
 from clerk_auth.jwks import OPERATOR, _Flight
 from clerk_auth.shared import SLOW_SECONDS
 from clerk_auth.verifier import get_verifier, make_source
+from tests.commands import run_command
 from tests.conftest import PARTY
 from tests.issuer_server import answer
 
@@ -132,7 +134,10 @@ def test_refresh_shares_the_keys_with_every_process(configured):
     status, out = run("refresh")
     assert status == 0
     assert "cache       refreshed, and read back" in out
-    assert "Processes that have requests take it in 15 s." in out
+    assert (
+        "Processes that have requests take it in 15 s, or in 45 s where the cache has just failed "
+        "them."
+    ) in out
     assert get_verifier().verify(configured.signer.token(azp=PARTY))
     assert configured.fetches == 1
 
@@ -359,8 +364,26 @@ def test_configured_key_is_shown_and_not_fetched(settings, local_issuer):
     status, out = run("status")
     assert (status, "state       static" in out) == (0, True)
     assert local_issuer.verifying_key.thumbprint in out
-    assert run("refresh") == (2, "")
+    refused = run_command("clerk_keys", "refresh")
+    assert (refused.status, refused.out) == (2, "")
+    assert "There is nothing to refresh: these keys come from the settings." in refused.err
+    assert "cannot be had" not in refused.err
+    assert "restart every process" in refused.err
     assert "come from the settings" in json.loads(run("refresh", "--json")[1])["error"]
+
+
+@pytest.mark.parametrize(
+    "backend", ["django.core.cache.backends.filebased.FileBasedCache", "gone.Cache"]
+)
+def test_backend_that_cannot_be_made_is_a_cache_that_cannot_be_used(configured, settings, backend):
+    """As where the file system is gone; a process then fetches for itself."""
+    settings.CACHES = {"default": {"BACKEND": backend, "LOCATION": os.devnull}}
+    error = "InvalidCacheBackendError" if backend == "gone.Cache" else "FileExistsError"
+    status, out = run("status")
+    assert (status, out.splitlines()[0]) == (1, f"cache       cannot be used: {error}")
+    status, out = run("refresh")
+    assert status == 1
+    assert f"cache       does not give back what was fetched: {error}" in out
 
 
 def test_wrong_settings_stop_it(settings):

@@ -9,15 +9,14 @@ import time
 from typing import Any
 
 from django.core.cache import caches
-from django.core.cache.backends.dummy import DummyCache
-from django.core.cache.backends.locmem import LocMemCache
 from django.core.management.base import CommandError, CommandParser
 
 from clerk_auth.conf import Config, get_config
 from clerk_auth.durations import format_duration
 from clerk_auth.jwks import CachedKeySource
 from clerk_auth.management import terminal
-from clerk_auth.selftest import STORE_PROBLEMS
+from clerk_auth.selftest import STORE_PROBLEMS, is_unshared
+from clerk_auth.shared import MAX_BREAKER_SECONDS
 from clerk_auth.sources import SourceStatus
 from clerk_auth.verifier import make_source
 
@@ -60,6 +59,11 @@ PROBLEMS = {
         "from it, restarting a process makes it fetch for itself.",
     ),
 }
+# The look is every JWKS_LOCAL_SECONDS, and not while a cache is avoided that has failed.
+TAKEN = (
+    "Processes that have requests take it in {look}, or in {late} where the cache has just failed "
+    "them."
+)
 
 
 class Command(terminal.OperatorCommand):
@@ -77,7 +81,7 @@ class Command(terminal.OperatorCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         is_refresh = options["action"] == "refresh"
         with terminal.end_if_it_cannot_run(
-            self, options, "The keys cannot be had.", schema_version=1
+            self, options, "clerk_keys could not run.", schema_version=1
         ):
             config = get_config()
             problem, status = _refresh(config) if is_refresh else _load(config)
@@ -105,7 +109,7 @@ class Command(terminal.OperatorCommand):
                 write("processes   may hold keys of their own, and go on with them")
         elif is_refresh:
             write(f"cache       {self.style.SUCCESS('refreshed, and read back')}")
-            write(f"            Processes that have requests take it in {facts['look']}.")
+            write(f"            {TAKEN.format(**facts)}")
         style = self.style.SUCCESS if status.state in ("fresh", "static") else self.style.WARNING
         write(f"state       {style(status.state)}")
         if status.fetched_at is not None and status.expires_at is not None:
@@ -140,7 +144,7 @@ def _find_problem(config: Config, status: SourceStatus) -> str | None:
         return "cache_unusable"
     if status.state != "cold":
         return None
-    if isinstance(caches[config.cache_alias], LocMemCache | DummyCache):
+    if is_unshared(config.cache_alias):
         return "cache_of_one_process"
     return "document_refused" if status.document_refused else "cache_empty"
 
@@ -148,23 +152,25 @@ def _find_problem(config: Config, status: SourceStatus) -> str | None:
 def _refresh(config: Config) -> tuple[str | None, SourceStatus]:
     source = make_source(config)
     if not isinstance(source, CachedKeySource):
-        raise CommandError("These keys come from the settings: nothing is fetched.")
+        raise CommandError(
+            "There is nothing to refresh: these keys come from the settings. To replace them, "
+            "change JWT_KEY, or the development key, and restart every process."
+        )
     refresh = source.refresh_fleet()
-    if refresh.outcome == REFRESHED:
-        is_shared = not isinstance(caches[config.cache_alias], LocMemCache | DummyCache)
-        return None if is_shared else "cache_of_one_process", refresh.status
-    if isinstance(caches[config.cache_alias], DummyCache) and refresh.outcome == "not_shared":
+    if refresh.outcome in (REFRESHED, "not_shared") and is_unshared(config.cache_alias):
         return "cache_of_one_process", refresh.status
-    return refresh.outcome, refresh.status
+    return None if refresh.outcome == REFRESHED else refresh.outcome, refresh.status
 
 
 def _describe(config: Config, status: SourceStatus) -> dict[str, str]:
     """Return what the sentences are completed with: names of ours and of classes alone."""
+    is_of_one = is_unshared(config.cache_alias)
     return {
         "alias": config.cache_alias,
-        "backend": type(caches[config.cache_alias]).__name__ if config.jwks_url else "",
+        "backend": type(caches[config.cache_alias]).__name__ if is_of_one else "",
         "error": status.cache_problem,
         "look": format_duration(config.jwks_local_seconds),
+        "late": format_duration(config.jwks_local_seconds + MAX_BREAKER_SECONDS),
     }
 
 
