@@ -10,11 +10,11 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.views.decorators.debug import sensitive_variables
 
 from clerk_auth.conf import Config, get_config
 from clerk_auth.core.claims import is_factor_age
 from clerk_auth.dev import ABSENT, TOKEN_SECONDS, load_local_issuer
+from clerk_auth.error_reports import hide_locals
 from clerk_auth.payloads import authorization_claims, recipient_claims
 from clerk_auth.probes import BAD_TOKENS
 
@@ -41,7 +41,7 @@ class Command(BaseCommand):
             "--bad", choices=sorted(BAD_TOKENS), metavar="KIND", help=_describe_bad_tokens()
         )
 
-    @sensitive_variables()
+    @hide_locals
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             config = get_config()
