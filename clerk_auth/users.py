@@ -11,13 +11,13 @@ from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.core.validators import MaxLengthValidator
 from django.db import IntegrityError, router, transaction
 from django.db.models import AutoField, Q
-from django.views.decorators.debug import sensitive_variables
 
 from clerk_auth import resolvers
 from clerk_auth.columns import get_id_column
 from clerk_auth.conf import derived, get_config
 from clerk_auth.core.claims import Claims, is_identifier
 from clerk_auth.core.errors import ClaimInvalid, UserInactive, UserUnknown
+from clerk_auth.error_reports import hide_locals
 from clerk_auth.imports import import_named
 from clerk_auth.profile import get_id_field, read_profile, write_profile
 from clerk_auth.rows import admit, can_store, check_id, find_or_make_row, has_id
@@ -33,7 +33,7 @@ NUMBERED_BY_THE_DATABASE = (
 _MISSING = object()
 
 
-@sensitive_variables()
+@hide_locals
 def database_user(claims: Claims) -> Any:
     """Return the row of ``AUTH_USER_MODEL`` whose ``USER_ID_FIELD`` is :func:`read_user_id`.
 
@@ -59,7 +59,7 @@ def database_user(claims: Claims) -> Any:
     return user
 
 
-@sensitive_variables()
+@hide_locals
 def existing_user(claims: Claims) -> Any:
     """Return the row as :func:`database_user` does, and create none; one query.
 
@@ -127,7 +127,7 @@ class LinkRefused(Exception):
     """The row and the Clerk user do not become one; the message names neither."""
 
 
-@sensitive_variables()
+@hide_locals
 def link(user: Any, claims: Claims) -> None:
     """Write Clerk's user id, or what ``USER_ID_CLAIM`` names, into a row that has none yet.
 
@@ -141,9 +141,10 @@ def link(user: Any, claims: Claims) -> None:
         ImproperlyConfigured: ``USER_ID_FIELD`` is not a field for Clerk's id alone.
         TypeError: ``user`` is not a row of ``AUTH_USER_MODEL``.
     """
-    model, id_field = get_user_model(), get_link_field()
+    model = get_user_model()
     if not isinstance(user, model):
         raise TypeError("only a row of AUTH_USER_MODEL can be linked")
+    id_field = get_link_field()
     if claims.actor is not None:
         raise LinkRefused("Somebody impersonates this Clerk user.")
     user_id = read_user_id(claims)

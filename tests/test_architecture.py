@@ -22,8 +22,17 @@ LAYERS = (
     (
         "Django side",
         {
-            *("attempts", "columns", "conf", "dev", "fetch", "imports", "jwks", "key_file"),
-            *("linking", "logs", "metrics", "problems", "profile", "rate_limit", "readers"),
+            *("attempts", "columns", "conf", "dev", "error_reports", "fetch", "imports", "jwks"),
+            *(
+                "key_file",
+                "linking",
+                "logs",
+                "metrics",
+                "problems",
+                "profile",
+                "rate_limit",
+                "readers",
+            ),
             *("redaction", "resolvers", "rows", "shared", "signals", "sinks", "sources"),
             *("stateless", "token_cache", "users", "verifier", "writes"),
         },
