@@ -11,7 +11,6 @@ from importlib import metadata
 from typing import Any
 
 from django.conf import settings
-from django.contrib.auth import get_user_model
 from django.core.checks import CheckMessage, Error, Warning
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
@@ -25,7 +24,7 @@ from clerk_auth.conf import find_problems, is_debug, is_observing
 from clerk_auth.imports import import_named
 from clerk_auth.problems import Problem
 from clerk_auth.profile import find_problems as find_profile_problems
-from clerk_auth.registration import check, read_config
+from clerk_auth.registration import check, read_config, read_user_model
 from clerk_auth.users import database_user, existing_user, get_user_resolver
 
 FOREIGN_DISTRIBUTION = "clerk-auth-django"
@@ -136,13 +135,13 @@ def check_mode(**_: Any) -> Iterator[CheckMessage]:
 
 @check(deploy=True)
 def check_development_mode(**_: Any) -> Iterator[CheckMessage]:
-    """W023: a key of this machine signs anybody in."""
+    """W017: a key of this machine signs anybody in."""
     config = read_config()
     if config and config.dev_mode:
         yield Warning(
             "CLERK_AUTH['DEV_MODE'] is on: whoever has the development key can sign in as anybody.",
             hint="Remove DEV_MODE, and DEBUG, from what is deployed.",
-            id="clerk_auth.W023",
+            id="clerk_auth.W017",
         )
 
 
@@ -160,7 +159,7 @@ def check_cache_is_shared(**_: Any) -> Iterator[CheckMessage]:
 
 @check()
 def check_users(**_: Any) -> Iterator[CheckMessage]:
-    """E006, E007, E016, E017, E022, W009, W014, W018: users are found by Clerk's id, in one row."""
+    """E006, E007, E012, E013, E015, W009, W014, W015: users are found by Clerk's id, in one row."""
     config = read_config()
     if config is None:
         return
@@ -183,14 +182,14 @@ def check_users(**_: Any) -> Iterator[CheckMessage]:
         yield Error(str(error), hint="Name a function (Claims) -> user.", id="clerk_auth.E006")
         return
     finds_rows = found[0] in (database_user, existing_user)
-    model = _user_model()
+    model = read_user_model()
     if model is None:
         if finds_rows:
             yield Error(
                 "CLERK_AUTH['USER_RESOLVER'] finds rows of AUTH_USER_MODEL, which is not a model "
                 "of an installed app.",
                 hint="Install its app, or use clerk_auth.users.stateless_user.",
-                id="clerk_auth.E022",
+                id="clerk_auth.E015",
             )
         return
     if (name := model.USERNAME_FIELD) in config.user_fields:
@@ -223,7 +222,7 @@ def check_responses_are_counted(**_: Any) -> Iterator[CheckMessage]:
 def check_user_fields(**_: Any) -> list[CheckMessage]:
     """E010, E011: profile fields are plain columns, and grant nobody anything."""
     config = read_config()
-    if config is None or not config.user_fields or _user_model() is None:
+    if config is None or not config.user_fields or read_user_model() is None:
         return []
     # Whichever resolver: one of the project's own may call ``database_user``.
     return _errors(find_profile_problems())
@@ -264,13 +263,6 @@ def _challenge(cls: type[Any]) -> str:
         return cls().authenticate_header(Request(HttpRequest())) or ""
     except Exception:  # another project's class, asked without a real request
         return ""
-
-
-def _user_model() -> type[Any] | None:
-    try:
-        return get_user_model()
-    except Exception:  # Django says so itself, where its users are wanted at all
-        return None
 
 
 def _text(name: bytes | str) -> str:

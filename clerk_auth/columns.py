@@ -24,10 +24,10 @@ from clerk_auth.redaction import show_name
 
 NOT_UNIQUE, ID_DOES_NOT_FIT, ROW_DOES_NOT_FIT, BY_USER_NAME, UNFILLED = (
     "clerk_auth.E007",
-    "clerk_auth.E016",
-    "clerk_auth.E017",
+    "clerk_auth.E012",
+    "clerk_auth.E013",
     "clerk_auth.W009",
-    "clerk_auth.W018",
+    "clerk_auth.W015",
 )
 # As Clerk makes them: "user_" and 27 letters and digits.
 _SAMPLE_ID = "user_2aBcDeFgHiJkLmNoPqRsTuVwXyZ"
@@ -85,9 +85,9 @@ def find_doubts(*, creates: bool) -> list[Problem]:
                 UNFILLED,
                 "USER_RESOLVER",
                 f"makes rows, and nothing of ours fills {', '.join(unfilled)}.",
-                "Give the field a default or null=True, map a claim to it in USER_FIELDS, or use "
-                "clerk_auth.users.existing_user or a resolver of your own. Silence this where the "
-                "model's save() or a signal fills it.",
+                "Give the field null=True, or, if it is not unique, a default or a claim in "
+                "USER_FIELDS; or use clerk_auth.users.existing_user or a resolver of your own. "
+                "Silence this where the model's save() or a signal fills it.",
             )
         )
     return found

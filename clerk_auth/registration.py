@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from django.contrib.auth import get_user_model
 from django.core.checks import CheckMessage, Tags, Warning, register
 from django.core.exceptions import ImproperlyConfigured
 
@@ -17,7 +18,7 @@ _Check = Callable[..., Iterable[CheckMessage]]
 
 
 def check(*, deploy: bool = False) -> Callable[[_Check], _Check]:
-    """Register a check of ours under both tags; one that raises becomes W024."""
+    """Register a check of ours under both tags; one that raises becomes W018."""
 
     def decorate(find: _Check) -> _Check:
         @functools.wraps(find)
@@ -29,7 +30,7 @@ def check(*, deploy: bool = False) -> Callable[[_Check], _Check]:
                     Warning(
                         f"{find.__name__} of clerk_auth could not be made: {type(error).__name__}.",
                         hint="Correct what Django or REST framework says of its settings first.",
-                        id="clerk_auth.W024",
+                        id="clerk_auth.W018",
                     )
                 ]
 
@@ -44,4 +45,12 @@ def read_config() -> Config | None:
     try:
         return get_config()
     except ImproperlyConfigured:
+        return None
+
+
+def read_user_model() -> type[Any] | None:
+    """Return the user model; ``None`` where there is none, and Django says so if it is wanted."""
+    try:
+        return get_user_model()
+    except Exception:  # whatever AUTH_USER_MODEL holds
         return None

@@ -179,7 +179,7 @@ def test_missing_setting_is_a_warning_that_stops_no_migration(secure):
 def test_development_mode_is_fine_with_debug_and_reminded_of_under_deploy(secure):
     secure.DEBUG = True
     secure.CLERK_AUTH = {**SECURE, "DEV_MODE": True}
-    assert (found(), found(deploy=True)) == ([], ["W023"])
+    assert (found(), found(deploy=True)) == ([], ["W017"])
     secure.CLERK_AUTH = {**SECURE, "DEV_MODE": False}
     assert found(deploy=True) == []
 
@@ -595,7 +595,7 @@ def test_backend_that_cannot_be_imported_is_left_to_django(secure):
         ),
         pytest.param(
             {"USER_RESOLVER": "clerk_auth.users.database_user", "USER_ID_FIELD": "id"},
-            ["E016"],
+            ["E012"],
             id="unique-field-of-another-type",
         ),
     ],
@@ -619,26 +619,26 @@ EXISTING = {"USER_RESOLVER": "clerk_auth.users.existing_user"}
         ("HalfUniqueMember", EXISTING, ["E007"]),
         ("ProxyMember", {}, []),
         ("CleaningNeedsTitle", {}, []),
-        ("ShortIdMember", {}, ["E016"]),
-        ("ShortIdMember", EXISTING, ["E016"]),
-        ("UuidMember", EXISTING, ["E016"]),
-        ("NumberMember", {}, ["E016", "E017"]),
-        ("NumberMember", EXISTING, ["E016"]),
-        ("ShortNameMember", {}, ["E017"]),
-        ("ShortNameMember", {"USER_ID_FIELD": "username"}, ["E016", "W009"]),
+        ("ShortIdMember", {}, ["E012"]),
+        ("ShortIdMember", EXISTING, ["E012"]),
+        ("UuidMember", EXISTING, ["E012"]),
+        ("NumberMember", {}, ["E012", "E013"]),
+        ("NumberMember", EXISTING, ["E012"]),
+        ("ShortNameMember", {}, ["E013"]),
+        ("ShortNameMember", {"USER_ID_FIELD": "username"}, ["E012", "W009"]),
         ("ShortNameMember", EXISTING, []),
-        ("NumberNameMember", {}, ["E017"]),
+        ("NumberNameMember", {}, ["E013"]),
         ("NumberNameMember", {"USER_FIELDS": {"username": "number"}}, ["W014"]),
-        ("ShortPasswordMember", {}, ["E017"]),
+        ("ShortPasswordMember", {}, ["E013"]),
         ("PasswordlessMember", {}, []),
         ("PlainMember", {}, []),
         ("LegacyMember", {}, []),
         ("AddressMember", {}, []),
-        ("AddressMember", {"USER_ID_FIELD": "email"}, ["E016", "W009"]),
-        ("ContactMember", {}, ["W018"]),
-        ("TenantMember", {}, ["W018"]),
+        ("AddressMember", {"USER_ID_FIELD": "email"}, ["E012", "W009"]),
+        ("ContactMember", {}, ["W015"]),
+        ("TenantMember", {}, ["W015"]),
         ("TenantMember", EXISTING, []),
-        ("SelfFillingMember", {}, ["W018"]),
+        ("SelfFillingMember", {}, ["W015"]),
     ],
 )
 def test_columns_of_the_user_model(model, values, ids, secure):
@@ -664,6 +664,16 @@ def test_columns_are_named_with_a_remedy(model, labels, secure):
         f"accounts.{label}" for label in labels
     ]
     assert ("USER_FIELDS" in message.hint) == (model != "ShortIdMember")
+
+
+def test_remedy_for_a_unique_column_is_none_that_another_check_refuses(secure):
+    """E010 refuses a claim for a unique column that cannot be null."""
+    secure.AUTH_USER_MODEL = "accounts.ContactMember"
+    secure.CLERK_AUTH = COLUMNS
+    (message,) = (m for m in run_checks(tags=[TAG]) if m.id == "clerk_auth.W015")
+    assert "if it is not unique, a default or a claim in USER_FIELDS" in message.hint
+    secure.CLERK_AUTH = {**COLUMNS, "USER_FIELDS": {"email": "email"}}
+    assert "E010" in found(deploy=True)
 
 
 def test_sample_is_as_long_as_clerks_ids():

@@ -202,18 +202,17 @@ def test_django_s_own_user_model_is_linked_by_a_table(make_existing, tmp_path):
         '\nCLERK_AUTH["USER_RESOLVER"] = "accounts.clerk.linked_user"\n',
     )
     assert "no issues" in run("manage.py", "check")
-    assert run("-c", f"import django; django.setup(){LINK}").splitlines()[-1] == str(
-        [
-            *("UserUnknown", "LinkRefused", "None", "None", "LinkRefused", "LinkRefused"),
-            *("ann", "UserUnknown", "UserInactive"),
-        ]
-    )
+    outcomes = [
+        *("UserUnknown", "LinkRefused", "None", "None", "LinkRefused", "LinkRefused"),
+        *("ann", "UserUnknown", "UserInactive"),
+    ]
+    assert str(outcomes) in run("-c", f"import django; django.setup(){LINK}").splitlines()
     assert answers(run) == ANSWERS
 
 
 def test_page_leads_into_a_project_that_exists(make_existing, tmp_path):
     run = make_existing({}, EXISTING_SETTINGS)
-    assert re.findall(r"clerk_auth\.[EW]\d+", run("manage.py", "check")) == ["clerk_auth.W021"]
+    assert re.findall(r"clerk_auth\.[EW]\d+", run("manage.py", "check")) == ["clerk_auth.W016"]
 
     append(
         tmp_path / "accounts" / "models.py", "\n" + re.sub("^", "    ", FIELD, flags=re.MULTILINE)
