@@ -33,6 +33,15 @@ def write(level: int, message: str, *arguments: object, extra: dict[str, object]
         logger.log(level, message, *arguments, extra=extra)
 
 
+def is_defect(error: BaseException) -> bool:
+    """Tell whether somebody's code failed; what ends a thread or a greenlet is no failure.
+
+    To have awaited what was cancelled is one, which is no ``Exception``, and is known by its name
+    where asyncio is not imported.
+    """
+    return isinstance(error, Exception) or type(error).__name__ == "CancelledError"
+
+
 def is_keys_busy(request: object, status: int) -> bool:
     """Tell whether the answer to Django's ``request`` is a 503 that an anonymous caller causes."""
     return status == 503 and getattr(request, "_clerk_auth_outage", None) == KeysBusy.code

@@ -17,7 +17,7 @@ from django.dispatch import Signal
 # asyncio itself can open sockets, which is for `fetch` alone.
 from django.utils.asyncio import get_running_loop  # type: ignore[attr-defined]
 
-from clerk_auth.logs import defects, log
+from clerk_auth.logs import defects, is_defect, log
 
 token_verified = Signal()
 """A token was verified. Sender: ``Verifier``; ``claims``: the ``Claims``."""
@@ -77,9 +77,7 @@ def _guarded(receiver: Callable[..., object]) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        # To have awaited what was cancelled is no Exception, and known by its name where asyncio
-        # is not imported.
-        if not isinstance(error, Exception) and type(error).__name__ != "CancelledError":
+        if not is_defect(error):
             raise
         name = getattr(receiver, "__qualname__", type(receiver).__qualname__)
         if defects.admit("receiver_failed", name, type(error).__name__) is not None:

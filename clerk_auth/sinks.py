@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from inspect import iscoroutinefunction
 from typing import Protocol
 
 from django.core.signals import setting_changed
@@ -16,7 +17,7 @@ from django.dispatch import receiver
 
 from clerk_auth.conf import derived, get_config
 from clerk_auth.imports import import_named
-from clerk_auth.logs import log
+from clerk_auth.logs import is_defect, log
 
 
 class Sink(Protocol):
@@ -45,7 +46,7 @@ def increment(name: str, by: int, labels: Mapping[str, str]) -> None:
     for sink in connected:
         try:
             sink.increment(name, by, labels)
-        except Exception as error:
+        except BaseException as error:
             _report(sink, error)
 
 
@@ -54,7 +55,7 @@ def set_gauge(name: str, value: float) -> None:
     for sink in connected:
         try:
             sink.set(name, value)
-        except Exception as error:
+        except BaseException as error:
             _report(sink, error)
 
 
@@ -94,8 +95,8 @@ def make_anew() -> None:
     made = []
     for factory in _factories:
         try:
-            made.append(factory())
-        except Exception as error:
+            made.append(_make(factory))
+        except BaseException as error:
             _report(factory, error)
     connected = tuple(made)
 
@@ -113,11 +114,21 @@ def _close() -> None:
     for sink in closed:
         try:
             getattr(sink, "close", lambda: None)()
-        except Exception as error:
+        except BaseException as error:
             _report(sink, error)
 
 
-def _report(failed: Sink | Callable[[], Sink], error: Exception) -> None:
+def _make(factory: Callable[[], Sink]) -> Sink:
+    sink = factory()
+    # One without methods fails where it is told, and is reported then.
+    if any(iscoroutinefunction(getattr(sink, name, None)) for name in ("increment", "set")):
+        raise TypeError("nothing awaits the coroutine functions of a sink")
+    return sink
+
+
+def _report(failed: Sink | Callable[[], Sink], error: BaseException) -> None:
+    if not is_defect(error):
+        raise error
     if id(failed) not in _failed:
         _failed.add(id(failed))
         name = getattr(failed, "__qualname__", type(failed).__qualname__)

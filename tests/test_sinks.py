@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from collections.abc import Iterator
 
 import pytest
@@ -29,6 +30,26 @@ class FailingSink:
 
     def set(self, name, value):
         raise RuntimeError("no statsd")
+
+
+class CancelledSink:
+    """As one that asks a task of its own, which has been cancelled."""
+
+    def increment(self, name, by, labels):
+        raise CancelledError
+
+    set = increment
+
+
+class UncancellableSink(CancelledSink):
+    def __init__(self):
+        raise CancelledError
+
+
+class CoroutineSink:
+    async def increment(self, name, by, labels): ...
+
+    async def set(self, name, value): ...
 
 
 class OtherFailingSink(FailingSink):
@@ -118,6 +139,15 @@ def test_failing_sink_changes_nothing_and_is_reported_once(told, caplog):
         "NoSinkAtAll",
     }
     assert "no statsd" not in caplog.text
+
+
+@pytest.mark.parametrize("kind", [CancelledSink, UncancellableSink, CoroutineSink])
+def test_no_kind_of_failure_of_a_sink_reaches_a_request(told, caplog, kind):
+    sinks.connect([f"{__name__}.{kind.__name__}", f"{__name__}.RecordingSink"])
+    metrics.increment(*EXPIRED)
+    assert [name for name, *_ in told].count(metrics.REFUSED) == 1
+    assert caplog.text.count("clerk_auth.metrics_sink_failed") == 1
+    assert kind.__name__ in caplog.text
 
 
 def test_failing_sink_is_reported_again_once_it_is_connected_again(caplog):
