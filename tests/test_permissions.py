@@ -29,6 +29,7 @@ from clerk_auth.permissions import (
     IsOwner,
     RequiresReverification,
 )
+from clerk_auth.users import ClerkUser
 from tests.conftest import ISSUER
 from tests.rows import each_row
 
@@ -445,9 +446,13 @@ def test_names_say_what_was_written():
     )
 
 
+def request_of(claims):
+    return SimpleNamespace(auth=claims, user=ClerkUser(claims))
+
+
 def test_object_check_repeats_the_request_check(claims_of):
-    admin = SimpleNamespace(auth=claims_of("user_admin", o=ORGANIZATION))
-    nobody = SimpleNamespace(auth=claims_of("user_alone"))
+    admin = request_of(claims_of("user_admin", o=ORGANIZATION))
+    nobody = request_of(claims_of("user_alone"))
     for permission in (ADMIN, IsOrganizationMember, ADMIN & IsNotImpersonated):
         answers = [permission().has_object_permission(r, None, None) for r in (admin, nobody)]
         assert answers == [True, False], permission
@@ -455,6 +460,6 @@ def test_object_check_repeats_the_request_check(claims_of):
 
 @each_row("actor", [None, {}, {"sub": "user_support"}, [], "", 0, False])
 def test_any_actor_claim_is_somebody_in_the_user_s_place(actor, claims_of):
-    request = SimpleNamespace(auth=claims_of("user_1", act=actor))
+    request = request_of(claims_of("user_1", act=actor))
     assert not IsNotImpersonated().has_permission(request, None)
     assert (~IsNotImpersonated)().has_permission(request, None)
