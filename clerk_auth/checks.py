@@ -136,13 +136,13 @@ def check_mode(**_: Any) -> Iterator[CheckMessage]:
 
 @check(deploy=True)
 def check_development_mode(**_: Any) -> Iterator[CheckMessage]:
-    """W023: a key of this machine signs anybody in."""
+    """W017: a key of this machine signs anybody in."""
     config = read_config()
     if config and config.dev_mode:
         yield Warning(
             "CLERK_AUTH['DEV_MODE'] is on: whoever has the development key can sign in as anybody.",
             hint="Remove DEV_MODE, and DEBUG, from what is deployed.",
-            id="clerk_auth.W023",
+            id="clerk_auth.W017",
         )
 
 
@@ -160,7 +160,7 @@ def check_cache_is_shared(**_: Any) -> Iterator[CheckMessage]:
 
 @check()
 def check_users(**_: Any) -> Iterator[CheckMessage]:
-    """E006, E007, E016, E017, E022, W009, W014, W018: users are found by Clerk's id, in one row."""
+    """E006, E007, E012, E013, E015, W009, W014, W015: users are found by Clerk's id, in one row."""
     config = read_config()
     if config is None:
         return
@@ -190,7 +190,7 @@ def check_users(**_: Any) -> Iterator[CheckMessage]:
                 "CLERK_AUTH['USER_RESOLVER'] finds rows of AUTH_USER_MODEL, which is not a model "
                 "of an installed app.",
                 hint="Install its app, or use clerk_auth.users.stateless_user.",
-                id="clerk_auth.E022",
+                id="clerk_auth.E015",
             )
         return
     if (name := model.USERNAME_FIELD) in config.user_fields:

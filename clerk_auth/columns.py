@@ -24,10 +24,10 @@ from clerk_auth.redaction import show_name
 
 NOT_UNIQUE, ID_DOES_NOT_FIT, ROW_DOES_NOT_FIT, BY_USER_NAME, UNFILLED = (
     "clerk_auth.E007",
-    "clerk_auth.E016",
-    "clerk_auth.E017",
+    "clerk_auth.E012",
+    "clerk_auth.E013",
     "clerk_auth.W009",
-    "clerk_auth.W018",
+    "clerk_auth.W015",
 )
 # As Clerk makes them: "user_" and 27 letters and digits.
 _SAMPLE_ID = "user_2aBcDeFgHiJkLmNoPqRsTuVwXyZ"

@@ -17,7 +17,7 @@ _Check = Callable[..., Iterable[CheckMessage]]
 
 
 def check(*, deploy: bool = False) -> Callable[[_Check], _Check]:
-    """Register a check of ours under both tags; one that raises becomes W024."""
+    """Register a check of ours under both tags; one that raises becomes W018."""
 
     def decorate(find: _Check) -> _Check:
         @functools.wraps(find)
@@ -29,7 +29,7 @@ def check(*, deploy: bool = False) -> Callable[[_Check], _Check]:
                     Warning(
                         f"{find.__name__} of clerk_auth could not be made: {type(error).__name__}.",
                         hint="Correct what Django or REST framework says of its settings first.",
-                        id="clerk_auth.W024",
+                        id="clerk_auth.W018",
                     )
                 ]
 

@@ -32,7 +32,7 @@ _INSTALLED = frozenset({"site-packages", "dist-packages"})
 
 @check()
 def check_foreign_keys(**_: Any) -> Iterator[CheckMessage]:
-    """W021: foreign keys that need a row, and users without one."""
+    """W016: foreign keys that need a row, and users without one."""
     if _resolver() is not stateless_user or not (names := list(_find_foreign_keys())):
         return
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
@@ -43,13 +43,13 @@ def check_foreign_keys(**_: Any) -> Iterator[CheckMessage]:
         hint='Set it to "clerk_auth.users.database_user", which creates rows, or to '
         '"clerk_auth.users.existing_user", or store request.user.pk in a text field. Silence this '
         "where only people with a session are stored there.",
-        id="clerk_auth.W021",
+        id="clerk_auth.W016",
     )
 
 
 @check()
 def check_numbered_rows(**_: Any) -> Iterator[CheckMessage]:
-    """E020: ``database_user`` would choose numbers that the database chooses."""
+    """E014: ``database_user`` would choose numbers that the database chooses."""
     # Other checks say what is wrong with the field's name, or with the model's.
     with suppress(FieldDoesNotExist, ImproperlyConfigured):
         if _resolver() is not database_user or not is_numbered_by_the_database():
@@ -57,7 +57,7 @@ def check_numbered_rows(**_: Any) -> Iterator[CheckMessage]:
         yield Error(
             NUMBERED_BY_THE_DATABASE,
             hint='Set USER_RESOLVER to "clerk_auth.users.existing_user".',
-            id="clerk_auth.E020",
+            id="clerk_auth.E014",
         )
 
 

@@ -179,7 +179,7 @@ def test_missing_setting_is_a_warning_that_stops_no_migration(secure):
 def test_development_mode_is_fine_with_debug_and_reminded_of_under_deploy(secure):
     secure.DEBUG = True
     secure.CLERK_AUTH = {**SECURE, "DEV_MODE": True}
-    assert (found(), found(deploy=True)) == ([], ["W023"])
+    assert (found(), found(deploy=True)) == ([], ["W017"])
     secure.CLERK_AUTH = {**SECURE, "DEV_MODE": False}
     assert found(deploy=True) == []
 
@@ -595,7 +595,7 @@ def test_backend_that_cannot_be_imported_is_left_to_django(secure):
         ),
         pytest.param(
             {"USER_RESOLVER": "clerk_auth.users.database_user", "USER_ID_FIELD": "id"},
-            ["E016"],
+            ["E012"],
             id="unique-field-of-another-type",
         ),
     ],
@@ -619,26 +619,26 @@ EXISTING = {"USER_RESOLVER": "clerk_auth.users.existing_user"}
         ("HalfUniqueMember", EXISTING, ["E007"]),
         ("ProxyMember", {}, []),
         ("CleaningNeedsTitle", {}, []),
-        ("ShortIdMember", {}, ["E016"]),
-        ("ShortIdMember", EXISTING, ["E016"]),
-        ("UuidMember", EXISTING, ["E016"]),
-        ("NumberMember", {}, ["E016", "E017"]),
-        ("NumberMember", EXISTING, ["E016"]),
-        ("ShortNameMember", {}, ["E017"]),
-        ("ShortNameMember", {"USER_ID_FIELD": "username"}, ["E016", "W009"]),
+        ("ShortIdMember", {}, ["E012"]),
+        ("ShortIdMember", EXISTING, ["E012"]),
+        ("UuidMember", EXISTING, ["E012"]),
+        ("NumberMember", {}, ["E012", "E013"]),
+        ("NumberMember", EXISTING, ["E012"]),
+        ("ShortNameMember", {}, ["E013"]),
+        ("ShortNameMember", {"USER_ID_FIELD": "username"}, ["E012", "W009"]),
         ("ShortNameMember", EXISTING, []),
-        ("NumberNameMember", {}, ["E017"]),
+        ("NumberNameMember", {}, ["E013"]),
         ("NumberNameMember", {"USER_FIELDS": {"username": "number"}}, ["W014"]),
-        ("ShortPasswordMember", {}, ["E017"]),
+        ("ShortPasswordMember", {}, ["E013"]),
         ("PasswordlessMember", {}, []),
         ("PlainMember", {}, []),
         ("LegacyMember", {}, []),
         ("AddressMember", {}, []),
-        ("AddressMember", {"USER_ID_FIELD": "email"}, ["E016", "W009"]),
-        ("ContactMember", {}, ["W018"]),
-        ("TenantMember", {}, ["W018"]),
+        ("AddressMember", {"USER_ID_FIELD": "email"}, ["E012", "W009"]),
+        ("ContactMember", {}, ["W015"]),
+        ("TenantMember", {}, ["W015"]),
         ("TenantMember", EXISTING, []),
-        ("SelfFillingMember", {}, ["W018"]),
+        ("SelfFillingMember", {}, ["W015"]),
     ],
 )
 def test_columns_of_the_user_model(model, values, ids, secure):

@@ -34,27 +34,27 @@ def use(settings):
 
 def test_foreign_keys_of_the_project_need_rows(use, settings):
     use("stateless_user", "tests.notes")
-    (warning,) = found("W021")
+    (warning,) = found("W016")
     assert warning.msg.count("notes.") == 3
     for name in ("notes.Note.owner", "notes.Note.shared_with", "notes.Profile.user"):
         assert name in warning.msg
     for resolver in ("database_user", "existing_user"):
         assert resolver in warning.hint
     settings.CLERK_AUTH = SETTINGS
-    assert found("W021") == [warning]
+    assert found("W016") == [warning]
 
 
 def test_many_foreign_keys_are_not_listed_at_length(use, settings, monkeypatch):
     monkeypatch.setattr("clerk_auth.resolver_checks._SHOWN", 2)
     use("stateless_user", "tests.notes")
-    (warning,) = found("W021")
+    (warning,) = found("W016")
     assert "notes.Note.owner, notes.Note.shared_with and 1 more can" in warning.msg
 
 
 @pytest.mark.parametrize("resolver", ["database_user", "existing_user", f"{__name__}.own_resolver"])
 def test_resolvers_that_may_give_rows_are_fine(resolver, use):
     use(resolver, "tests.notes")
-    assert not found("W021")
+    assert not found("W016")
 
 
 PACKAGE = """
@@ -66,7 +66,7 @@ class Entry(models.Model):
 """
 
 
-@pytest.mark.parametrize(("place", "ids"), [("site-packages", []), ("src", ["clerk_auth.W021"])])
+@pytest.mark.parametrize(("place", "ids"), [("site-packages", []), ("src", ["clerk_auth.W016"])])
 def test_models_of_installed_packages_are_not_the_projects(
     place, ids, use, settings, tmp_path, monkeypatch
 ):
@@ -79,25 +79,25 @@ def test_models_of_installed_packages_are_not_the_projects(
     (directory / "models.py").write_text(PACKAGE)
     monkeypatch.syspath_prepend(directory.parent)
     use("stateless_user", name)
-    assert [message.id for message in found("W021")] == ids
+    assert [message.id for message in found("W016")] == ids
 
 
 def test_relations_among_users_are_no_sign_of_rows(use, settings):
     settings.AUTH_USER_MODEL = "accounts.Member"
     use("stateless_user")
-    assert not found("W021")
+    assert not found("W016")
 
 
 def test_foreign_keys_to_another_model_of_users_are_none(use, settings):
     settings.AUTH_USER_MODEL = "accounts.Member"
     use("stateless_user", "tests.notes")
-    assert not found("W021")
+    assert not found("W016")
 
 
 @each_row(
     ("resolver", "field", "ids"),
     [
-        ("database_user", "id", ["clerk_auth.E020"]),
+        ("database_user", "id", ["clerk_auth.E014"]),
         ("database_user", "username", []),
         ("existing_user", "id", []),
         ("stateless_user", "id", []),
@@ -105,7 +105,7 @@ def test_foreign_keys_to_another_model_of_users_are_none(use, settings):
 )
 def test_rows_are_not_made_under_numbers_of_the_database(resolver, field, ids, use):
     use(resolver, USER_ID_FIELD=field, USER_ID_CLAIM="external_id")
-    assert [message.id for message in found("E020")] == ids
+    assert [message.id for message in found("E014")] == ids
 
 
 @each_row(
