@@ -276,17 +276,23 @@ class SharedKeys:
         there, when they swallow errors, and when they lost the answer to what they stored. What is
         there may be gone by the time that it is read, so that both are done twice.
         """
+        started_at = self._clock.monotonic()
         for _attempt in range(2):
             added = self._call("add", name, value, seconds)
             if added is _FAILED:
                 return None, None
             if added:
                 return True, value
+            # Nothing, after a time: a time-out that was swallowed, and a request may wait for us.
+            if added is None and self._is_slow(started_at):
+                break
             found = self._call("get", name, _ABSENT)
             if self.is_avoided:
                 return None, None
             if found is not _ABSENT:
                 return isinstance(found, str) and found == value, found
+            if self._is_slow(started_at):
+                break
         self._open_breaker("add_without_effect")
         return None, None
 
@@ -298,8 +304,7 @@ class SharedKeys:
             result = getattr(self._get_cache(), method)(f"{self._prefix}:{name}", *arguments)
         # Backends raise what they like, up to UnicodeDecodeError for foreign bytes.
         except Exception as error:
-            is_quick = self._clock.monotonic() - started_at < SLOW_SECONDS
-            if is_quick and method == "get":
+            if method == "get" and not self._is_slow(started_at):
                 # Bytes that nobody can decode, if the next call succeeds: a fetch replaces them.
                 self._is_unreadable = self._is_unreadable or name == "document"
             else:
@@ -314,6 +319,9 @@ class SharedKeys:
             self._avoid_seconds = 0.0
             log(logging.WARNING, "cache_available")
         return result
+
+    def _is_slow(self, started_at: float) -> bool:
+        return self._clock.monotonic() - started_at >= SLOW_SECONDS
 
     def _open_breaker(self, reason: str) -> None:
         self._is_unreadable = False

@@ -802,12 +802,12 @@ def test_deadline_holds_for_a_handshake_that_never_comes(server):
 
 
 def test_deadline_holds_for_a_handshake_that_drips(server):
-    with _dripping_handshake() as url:
+    with dripping_handshake() as url:
         assert failure(url).reason == "timeout"
 
 
 @contextlib.contextmanager
-def _dripping_handshake() -> Iterator[str]:
+def dripping_handshake() -> Iterator[str]:
     """A server that takes whatever comes, and drips a TLS handshake."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
@@ -910,7 +910,7 @@ gevent.joinall(jobs)
 print(*(job.value for job in jobs), sep="\\n")
 """
     server.script = drip(OK + b"X: ", b"a" * ENDLESS)
-    with _dripping_handshake() as url:
+    with dripping_handshake() as url:
         # gevent can take the place of TLS only before that is used.
         urls = [url, server.jwks_url] if patched == "first" else [server.jwks_url]
         run = subprocess.run(

@@ -537,3 +537,12 @@ def test_log_that_fails_reaches_no_request(observing, good):
     finally:
         logger.removeFilter(fail)
         logger.setLevel(level)
+
+
+def test_each_class_of_error_is_said_once(observing, good, caplog):
+    caplog.set_level(logging.ERROR, "clerk_auth")
+    for metrics_setting in (["no_such_module.Sink"], "no list", ["no_such_module.Sink"]):
+        observing.CLERK_AUTH = {**observing.CLERK_AUTH, "METRICS": metrics_setting}
+        ask((ClerkAuthentication, UnverifiedBearer), good)
+    errors = [record.error for record in caplog.records if record.event == "observation_failed"]
+    assert sorted(errors) == ["ImproperlyConfigured", "ModuleNotFoundError"]

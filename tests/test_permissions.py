@@ -463,3 +463,35 @@ def test_any_actor_claim_is_somebody_in_the_user_s_place(actor, claims_of):
     request = request_of(claims_of("user_1", act=actor))
     assert not IsNotImpersonated().has_permission(request, None)
     assert (~IsNotImpersonated)().has_permission(request, None)
+
+
+def test_not_asks_for_a_clerk_caller_at_the_object_too(claims_of):
+    anonymous = SimpleNamespace(auth=None)
+    other = SimpleNamespace(auth=SimpleNamespace(organization=None))
+    alone = SimpleNamespace(auth=claims_of("user_alone"))
+    for permission in (~ADMIN, ~IsOrganizationMember, ~(ADMIN & IsOrganizationMember)):
+        answers = [
+            permission().has_object_permission(r, None, None) for r in (anonymous, other, alone)
+        ]
+        assert answers == [False, False, True], permission
+
+
+class OnThisView(drf.BasePermission):
+    """A foreign class that asks the view, as those for models do."""
+
+    def has_permission(self, request, view):
+        return view == "this"
+
+    def has_object_permission(self, request, view, obj):
+        return view == "this"
+
+
+@each_row(("view", "expected"), [("this", True), ("other", False)])
+def test_foreign_class_sees_the_view_wherever_it_stands(view, expected, claims_of):
+    request = SimpleNamespace(auth=claims_of("user_admin", o=ORGANIZATION))
+    for permission in (ADMIN & OnThisView, OnThisView & ADMIN, ~ADMIN | OnThisView):
+        assert permission().has_permission(request, view) is expected
+        assert permission().has_object_permission(request, view, None) is expected
+    for permission in (~(ADMIN & OnThisView), ~(OnThisView & ADMIN)):
+        assert permission().has_permission(request, view) is not expected
+        assert permission().has_object_permission(request, view, None) is not expected

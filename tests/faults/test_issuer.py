@@ -10,6 +10,7 @@ import functools
 import gzip
 import json
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from tests.faults.conftest import (
     NOT_FOUND,
     OK,
     REFRESH_SECONDS,
+    SLACK,
     UNAVAILABLE,
     ask,
     expect,
@@ -35,6 +37,7 @@ from tests.faults.conftest import (
 )
 from tests.faults.processes import run_nursery
 from tests.issuer_server import IssuerServer, Script, answer, drip, hang
+from tests.test_fetch import drip_a_handshake, dripping_handshake, needs_linux, silent_addresses
 
 pytestmark = [pytest.mark.integration, pytest.mark.redis]
 
@@ -251,6 +254,57 @@ def test_cold_request_waits_three_seconds_for_a_slow_issuer_and_no_thread_outliv
         settle()
         assert answer.seconds > COLD_WAIT - 0.1
         assert (fetch_errors(), configured.fetches) == ({"timeout": 1}, 1)
+
+
+def silent(count: int) -> Callable[..., AbstractContextManager[str]]:
+    @contextmanager
+    def connect(issuer: IssuerServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+        with silent_addresses(count) as (addresses, port):
+            kind = (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "")
+            found = [(*kind, (address, port)) for address in addresses]
+            monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: found)
+            yield f"http://localhost:{port}/keys"
+
+    return connect
+
+
+@contextmanager
+def dripping_tls(issuer: IssuerServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    with dripping_handshake() as url:
+        yield url
+
+
+def behind_a_proxy(script: Script) -> Callable[..., AbstractContextManager[str]]:
+    @contextmanager
+    def connect(issuer: IssuerServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+        issuer.script = script
+        monkeypatch.setenv("https_proxy", issuer.issuer)
+        yield "https://clerk.example.com/keys"
+
+    return connect
+
+
+@needs_linux
+@pytest.mark.parametrize(
+    "connect",
+    [
+        *(pytest.param(silent(count), id=f"{count}-silent-addresses") for count in (2, 4, 8, 16)),
+        pytest.param(dripping_tls, id="handshake-dripped"),
+        pytest.param(behind_a_proxy(drip(HEAD, b"X-Slow: " * 99)), id="proxy-drips"),
+        pytest.param(behind_a_proxy(drip_a_handshake), id="handshake-dripped-behind-a-proxy"),
+    ],
+)
+def test_fetch_ends_with_its_time_out_however_it_fails_to_connect(
+    connect, issuer, start_process, settings, monkeypatch
+):
+    with connect(issuer, monkeypatch) as url:
+        settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.dummy.DummyCache"}}
+        settings.CLERK_AUTH = {**settings.CLERK_AUTH, "JWKS_URL": url}
+        process, started_at = start_process(), time.monotonic()
+        expect(process.ask(), UNAVAILABLE, wait=1)
+        settle()
+        assert time.monotonic() - started_at < SLACK * 1
+        assert fetch_errors() == {"timeout": 1}
 
 
 def test_outage_of_24_hours_is_survived_and_ends_without_a_restart(issuer, start_process, clock):
