@@ -11,7 +11,6 @@ from importlib import metadata
 from typing import Any
 
 from django.conf import settings
-from django.contrib.auth import get_user_model
 from django.core.checks import CheckMessage, Error, Warning
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
@@ -25,7 +24,7 @@ from clerk_auth.conf import find_problems, is_debug, is_observing
 from clerk_auth.imports import import_named
 from clerk_auth.problems import Problem
 from clerk_auth.profile import find_problems as find_profile_problems
-from clerk_auth.registration import check, read_config
+from clerk_auth.registration import check, read_config, read_user_model
 from clerk_auth.users import database_user, existing_user, get_user_resolver
 
 FOREIGN_DISTRIBUTION = "clerk-auth-django"
@@ -183,7 +182,7 @@ def check_users(**_: Any) -> Iterator[CheckMessage]:
         yield Error(str(error), hint="Name a function (Claims) -> user.", id="clerk_auth.E006")
         return
     finds_rows = found[0] in (database_user, existing_user)
-    model = _user_model()
+    model = read_user_model()
     if model is None:
         if finds_rows:
             yield Error(
@@ -223,7 +222,7 @@ def check_responses_are_counted(**_: Any) -> Iterator[CheckMessage]:
 def check_user_fields(**_: Any) -> list[CheckMessage]:
     """E010, E011: profile fields are plain columns, and grant nobody anything."""
     config = read_config()
-    if config is None or not config.user_fields or _user_model() is None:
+    if config is None or not config.user_fields or read_user_model() is None:
         return []
     # Whichever resolver: one of the project's own may call ``database_user``.
     return _errors(find_profile_problems())
@@ -264,13 +263,6 @@ def _challenge(cls: type[Any]) -> str:
         return cls().authenticate_header(Request(HttpRequest())) or ""
     except Exception:  # another project's class, asked without a real request
         return ""
-
-
-def _user_model() -> type[Any] | None:
-    try:
-        return get_user_model()
-    except Exception:  # Django says so itself, where its users are wanted at all
-        return None
 
 
 def _text(name: bytes | str) -> str:

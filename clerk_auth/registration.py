@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from django.contrib.auth import get_user_model
 from django.core.checks import CheckMessage, Tags, Warning, register
 from django.core.exceptions import ImproperlyConfigured
 
@@ -44,4 +45,12 @@ def read_config() -> Config | None:
     try:
         return get_config()
     except ImproperlyConfigured:
+        return None
+
+
+def read_user_model() -> type[Any] | None:
+    """Return the user model; ``None`` where there is none, and Django says so if it is wanted."""
+    try:
+        return get_user_model()
+    except Exception:  # whatever AUTH_USER_MODEL holds
         return None

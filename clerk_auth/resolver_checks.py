@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from django.apps import AppConfig, apps
-from django.contrib.auth import get_user_model
 from django.core.checks import CheckMessage, Error, Warning
 from django.core.exceptions import FieldDoesNotExist, ImproperlyConfigured
 
-from clerk_auth.registration import check, read_config
+from clerk_auth.registration import check, read_config, read_user_model
 from clerk_auth.users import (
     NUMBERED_BY_THE_DATABASE,
     UserResolver,
@@ -74,9 +73,7 @@ def _find_foreign_keys() -> Iterator[str]:
 
     Relations among users are left out: where there are no rows, there are none.
     """
-    try:
-        user_model = get_user_model()
-    except ImproperlyConfigured:
+    if (user_model := read_user_model()) is None:
         return
     for app in filter(_is_of_the_project, apps.get_app_configs()):
         for model in app.get_models():
