@@ -19,7 +19,6 @@ from rest_framework.settings import api_settings
 
 from clerk_auth import columns
 from clerk_auth.authentication import ClerkAuthentication
-from clerk_auth.cache_checks import KEY_CACHE, read_cache
 from clerk_auth.conf import find_problems, is_debug, is_observing
 from clerk_auth.imports import import_named
 from clerk_auth.problems import Problem
@@ -142,18 +141,6 @@ def check_development_mode(**_: Any) -> Iterator[CheckMessage]:
             "CLERK_AUTH['DEV_MODE'] is on: whoever has the development key can sign in as anybody.",
             hint="Remove DEV_MODE, and DEBUG, from what is deployed.",
             id="clerk_auth.W017",
-        )
-
-
-@check(deploy=True)
-def check_cache_is_shared(**_: Any) -> Iterator[CheckMessage]:
-    """W006: the key set is not shared between processes."""
-    cache = read_cache()
-    if cache and cache.belongs_to_one_process:
-        yield Warning(
-            f"{KEY_CACHE} belongs to one process: each worker fetches Clerk's keys for itself.",
-            hint="Use Redis through django-redis: see docs/deployment.md.",
-            id="clerk_auth.W006",
         )
 
 

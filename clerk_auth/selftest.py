@@ -15,8 +15,8 @@ from typing import Any
 
 from django.core.cache import caches
 from django.core.cache.backends.dummy import DummyCache
-from django.core.cache.backends.locmem import LocMemCache
 
+from clerk_auth.cache_settings import CacheSettings
 from clerk_auth.conf import ENFORCE, OBSERVE, Config
 from clerk_auth.core.errors import ClerkAuthError, KeySetInvalid
 from clerk_auth.core.keys import describe_key, parse_jwks
@@ -40,8 +40,6 @@ from clerk_auth.verifier import Verifier, make_cached_source, make_source
 SCHEMA_VERSION = 1
 WARNED, SKIPPED = "warning", "skipped"
 STATUSES = (PASSED, WARNED, FAILED, SKIPPED)
-# Of one process, or for tests: no other process hears of what is stored there.
-_UNSHARED_BACKENDS = (LocMemCache, DummyCache)
 
 FETCH_REMEDIES = {
     "tls": "The certificate is not trusted: check the host's CA bundle and a proxy in between.",
@@ -182,7 +180,7 @@ def _probe_cache(alias: str) -> Result:
     if added is not True or found != value:
         status = WARNED if isinstance(cache, DummyCache) else FAILED
         return Result("cache", name, status, f"{detail}, keeps nothing", remedy)
-    if isinstance(cache, _UNSHARED_BACKENDS):
+    if CacheSettings(alias).belongs_to_one_process:
         hint = "Use Redis when more than one process serves: see docs/deployment.md."
         return Result("cache", name, WARNED, f"{detail}, not shared between processes", hint)
     return Result("cache", name, PASSED, f"{detail}, shared between processes")
@@ -215,7 +213,7 @@ def _probe_key_set(config: Config, url: str, report: Report, *, offline: bool) -
 def _load_shared(config: Config, url: str, report: Report) -> Result:
     shared = make_cached_source(config, url, _refuse_to_fetch).load_shared()
     report.keys = shared.keys
-    if shared.is_cache_avoided and not _is_unshared(config.cache_alias):
+    if shared.is_cache_avoided and not CacheSettings(config.cache_alias).belongs_to_one_process:
         detail = "offline; the shared document cannot be read"
         return Result("key set", "fetch", FAILED, detail, _STORE_REMEDY)
     held = count(len(shared.keys), "key") if shared.keys else "no keys"
@@ -238,17 +236,11 @@ def _probe_store(config: Config, url: str, document: FetchedDocument) -> Result:
     shared = load()
     if shared.fetched_at is None or (shared.generation or 0) <= before:
         # What is there now is no proof: it may be of a time when the cache took something.
-        status = WARNED if _is_unshared(config.cache_alias) else FAILED
+        is_shared = not CacheSettings(config.cache_alias).belongs_to_one_process
+        status = FAILED if is_shared else WARNED
         return Result("key set", name, status, "it cannot be stored", _STORE_REMEDY)
     age_seconds = max(0.0, time.time() - shared.fetched_at)
     return Result("key set", name, PASSED, f"stored, {age_seconds:.0f} s old")
-
-
-def _is_unshared(alias: str) -> bool:
-    try:
-        return isinstance(caches[alias], _UNSHARED_BACKENDS)
-    except Exception:  # no such alias, or no such backend
-        return False
 
 
 def _probe_clock(document: FetchedDocument, started_at: float, leeway_seconds: float) -> Result:

@@ -9,10 +9,9 @@ import time
 from typing import Any
 
 from django.core.cache import caches
-from django.core.cache.backends.dummy import DummyCache
-from django.core.cache.backends.locmem import LocMemCache
 from django.core.management.base import CommandError, CommandParser
 
+from clerk_auth.cache_settings import CacheSettings
 from clerk_auth.conf import Config, get_config
 from clerk_auth.durations import format_duration
 from clerk_auth.jwks import CachedKeySource
@@ -137,7 +136,7 @@ def _find_problem(config: Config, status: SourceStatus) -> str | None:
         return "cache_unusable"
     if status.state != "cold":
         return None
-    if isinstance(caches[config.cache_alias], LocMemCache | DummyCache):
+    if CacheSettings(config.cache_alias).belongs_to_one_process:
         return "cache_of_one_process"
     return "document_refused" if status.document_refused else "cache_empty"
 
@@ -147,12 +146,13 @@ def _refresh(config: Config) -> tuple[str | None, SourceStatus]:
     if not isinstance(source, CachedKeySource):
         raise CommandError("These keys come from the settings: nothing is fetched.")
     refresh = source.refresh_fleet()
-    if refresh.outcome == REFRESHED:
-        is_shared = not isinstance(caches[config.cache_alias], LocMemCache | DummyCache)
-        return None if is_shared else "cache_of_one_process", refresh.status
-    if isinstance(caches[config.cache_alias], DummyCache) and refresh.outcome == "not_shared":
-        return "cache_of_one_process", refresh.status
-    return refresh.outcome, refresh.status
+    problem: str | None = refresh.outcome
+    if problem in (REFRESHED, "not_shared"):
+        if CacheSettings(config.cache_alias).belongs_to_one_process:
+            problem = "cache_of_one_process"
+        elif problem == REFRESHED:
+            problem = None
+    return problem, refresh.status
 
 
 def _describe(config: Config, status: SourceStatus) -> dict[str, str]:
