@@ -28,8 +28,7 @@ from clerk_auth.inspection import (
     FAILED,
     PASSED,
     Inspection,
-    find_key_directory,
-    inspect,
+    inspect_now,
 )
 from clerk_auth.payloads import recipient_claims
 from clerk_auth.probes import BAD_TOKENS, BadToken
@@ -123,13 +122,7 @@ def run(config: Config, *, offline: bool = False, token: str | None = None) -> R
     report.results.extend(_probe_claims(config))
     report.results.extend(_probe_keys(config, report.keys))
     if token is not None:
-        report.inspection = inspect(
-            token,
-            config.policy,
-            report.keys,
-            now=time.time(),
-            key_directory=find_key_directory(config),
-        )
+        report.inspection = inspect_now(token, config, report.keys)
     return report
 
 
