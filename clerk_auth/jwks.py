@@ -36,6 +36,7 @@ failures alone.
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import math
 import os
@@ -85,7 +86,8 @@ class _Flight:
     """One trip to cache and issuer.
 
     ``is_final``: it went as far as its purpose may go. ``is_late``: it waited in vain for a fetch
-    of somebody else. ``has_fetched``: it has a set from the issuer.
+    of somebody else. ``has_fetched``: it has a set from the issuer. ``tell`` sends the signal of
+    what it found.
     """
 
     def __init__(self, purpose: str, is_satisfied: Callable[[], bool], started_at: float) -> None:
@@ -95,6 +97,7 @@ class _Flight:
         self.is_final = False
         self.is_late = False
         self.has_fetched = False
+        self.tell: Callable[[], None] | None = None
         self.done = threading.Event()
 
 
@@ -375,6 +378,8 @@ class CachedKeySource:
             if flight.is_final and not is_satisfied:
                 self._quiet_until[flight.purpose] = now + QUIET_SECONDS
             flight.done.set()
+        if flight.tell is not None:  # last: nobody waits for a receiver
+            flight.tell()
 
     def _fly(self, flight: _Flight) -> None:
         deadline = self._clock.monotonic() + WAIT_SECONDS.get(flight.purpose, self._lease_seconds)
@@ -410,7 +415,7 @@ class CachedKeySource:
             if flight.is_satisfied():
                 return
             if self._may_fetch(flight.purpose):
-                flight.has_fetched = self._fetch_and_publish(lock, locked_at)
+                self._fetch_and_publish(flight, lock, locked_at)
             flight.is_final = True
         finally:
             self._shared.release(lock)
@@ -453,8 +458,7 @@ class CachedKeySource:
         failure = self._failure
         return failure is not None and 0 < failure.until - self._clock.now() <= MAX_PAUSE_SECONDS
 
-    def _fetch_and_publish(self, lock: str, locked_at: float) -> bool:
-        """Fetch, tell the fleet, and return whether there is a new set."""
+    def _fetch_and_publish(self, flight: _Flight, lock: str, locked_at: float) -> None:
         self._kept_since = None
         fetched_at = self._clock.now()
         generation = max(int(fetched_at * 1000), self._generation() + 1)
@@ -462,27 +466,25 @@ class CachedKeySource:
         try:
             snapshot = Snapshot(parse_jwks(self._fetch()), generation, fetched_at)
         except (FetchFailed, KeySetInvalid) as error:
-            failure = self._note_failure(error.reason)
+            failure = self._note_failure(flight, error.reason)
         else:
-            self._note_success(snapshot)
+            self._note_success(flight, snapshot)
         is_fenced = self._clock.monotonic() > locked_at + self._lease_seconds - FENCE_SECONDS
         if lock and not is_fenced:
             if snapshot is not None:
                 self._shared.store(snapshot)
             self._shared.store_failure(failure)
-        return snapshot is not None
 
-    def _note_success(self, snapshot: Snapshot) -> None:
-        key_set = snapshot.key_set
+    def _note_success(self, flight: _Flight, snapshot: Snapshot) -> None:
+        key_set, flight.has_fetched = snapshot.key_set, True
         for reason, count in key_set.skipped.items():
             metrics.increment(metrics.KEYS_SKIPPED, reason, by=count)
             log(logging.WARNING, "keys_skipped", reason=reason, count=count)
         self._install(snapshot)
-        signals.send(
-            signals.keys_refreshed, type(self), key_set=key_set, generation=snapshot.generation
-        )
+        facts: dict[str, object] = {"key_set": key_set, "generation": snapshot.generation}
+        flight.tell = functools.partial(signals.send, signals.keys_refreshed, type(self), **facts)
 
-    def _note_failure(self, reason: str) -> Failure:
+    def _note_failure(self, flight: _Flight, reason: str) -> Failure:
         """Back off, and return what the fleet is told; without keys only what is ours counts."""
         count = min(self._failure.count + 1 if self._failure else 1, MAX_FAILURES)
         self._own_failures = min(self._own_failures + 1, MAX_FAILURES)
@@ -492,7 +494,9 @@ class CachedKeySource:
         self._failure = failure if self._is_usable() else replace(failure, until=own_until)
         metrics.increment(metrics.FETCH_ERRORS, reason)
         log(logging.WARNING, "keys_fetch_failed", reason=reason, count=count)
-        signals.send(signals.keys_refresh_failed, type(self), reason=reason)
+        flight.tell = functools.partial(
+            signals.send, signals.keys_refresh_failed, type(self), reason=reason
+        )
         return failure
 
     # The snapshot

@@ -11,6 +11,7 @@ from django.core.cache.backends.filebased import FileBasedCache
 from django.core.management import call_command
 
 from clerk_auth.conf import get_config
+from clerk_auth.jwks import OPERATOR, _Flight
 from clerk_auth.verifier import get_verifier, make_source
 from tests.conftest import PARTY
 from tests.issuer_server import answer
@@ -166,7 +167,12 @@ def test_set_that_another_process_fetches_meanwhile_is_not_this_refresh(configur
     settings.CLERK_AUTH = {**settings.CLERK_AUTH, "JWKS_TIMEOUT_SECONDS": 1}
     other, source = make_source(get_config()), make_source(get_config())
     assert other._shared.acquire(lease_seconds=60)
-    source._clock = _PublishingClock(source._clock, lambda: other._fetch_and_publish("lock", 1e18))
+    flight = _Flight(OPERATOR, bool, 0.0)
+
+    def publish() -> None:
+        other._fetch_and_publish(flight, "lock", 1e18)
+
+    source._clock = _PublishingClock(source._clock, publish)
     refresh = source.refresh_fleet()
     assert refresh.outcome == "locked"
     assert refresh.status.keys

@@ -6,16 +6,18 @@ import asyncio
 import functools
 import logging
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 from django.dispatch import Signal
 
 from clerk_auth import signals
-from clerk_auth.core.errors import ClaimInvalid, TokenExpired
+from clerk_auth.core.errors import ClaimInvalid, KeysUnavailable, TokenExpired
 from clerk_auth.logs import logger
 from clerk_auth.sources import StaticKeySource
 from clerk_auth.verifier import Verifier, get_verifier
 from tests.conftest import NOW, PARTY
+from tests.fleet import Fleet, ScriptedIssuer
 from tests.issuer_server import answer
 
 
@@ -269,6 +271,28 @@ def test_receiver_that_fails_costs_no_keys(configured, listen, kind):
         return source.refresh().state
 
     assert asyncio.run(refresh()) == "fresh"
+
+
+@pytest.mark.parametrize("is_healthy", [True, False])
+def test_receiver_is_told_when_nobody_waits_for_the_flight_any_more(
+    is_healthy, local_issuer, clock, listen
+):
+    issuer = ScriptedIssuer(local_issuer)
+    fleet = Fleet(issuer, clock)
+    if not is_healthy:
+        issuer.failure = "timeout"
+    source, seen = fleet.source(), []
+
+    def receive(**facts):
+        state = fleet.source().load_shared().state
+        seen.append((state, source._flight.done.is_set(), fleet.shared().acquire(lease_seconds=5)))
+
+    listen(signals.keys_refreshed if is_healthy else signals.keys_refresh_failed, receive)
+    with suppress(KeysUnavailable):
+        source.keys_for(local_issuer.kid)
+    ((state, is_done, lock),) = seen
+    assert (state, is_done) == ("fresh" if is_healthy else "cold", True)
+    assert lock
 
 
 class RaisingHandler(logging.Handler):
