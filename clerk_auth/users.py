@@ -141,9 +141,10 @@ def link(user: Any, claims: Claims) -> None:
         ImproperlyConfigured: ``USER_ID_FIELD`` is not a field for Clerk's id alone.
         TypeError: ``user`` is not a row of ``AUTH_USER_MODEL``.
     """
-    model, id_field = get_user_model(), get_link_field()
+    model = get_user_model()
     if not isinstance(user, model):
         raise TypeError("only a row of AUTH_USER_MODEL can be linked")
+    id_field = get_link_field()
     if claims.actor is not None:
         raise LinkRefused("Somebody impersonates this Clerk user.")
     user_id = read_user_id(claims)
