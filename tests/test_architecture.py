@@ -24,7 +24,7 @@ LAYERS = (
         {
             *("columns", "conf", "dev", "fetch", "imports", "jwks", "key_file"),
             *("linking", "logs", "metrics", "problems", "profile", "rate_limit", "readers"),
-            *("redaction", "resolvers", "rows", "shared", "signals", "sinks", "sources"),
+            *("redaction", "rows", "shared", "signals", "sinks", "sources"),
             *("stateless", "token_cache", "users", "verifier", "writes"),
         },
     ),
