@@ -20,9 +20,9 @@ from rest_framework.settings import api_settings
 from clerk_auth import columns
 from clerk_auth.authentication import ClerkAuthentication
 from clerk_auth.conf import find_problems, is_debug, is_observing
-from clerk_auth.imports import import_named
 from clerk_auth.problems import Problem
 from clerk_auth.profile import find_problems as find_profile_problems
+from clerk_auth.readers import import_named
 from clerk_auth.registration import check, read_config, read_user_model
 from clerk_auth.users import database_user, existing_user, get_user_resolver
 

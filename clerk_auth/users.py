@@ -23,8 +23,8 @@ from clerk_auth.columns import get_id_column, get_id_field
 from clerk_auth.conf import derived, get_config
 from clerk_auth.core.claims import Claims, is_identifier
 from clerk_auth.core.errors import ClaimInvalid, UserInactive, UserUnknown
-from clerk_auth.imports import import_named
 from clerk_auth.profile import read_profile, write_profile
+from clerk_auth.readers import import_named
 from clerk_auth.rows import admit, can_store, check_id, find_or_make_row, has_id
 from clerk_auth.stateless import ClerkUser as ClerkUser
 from clerk_auth.stateless import stateless_user as stateless_user
