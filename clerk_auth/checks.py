@@ -150,11 +150,10 @@ def check_users(**_: Any) -> Iterator[CheckMessage]:
     config = read_config()
     if config is None:
         return
-    named = [("USER_RESOLVER", config.user_resolver)]
-    found = []
-    for key, path in [*named, *(("METRICS", path) for path in config.metrics)]:
+    sinks = [("METRICS", path) for path in config.metrics]
+    for key, path in [("USER_RESOLVER", config.user_resolver), *sinks]:
         try:
-            found.append(import_named(key, path))
+            import_named(key, path)
         except Exception as error:  # its module may raise what it likes
             why = error if isinstance(error, ImportError) else f"it raises {type(error).__name__}."
             yield Error(
@@ -164,11 +163,11 @@ def check_users(**_: Any) -> Iterator[CheckMessage]:
             )
             return
     try:
-        get_user_resolver()
+        resolver = get_user_resolver()
     except ImproperlyConfigured as error:
         yield Error(str(error), hint="Name a function (Claims) -> user.", id="clerk_auth.E006")
         return
-    finds_rows = found[0] in (database_user, existing_user)
+    finds_rows = resolver in (database_user, existing_user)
     model = read_user_model()
     if model is None:
         if finds_rows:
@@ -187,7 +186,7 @@ def check_users(**_: Any) -> Iterator[CheckMessage]:
             id="clerk_auth.W014",
         )
     if finds_rows:
-        creates = found[0] is database_user
+        creates = resolver is database_user
         yield from _errors(columns.find_problems(creates=creates))
         yield from _errors(columns.find_doubts(creates=creates), Warning)
 
