@@ -202,12 +202,11 @@ def test_django_s_own_user_model_is_linked_by_a_table(make_existing, tmp_path):
         '\nCLERK_AUTH["USER_RESOLVER"] = "accounts.clerk.linked_user"\n',
     )
     assert "no issues" in run("manage.py", "check")
-    assert run("-c", f"import django; django.setup(){LINK}").splitlines()[-1] == str(
-        [
-            *("UserUnknown", "LinkRefused", "None", "None", "LinkRefused", "LinkRefused"),
-            *("ann", "UserUnknown", "UserInactive"),
-        ]
-    )
+    outcomes = [
+        *("UserUnknown", "LinkRefused", "None", "None", "LinkRefused", "LinkRefused"),
+        *("ann", "UserUnknown", "UserInactive"),
+    ]
+    assert str(outcomes) in run("-c", f"import django; django.setup(){LINK}").splitlines()
     assert answers(run) == ANSWERS
 
 
