@@ -94,9 +94,9 @@ def find_doubts(*, creates: bool) -> list[Problem]:
                 UNFILLED,
                 "USER_RESOLVER",
                 f"makes rows, and nothing of ours fills {', '.join(unfilled)}.",
-                "Give the field a default or null=True, map a claim to it in USER_FIELDS, or use "
-                "clerk_auth.users.existing_user or a resolver of your own. Silence this where the "
-                "model's save() or a signal fills it.",
+                "Give the field null=True, or, if it is not unique, a default or a claim in "
+                "USER_FIELDS; or use clerk_auth.users.existing_user or a resolver of your own. "
+                "Silence this where the model's save() or a signal fills it.",
             )
         )
     return found

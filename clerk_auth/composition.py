@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from types import FunctionType
-from typing import Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from rest_framework.exceptions import ErrorDetail, PermissionDenied
 from rest_framework.permissions import (
@@ -21,13 +21,15 @@ from rest_framework.permissions import (
     SingleOperandHolder,
 )
 from rest_framework.request import Request
-from rest_framework.views import APIView
 
 from clerk_auth.authentication import read_claims
 from clerk_auth.core.authorization import PERMISSION_DENIED
 from clerk_auth.core.claims import Claims
 from clerk_auth.exceptions import ReverificationRequired
 from clerk_auth.refusals import note_refusal
+
+if TYPE_CHECKING:
+    from rest_framework.views import APIView
 
 Operand = type[BasePermission] | OperandHolder | SingleOperandHolder
 _Ask = Callable[..., bool]

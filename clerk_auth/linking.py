@@ -125,7 +125,7 @@ def _read_cells(stream: Iterable[str], problems: list[Problem]) -> Iterator[tupl
 
 def _read_line(number: int, cells: list[str], key_column: Any, id_column: Any) -> Line | Problem:
     if len(cells) != 2:
-        return Problem(number, f"there are {len(cells)} columns, separated by commas, and not 2")
+        return Problem(number, f"2 columns are wanted, separated by commas, and not {len(cells)}")
     text, user_id = cells
     key = _convert(key_column, text)
     if key is None:

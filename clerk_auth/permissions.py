@@ -9,17 +9,20 @@ for a verified Clerk caller who lacks the thing. An object is checked as its req
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
-from rest_framework.views import APIView
 
 from clerk_auth.authentication import read_claims
 from clerk_auth.composition import ClerkPermission, make
 from clerk_auth.core.authorization import REFUSALS, read_reverification, split_scope
 from clerk_auth.core.claims import Claims, is_identifier
 from clerk_auth.exceptions import ReverificationRequired
+
+if TYPE_CHECKING:
+    # It imports what DEFAULT_PERMISSION_CLASSES names, and that may be one of these.
+    from rest_framework.views import APIView
 
 __all__ = [
     "ClerkPermission",

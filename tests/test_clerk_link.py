@@ -137,10 +137,10 @@ def test_inactive_row_is_linked_and_stays_inactive(members, clerk_link):
 @each_row(
     ("line", "reason"),
     [
-        ("12", "1 columns"),
-        ("12,user_c,", "3 columns"),
-        ("12;user_c", "1 columns"),
-        ("12\tuser_c", "1 columns"),
+        ("12", "2 columns are wanted, separated by commas, and not 1"),
+        ("12,user_c,", "2 columns are wanted, separated by commas, and not 3"),
+        ("12;user_c", "2 columns are wanted, separated by commas, and not 1"),
+        ("12\tuser_c", "2 columns are wanted, separated by commas, and not 1"),
         ("user_c,12", "not a valid accounts.Member.id"),
         (",user_c", "not a valid accounts.Member.id"),
         ("twelve,user_c", "not a valid accounts.Member.id"),

@@ -347,3 +347,16 @@ def test_project_without_users_and_without_redis_is_built(run_in_project):
 def test_project_without_users_answers(run_in_project):
     done = run_in_project("-c", ASK, PYTEST_VERSION="8")
     assert done.stdout.splitlines() == ["401 Bearer", "401 Bearer", "{'user': 'user_1'}"]
+
+
+def test_permission_of_ours_may_be_the_default_one(run_in_project):
+    """REST framework imports what it names while it imports its own views."""
+    ours = [
+        "clerk_auth.permissions.IsNotImpersonated",
+        "clerk_auth.permissions.IsOrganizationMember",
+    ]
+    change = f"import settings\nsettings.REST_FRAMEWORK['DEFAULT_PERMISSION_CLASSES'] = {ours}\n"
+    done = run_in_project("-c", change + ASK, PYTEST_VERSION="8")
+    *refused, answer = done.stdout.splitlines()
+    assert refused == ["401 Bearer", "401 Bearer"]
+    assert "organization_required" in answer
