@@ -7,7 +7,6 @@ import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from django.views.decorators.debug import sensitive_variables
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
@@ -19,6 +18,7 @@ from clerk_auth.core.errors import (
     TokenMalformed,
     TokenRejected,
 )
+from clerk_auth.error_reports import hide_locals
 from clerk_auth.exceptions import AuthenticationUnavailable, InvalidToken
 from clerk_auth.logs import defects, log
 from clerk_auth.users import admit_user, get_user_resolver
@@ -52,7 +52,7 @@ def read_bearer_token(authorization: str | bytes | None) -> str | None:
     return token
 
 
-@sensitive_variables()
+@hide_locals
 def claims_of(request: Request | HttpRequest) -> Claims | None:
     """Return the claims of the caller, ``None`` unless Clerk authenticated them.
 
@@ -84,7 +84,7 @@ class ClerkAuthentication(BaseAuthentication):
     """
 
     # Whatever raises below, an error report shows no local of it: they are tokens, and claims.
-    @sensitive_variables()
+    @hide_locals
     def authenticate(self, request: Request) -> tuple[Any, Claims] | None:
         if is_observing():
             self._observe(request)

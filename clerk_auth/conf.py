@@ -19,11 +19,11 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from django.dispatch import receiver
-from django.views.decorators.debug import sensitive_variables
 
 from clerk_auth import problems, readers, redaction
 from clerk_auth.core.keys import VerifyingKey
 from clerk_auth.core.tokens import Policy
+from clerk_auth.error_reports import hide_locals
 from clerk_auth.problems import Problem
 
 T = TypeVar("T")
@@ -86,7 +86,7 @@ class Config:
         )
 
     @classmethod
-    @sensitive_variables()
+    @hide_locals
     def from_mapping(cls, values: object, *, debug: bool) -> Config:
         """Read the setting; ``ImproperlyConfigured`` names every problem and its remedy."""
         config, found = _read(values, debug=debug)

@@ -30,10 +30,10 @@ from django.db.transaction import non_atomic_requests
 from django.http import HttpRequest, JsonResponse
 from django.urls import path
 from django.views.decorators.cache import never_cache
-from django.views.decorators.debug import sensitive_variables
 from django.views.decorators.http import require_safe
 
 from clerk_auth.conf import find_problems, get_config, is_observing
+from clerk_auth.error_reports import hide_locals
 from clerk_auth.logs import defects, log
 from clerk_auth.sources import SourceStatus
 from clerk_auth.verifier import get_verifier
@@ -51,7 +51,7 @@ class Readiness:
     source: SourceStatus | None = None
 
 
-@sensitive_variables()
+@hide_locals
 def read_readiness(*, now: float) -> Readiness:
     """Judge this process by what it holds; no I/O. ``now`` is Unix time in seconds."""
     try:
@@ -84,7 +84,7 @@ def live(request: HttpRequest) -> JsonResponse:
 @non_atomic_requests
 @never_cache
 @require_safe
-@sensitive_variables()
+@hide_locals
 def ready(request: HttpRequest) -> JsonResponse:
     """Say whether requests should be sent here, and why, to those who may know."""
     now = time.time()

@@ -14,8 +14,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from django.views.decorators.debug import sensitive_variables
-
 from clerk_auth.authentication import read_bearer_token
 from clerk_auth.conf import Config
 from clerk_auth.core.claims import Claims, Verified
@@ -42,6 +40,7 @@ from clerk_auth.core.tokens import (
     split_token,
 )
 from clerk_auth.dev import find_dev_directory
+from clerk_auth.error_reports import hide_locals
 from clerk_auth.explanations import (
     RULES,
     count,
@@ -186,14 +185,14 @@ def read_credential(token: str) -> str:
     return cast("str", read_bearer_token(token if is_header else f"Bearer {token}"))
 
 
-@sensitive_variables()
+@hide_locals
 def inspect_now(token: str, config: Config, keys: Keys) -> Inspection:
     """Judge a token as :func:`inspect` does, by these settings and at this moment."""
     directory = find_dev_directory() if config.dev_mode else None
     return inspect(token, config.policy, keys, now=time.time(), key_directory=directory)
 
 
-@sensitive_variables()
+@hide_locals
 def inspect(
     token: str, policy: Policy, keys: Keys, *, now: float, key_directory: Path | None = None
 ) -> Inspection:

@@ -17,12 +17,12 @@ from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.core.validators import MaxLengthValidator
 from django.db import IntegrityError, router, transaction
 from django.db.models import AutoField, Q
-from django.views.decorators.debug import sensitive_variables
 
 from clerk_auth.columns import get_id_column, get_id_field
 from clerk_auth.conf import derived, get_config
 from clerk_auth.core.claims import Claims, is_identifier
 from clerk_auth.core.errors import ClaimInvalid, UserInactive, UserUnknown
+from clerk_auth.error_reports import hide_locals
 from clerk_auth.profile import read_profile, write_profile
 from clerk_auth.readers import import_named
 from clerk_auth.rows import admit, can_store, check_id, find_or_make_row, has_id
@@ -39,7 +39,7 @@ _MISSING = object()
 _SETTING = "CLERK_AUTH['USER_RESOLVER']"
 
 
-@sensitive_variables()
+@hide_locals
 def database_user(claims: Claims) -> Any:
     """Return the row of ``AUTH_USER_MODEL`` whose ``USER_ID_FIELD`` is :func:`read_user_id`.
 
@@ -65,7 +65,7 @@ def database_user(claims: Claims) -> Any:
     return user
 
 
-@sensitive_variables()
+@hide_locals
 def existing_user(claims: Claims) -> Any:
     """Return the row as :func:`database_user` does, and create none; one query.
 
@@ -133,7 +133,7 @@ class LinkRefused(Exception):
     """The row and the Clerk user do not become one; the message names neither."""
 
 
-@sensitive_variables()
+@hide_locals
 def link(user: Any, claims: Claims) -> None:
     """Write Clerk's user id, or what ``USER_ID_CLAIM`` names, into a row that has none yet.
 

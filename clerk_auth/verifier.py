@@ -12,7 +12,6 @@ from collections.abc import Callable
 from django.conf import settings
 from django.core.cache import caches
 from django.core.exceptions import ImproperlyConfigured
-from django.views.decorators.debug import sensitive_variables
 
 from clerk_auth import metrics, signals, sinks
 from clerk_auth.conf import ENFORCE, Config, derived, find_cache_problem, get_config
@@ -36,6 +35,7 @@ from clerk_auth.core.tokens import (
     read_token,
 )
 from clerk_auth.dev import load_local_issuer
+from clerk_auth.error_reports import hide_locals
 from clerk_auth.fetch import fetch_document
 from clerk_auth.jwks import CachedKeySource
 from clerk_auth.logs import defects, log, logger, refusals, write
@@ -69,7 +69,7 @@ class Verifier:
         """Where the keys come from."""
         return self._source
 
-    @sensitive_variables()
+    @hide_locals
     def verify(self, token: str, *, mode: str = ENFORCE) -> Claims:
         """Return the claims of a session token.
 
@@ -93,7 +93,7 @@ class Verifier:
             signals.send(signals.token_verified, Verifier, claims=claims)
         return claims
 
-    @sensitive_variables()
+    @hide_locals
     def check(self, token: str, *, wait: bool = True) -> Claims:
         """Verify as :meth:`verify` does, but count, log and signal nothing."""
         return self._check_once(token, wait=wait)

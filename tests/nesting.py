@@ -40,6 +40,7 @@ def places() -> Iterator[tuple[str, Callable[[bytes], object]]]:
     """Name each place that parses, and what gives it a text."""
     from django.conf import settings
     from django.core.cache import caches
+    from django.core.management import CommandError, call_command
 
     from clerk_auth import deployed
     from clerk_auth.conf import get_config
@@ -100,6 +101,21 @@ def places() -> Iterator[tuple[str, Callable[[bytes], object]]]:
 
     yield "answer to a probe", probe
     server.close()
+
+    def read_options(text: bytes) -> object:
+        for option in (
+            f"--claim=x={text.decode()}",
+            f"--act={text.decode()}",
+            "--fva=5," + "[" * DEEP,
+        ):
+            try:
+                call_command("clerk_token", option)
+            except CommandError as error:
+                if option.partition("=")[0] not in str(error):
+                    raise
+        return "refused"
+
+    yield "options of clerk_token", read_options
 
     def read_everything(_text: bytes) -> object:
         # The claims are one level, and the list in them takes the others.

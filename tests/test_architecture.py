@@ -22,7 +22,7 @@ LAYERS = (
     (
         "Django side",
         {
-            *("columns", "conf", "dev", "fetch", "jwks", "key_file"),
+            *("columns", "conf", "dev", "error_reports", "fetch", "jwks", "key_file"),
             *("linking", "logs", "metrics", "problems", "profile", "rate_limit", "readers"),
             *("redaction", "rows", "shared", "signals", "sinks", "sources"),
             *("stateless", "token_cache", "users", "verifier", "writes"),

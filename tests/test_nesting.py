@@ -20,6 +20,7 @@ OUTCOMES = {
     "shared document": "None",
     "shared failure": "None",
     "answer to a probe": "False",
+    "options of clerk_token": "refused",
     "as deep as is allowed": "True",
 }
 

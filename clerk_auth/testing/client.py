@@ -6,9 +6,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from django.views.decorators.debug import sensitive_variables
 from rest_framework.test import APIClient
 
+from clerk_auth.error_reports import hide_locals
 from clerk_auth.testing.tokens import TEST_USER, clerk_token
 
 
@@ -22,7 +22,7 @@ class ClerkAPIClient(APIClient):
     _credentials: dict[str, Any]
     _make_token: Callable[[], str] | None = None
 
-    @sensitive_variables()
+    @hide_locals
     def sign_in(self, user_id: str = TEST_USER, **arguments: Any) -> None:
         """Send ``clerk_token(user_id, **arguments)`` from now on, and raise what that raises."""
         make_token = partial(clerk_token, user_id, **arguments)
@@ -40,7 +40,7 @@ class ClerkAPIClient(APIClient):
         self.sign_out()
         super().logout()
 
-    @sensitive_variables()
+    @hide_locals
     def request(self, **kwargs: Any) -> Any:
         if self._make_token is not None:
             kwargs.setdefault("HTTP_AUTHORIZATION", f"Bearer {self._make_token()}")

@@ -6,12 +6,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from django.views.decorators.debug import sensitive_variables
-
 from clerk_auth.conf import get_config
 from clerk_auth.core.claims import Claims, is_factor_age
 from clerk_auth.core.encoding import decode_base64url, parse_json_object
 from clerk_auth.dev import ABSENT, TOKEN_SECONDS
+from clerk_auth.error_reports import hide_locals
 from clerk_auth.payloads import Names, authorization_claims, recipient_claims
 from clerk_auth.probes import BAD_TOKENS
 from clerk_auth.sources import StaticKeySource
@@ -24,7 +23,7 @@ TEST_USER = "user_test"
 _SLIPS = {"permission": "permissions", "feature": "features", "plans": "plan"}
 
 
-@sensitive_variables()
+@hide_locals
 def clerk_token(
     user_id: str = TEST_USER,
     *,
@@ -73,7 +72,7 @@ def clerk_token(
     return issuer.token(user_id, expires_in=expires_in, **(defaults | written | claims))
 
 
-@sensitive_variables()
+@hide_locals
 def clerk_claims(user_id: str = TEST_USER, **arguments: Any) -> Claims:
     """Return what ``request.auth`` holds for ``clerk_token(user_id, **arguments)``.
 
@@ -118,12 +117,12 @@ class BadTokens:
     that says what would have to be set.
     """
 
-    @sensitive_variables()
+    @hide_locals
     def __init__(self, **arguments: Any) -> None:
         clerk_token(**arguments)  # what is wrong with them is said here
         self._arguments = arguments
 
-    @sensitive_variables()
+    @hide_locals
     def __getattr__(self, name: str) -> BadCredential:
         bad = _KINDS.get(name)
         if bad is None:

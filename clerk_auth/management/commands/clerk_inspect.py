@@ -7,9 +7,9 @@ import sys
 from typing import Any
 
 from django.core.management.base import CommandParser
-from django.views.decorators.debug import sensitive_variables
 
 from clerk_auth.conf import get_config
+from clerk_auth.error_reports import hide_locals
 from clerk_auth.inspection import (
     ACCEPTED,
     SCHEMA_VERSION,
@@ -33,7 +33,7 @@ class Command(terminal.OperatorCommand):
             parser, default="-", text="Standard input, as always: a token is no argument."
         )
 
-    @sensitive_variables()
+    @hide_locals
     def handle(self, *args: Any, **options: Any) -> None:
         with terminal.end_if_it_cannot_run(
             self,

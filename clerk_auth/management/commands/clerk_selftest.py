@@ -11,10 +11,10 @@ from collections.abc import Callable
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
-from django.views.decorators.debug import sensitive_variables
 
 from clerk_auth import deployed, readers, selftest
 from clerk_auth.conf import OBSERVE, get_config
+from clerk_auth.error_reports import hide_locals
 from clerk_auth.explanations import count
 from clerk_auth.inspection import FAILED, PASSED
 from clerk_auth.management import terminal
@@ -61,7 +61,7 @@ class Command(terminal.OperatorCommand):
             text="Explain the token on standard input, too; with --url, try it.",
         )
 
-    @sensitive_variables()
+    @hide_locals
     def handle(self, *args: Any, **options: Any) -> None:
         with terminal.end_if_it_cannot_run(
             self,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from argparse import ArgumentTypeError
@@ -10,11 +9,12 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.views.decorators.debug import sensitive_variables
 
 from clerk_auth.conf import Config, get_config
 from clerk_auth.core.claims import is_factor_age
+from clerk_auth.core.encoding import parse_json
 from clerk_auth.dev import ABSENT, TOKEN_SECONDS, load_local_issuer, merge
+from clerk_auth.error_reports import hide_locals
 from clerk_auth.payloads import authorization_claims, recipient_claims
 from clerk_auth.probes import BAD_TOKENS
 
@@ -41,7 +41,7 @@ class Command(BaseCommand):
             "--bad", choices=sorted(BAD_TOKENS), metavar="KIND", help=_describe_bad_tokens()
         )
 
-    @sensitive_variables()
+    @hide_locals
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             config = get_config()
@@ -186,8 +186,8 @@ def _read_instant(text: str) -> int:
 def _read_ages(text: str) -> list[float]:
     """Read one age, or both with a comma between them."""
     try:
-        ages = [json.loads(age) for age in text.split(",")]
-    except (ValueError, RecursionError):
+        ages = [parse_json(age.encode("utf-8")) for age in text.split(",")]
+    except ValueError:
         ages = [None]
     if not all(map(is_factor_age, ages)):
         raise ArgumentTypeError("write the minutes since each factor, as in 5 -1; -1: not enrolled")
@@ -208,11 +208,8 @@ def _read_claim(text: str) -> tuple[str, Any]:
 
 
 def _read_json(text: str) -> Any:
-    def refuse(constant: str) -> None:
-        raise ValueError
-
     try:
-        return json.loads(text, parse_constant=refuse)
-    except (ValueError, RecursionError):
+        return parse_json(text.encode("utf-8"))
+    except ValueError:
         hint = f"a text takes quotes of its own, as in {_A_CLAIM}"
         raise ArgumentTypeError(f"the value is not JSON: {hint}") from None
