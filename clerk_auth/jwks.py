@@ -266,13 +266,17 @@ class CachedKeySource:
     def refresh_fleet(self) -> Refresh:
         """Fetch as :meth:`refresh` does, and read back what other processes will find."""
         flight = self._refresh()
-        if flight.has_fetched:
-            outcome = "shared" if self._is_read_back() else "not_shared"
-        else:
+        if not flight.has_fetched:
             outcome = "locked" if flight.is_late else "fetch_failed"
+        elif self._is_read_back():
+            outcome = "shared"
+        else:
+            outcome = "not_shared"
+            self._shared.probe()
         return Refresh(outcome, self.status())
 
     def _refresh(self) -> _Flight:
+        self._shared.connect()
         self._adopt_shared()
         # A set that somebody else has fetched meanwhile may be older than this call.
         flight = _Flight(OPERATOR, lambda: flight.has_fetched, self._clock.monotonic())
@@ -291,6 +295,7 @@ class CachedKeySource:
 
     def load_shared(self) -> SourceStatus:
         """Take what the fleet shares out of the cache, and describe it."""
+        self._shared.connect()
         if not self._adopt_shared():
             self._shared.probe()
         self._failure = self._shared.load_failure() or self._failure

@@ -33,7 +33,7 @@ from clerk_auth.inspection import (
 from clerk_auth.payloads import recipient_claims
 from clerk_auth.probes import BAD_TOKENS, BadToken
 from clerk_auth.redaction import show_url
-from clerk_auth.sources import Keys, SourceStatus, StaticKeySource
+from clerk_auth.sources import Keys, StaticKeySource
 from clerk_auth.verifier import Verifier, make_cached_source, make_source
 
 SCHEMA_VERSION = 1
@@ -43,15 +43,24 @@ STATUSES = (PASSED, WARNED, FAILED, SKIPPED)
 FETCH_REMEDIES = {
     "tls": "The certificate is not trusted: check the host's CA bundle and a proxy in between.",
     "redirect": "Redirects are not followed: correct FRONTEND_API or JWKS_URL.",
-    "status": "Check FRONTEND_API or JWKS_URL: open the URL in a browser.",
+    "status": "Check FRONTEND_API or JWKS_URL: open the URL in a browser. 429 and 5xx are Clerk's: "
+    "see status.clerk.com; processes that have keys go on with them.",
     "timeout": "Check egress, DNS and proxy of this host; see JWKS_TIMEOUT_SECONDS.",
     "connection": "Check that the URL is right, and egress, DNS and proxy of this host.",
 }
 _STORE_REMEDY = (
-    "Small values are stored and this one is not, or it cannot be read back. See what this user of "
-    "the server may do with keys that contain clerk_auth:, its memory limit, and whether it is a "
-    "cluster, which needs a client for clusters. Until then each process fetches for itself."
+    "See whether the server may be written to, what this user of it may do with keys that contain "
+    "clerk_auth:, its memory limit, and whether it is a cluster, which needs a client for clusters."
 )
+# Why a set that was fetched is not in the cache (``jwks.Refresh``), and what to do.
+STORE_PROBLEMS = {
+    "locked": (
+        "was not changed: another process holds the lock",
+        "Run this again; if that does not help, delete the key that ends in :lock from the cache, "
+        "and find out who writes it.",
+    ),
+    "not_shared": ("does not give back what was fetched: {error}", _STORE_REMEDY),
+}
 _DOCUMENT_REMEDY = "This is not Clerk's key set: check FRONTEND_API or JWKS_URL, and proxies."
 
 
@@ -117,8 +126,9 @@ def run(config: Config, *, offline: bool = False, token: str | None = None) -> R
     if config.jwks_url is None:
         report.keys = make_source(config).status().keys
     else:
-        report.results.append(_probe_cache(config.cache_alias))
-        report.results.extend(_probe_key_set(config, config.jwks_url, report, offline=offline))
+        cache = _probe_cache(config.cache_alias)
+        report.results.append(cache)
+        report.results.extend(_probe_key_set(config, cache, report, offline=offline))
     report.results.extend(_probe_claims(config))
     report.results.extend(_probe_keys(config, report.keys))
     if token is not None:
@@ -179,9 +189,12 @@ def _probe_cache(alias: str) -> Result:
     return Result("cache", name, PASSED, f"{detail}, shared between processes")
 
 
-def _probe_key_set(config: Config, url: str, report: Report, *, offline: bool) -> Iterator[Result]:
+def _probe_key_set(
+    config: Config, cache: Result, report: Report, *, offline: bool
+) -> Iterator[Result]:
+    url = config.jwks_url or ""
     if offline:
-        yield _load_shared(config, url, report)
+        yield _load_shared(config, url, cache, report)
         return
     started_at = time.time()
     try:
@@ -199,16 +212,17 @@ def _probe_key_set(config: Config, url: str, report: Report, *, offline: bool) -
     keys = count(len(key_set.keys), "key")
     detail = f"{keys} from {show_url(url)} in {milliseconds:.0f} ms"
     yield Result("key set", "fetch", PASSED, detail + skipped)
-    yield _probe_store(config, url, document)
+    yield _probe_store(config, url, document, cache)
     yield _probe_clock(document, started_at, config.leeway_seconds)
 
 
-def _load_shared(config: Config, url: str, report: Report) -> Result:
+def _load_shared(config: Config, url: str, cache: Result, report: Report) -> Result:
     shared = make_cached_source(config, url, _refuse_to_fetch).load_shared()
     report.keys = shared.keys
     if shared.is_cache_avoided and not CacheSettings(config.cache_alias).belongs_to_one_process:
-        detail = "offline; the shared document cannot be read"
-        return Result("key set", "fetch", FAILED, detail, _STORE_REMEDY)
+        detail = f"offline; the shared document cannot be read: {shared.cache_problem}"
+        remedy = cache.remedy if cache.status == FAILED else _STORE_REMEDY
+        return Result("key set", "fetch", FAILED, detail, remedy)
     held = count(len(shared.keys), "key") if shared.keys else "no keys"
     return Result("key set", "fetch", SKIPPED, f"offline; the shared cache holds {held}")
 
@@ -217,23 +231,19 @@ def _refuse_to_fetch() -> bytes:
     raise FetchFailed("connection")
 
 
-def _probe_store(config: Config, url: str, document: FetchedDocument) -> Result:
+def _probe_store(config: Config, url: str, document: FetchedDocument, cache: Result) -> Result:
     """Publish what was fetched: the first request after a deploy finds it."""
     name = "shared document"
-
-    def load() -> SourceStatus:
-        return make_cached_source(config, url, _refuse_to_fetch).load_shared()
-
-    before = load().generation or 0
-    make_cached_source(config, url, lambda: document.body).refresh()
-    shared = load()
-    if shared.fetched_at is None or (shared.generation or 0) <= before:
-        # What is there now is no proof: it may be of a time when the cache took something.
-        is_shared = not CacheSettings(config.cache_alias).belongs_to_one_process
-        status = FAILED if is_shared else WARNED
-        return Result("key set", name, status, "it cannot be stored", _STORE_REMEDY)
-    age_seconds = max(0.0, time.time() - shared.fetched_at)
-    return Result("key set", name, PASSED, f"stored, {age_seconds:.0f} s old")
+    refresh = make_cached_source(config, url, lambda: document.body).refresh_fleet()
+    if refresh.outcome == "shared":
+        age_seconds = max(0.0, time.time() - (refresh.status.fetched_at or 0.0))
+        return Result("key set", name, PASSED, f"stored, {age_seconds:.0f} s old")
+    status = WARNED if CacheSettings(config.cache_alias).belongs_to_one_process else FAILED
+    said, remedy = STORE_PROBLEMS.get(refresh.outcome, STORE_PROBLEMS["not_shared"])
+    if refresh.outcome != "locked" and cache.status == FAILED:
+        remedy = cache.remedy
+    detail = f"it cannot be stored: the cache {said.format(error=refresh.status.cache_problem)}"
+    return Result("key set", name, status, detail, remedy)
 
 
 def _probe_clock(document: FetchedDocument, started_at: float, leeway_seconds: float) -> Result:

@@ -46,8 +46,10 @@ MAX_PAUSE_SECONDS = 1.2 * MAX_BACKOFF_SECONDS + MAX_CLOCK_SKEW_SECONDS
 TAKEOVER_SECONDS = 1.0
 # A read that fails sooner says something of the document; later, of the cache.
 SLOW_SECONDS = 0.25
-BREAKER_SECONDS, MAX_BREAKER_SECONDS = 2.0, 30.0
+BREAKER_SECONDS, MAX_BREAKER_SECONDS = 2.0, 30
 _FAILURE_KEPT_SECONDS, _MAX_FAILURE_CHARACTERS = 300, 128
+# Nobody else writes under such a name.
+_PROBE = "probe:"
 # Of a call: nothing is under that name; the cache did not answer, or is avoided.
 _ABSENT, _FAILED = object(), object()
 
@@ -144,9 +146,15 @@ class SharedKeys:
         self._refused = ""
         return snapshot
 
+    def connect(self) -> None:
+        """Ask whether there is a document: what fails now, or is slow, is not its text."""
+        self._call("has_key", "document")
+
     def probe(self) -> None:
         """Find out, where no document could be read, whether the cache works: open the breaker."""
-        self._add(f"probe:{secrets.token_hex(8)}", "", 2)
+        name = f"{_PROBE}{secrets.token_hex(8)}"
+        self._add(name, "", 2)
+        self._call("get", name)
 
     def store(self, snapshot: Snapshot) -> None:
         """Publish ``snapshot`` to the fleet."""
@@ -304,7 +312,8 @@ class SharedKeys:
             result = getattr(self._get_cache(), method)(f"{self._prefix}:{name}", *arguments)
         # Backends raise what they like, up to UnicodeDecodeError for foreign bytes.
         except Exception as error:
-            if method == "get" and not self._is_slow(started_at):
+            is_foreign = method == "get" and not name.startswith(_PROBE)
+            if is_foreign and not self._is_slow(started_at):
                 # Bytes that nobody can decode, if the next call succeeds: a fetch replaces them.
                 self._is_unreadable = self._is_unreadable or name == "document"
             else:

@@ -39,6 +39,11 @@ class SourceStatus:
     cache_error: str | None = None
     document_refused: str | None = None
 
+    @property
+    def cache_problem(self) -> str:
+        """Why the cache does not have what it was given, as far as that is known."""
+        return self.cache_error or self.document_refused or "another set is there, or none"
+
     def as_dict(self) -> dict[str, Any]:
         """Return a JSON-ready dict; keys as an operator compares them, without key material."""
         return {

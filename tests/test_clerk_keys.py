@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import time
 
 import pytest
 from django.core.cache import caches
@@ -12,7 +14,9 @@ from django.core.management import call_command
 
 from clerk_auth.conf import get_config
 from clerk_auth.jwks import OPERATOR, _Flight
+from clerk_auth.shared import SLOW_SECONDS
 from clerk_auth.verifier import get_verifier, make_source
+from tests.commands import run_command
 from tests.conftest import PARTY
 from tests.issuer_server import answer
 
@@ -31,6 +35,55 @@ class FullCache(FileBasedCache):
         raise OSError("OOM command not allowed")
 
     add = set
+
+
+class MuteCache(FileBasedCache):
+    """Takes writes, and answers no read: as to a user who may not GET."""
+
+    def get(self, *args, **kwargs):
+        raise PermissionError
+
+
+class PartialCache(FileBasedCache):
+    """Refers to another server for the document alone: as a node of a cluster."""
+
+    def _refer(self, key, *args, **kwargs):
+        if key.endswith(":document"):
+            raise ConnectionRefusedError("MOVED 1 127.0.0.1:2")
+
+    def get(self, key, *args, **kwargs):
+        self._refer(key)
+        return super().get(key, *args, **kwargs)
+
+    def set(self, key, *args, **kwargs):
+        self._refer(key)
+        super().set(key, *args, **kwargs)
+
+    def has_key(self, key, *args, **kwargs):
+        self._refer(key)
+        return super().has_key(key, *args, **kwargs)
+
+
+class ColdCache(FileBasedCache):
+    """Its first call imports a client and connects; its document cannot be decoded."""
+
+    warm_up = True
+
+    def _connect(self):
+        if type(self).warm_up:
+            type(self).warm_up = False
+            time.sleep(SLOW_SECONDS)
+
+    def get(self, key, *args, **kwargs):
+        self._connect()
+        value = super().get(key, *args, **kwargs)
+        if value == "undecodable":
+            raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
+        return value
+
+    def has_key(self, *args, **kwargs):
+        self._connect()
+        return super().has_key(*args, **kwargs)
 
 
 class ForgetfulCache(FileBasedCache):
@@ -81,7 +134,10 @@ def test_refresh_shares_the_keys_with_every_process(configured):
     status, out = run("refresh")
     assert status == 0
     assert "cache       refreshed, and read back" in out
-    assert "Processes that have requests take it in 15 s." in out
+    assert (
+        "Processes that have requests take it in 15 s, or in 45 s where the cache has just failed "
+        "them."
+    ) in out
     assert get_verifier().verify(configured.signer.token(azp=PARTY))
     assert configured.fetches == 1
 
@@ -232,6 +288,38 @@ def test_cache_that_cannot_be_used_is_told(configured, settings, ignore):
     assert configured.signer.kid in out
 
 
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    ("cls", "error"), [(MuteCache, "PermissionError"), (PartialCache, "ConnectionRefusedError")]
+)
+def test_cache_that_gives_no_document_is_told_by_its_error(
+    configured, settings, tmp_path, cls, error
+):
+    settings.CACHES = {"default": file_cache(tmp_path, cls)}
+    assert f"cache       does not give back what was fetched: {error}" in run("refresh")[1]
+    status, out = run("status")
+    assert (status, out.splitlines()[0]) == (1, f"cache       cannot be used: {error}")
+    document = json.loads(run("status", "--json")[1])
+    assert (document["is_cache_avoided"], document["cache_error"]) == (True, error)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("action", ["status", "refresh"])
+def test_document_that_cannot_be_decoded_is_no_fault_of_a_client_that_starts(
+    configured, settings, tmp_path, action
+):
+    run("refresh")
+    settings.CACHES = {"default": file_cache(tmp_path, ColdCache)}
+    caches["default"].set(f"{make_source(get_config())._shared._prefix}:document", "undecodable")
+    ColdCache.warm_up = True
+    status, out = run(action)
+    told = "refreshed, and read back"
+    if action == "status":
+        told = "holds a key set that is not used: unreadable"
+    assert out.startswith(f"cache       {told}")
+    assert status == (action == "status")
+
+
 @pytest.mark.parametrize("value", ["forged\x1b[31m", b"\xff", 7, None])
 def test_document_that_is_not_ours_is_told_and_replaced(configured, value):
     name = f"{make_source(get_config())._shared._prefix}:document"
@@ -276,8 +364,26 @@ def test_configured_key_is_shown_and_not_fetched(settings, local_issuer):
     status, out = run("status")
     assert (status, "state       static" in out) == (0, True)
     assert local_issuer.verifying_key.thumbprint in out
-    assert run("refresh") == (2, "")
+    refused = run_command("clerk_keys", "refresh")
+    assert (refused.status, refused.out) == (2, "")
+    assert "There is nothing to refresh: these keys come from the settings." in refused.err
+    assert "cannot be had" not in refused.err
+    assert "restart every process" in refused.err
     assert "come from the settings" in json.loads(run("refresh", "--json")[1])["error"]
+
+
+@pytest.mark.parametrize(
+    "backend", ["django.core.cache.backends.filebased.FileBasedCache", "gone.Cache"]
+)
+def test_backend_that_cannot_be_made_is_a_cache_that_cannot_be_used(configured, settings, backend):
+    """As where the file system is gone; a process then fetches for itself."""
+    settings.CACHES = {"default": {"BACKEND": backend, "LOCATION": os.devnull}}
+    error = "InvalidCacheBackendError" if backend == "gone.Cache" else "FileExistsError"
+    status, out = run("status")
+    assert (status, out.splitlines()[0]) == (1, f"cache       cannot be used: {error}")
+    status, out = run("refresh")
+    assert status == 1
+    assert f"cache       does not give back what was fetched: {error}" in out
 
 
 def test_wrong_settings_stop_it(settings):

@@ -26,7 +26,8 @@ from clerk_auth.inspection import FAILED, PASSED
 from clerk_auth.probes import BAD_TOKENS
 from clerk_auth.selftest import SKIPPED, WARNED, Report, Result
 from clerk_auth.sources import StaticKeySource
-from clerk_auth.verifier import Verifier, get_verifier
+from clerk_auth.verifier import Verifier, get_verifier, make_source
+from tests.commands import run_command
 from tests.conftest import ISSUER, NOW, PARTY
 from tests.issuer_server import IssuerServer, answer
 
@@ -406,7 +407,10 @@ def test_key_set_that_cannot_be_stored_is_a_failure_but_in_tests(
     report = run()
     result = find(report, "key set", "shared document")
     assert (result.status, report.passed) == (status, status != FAILED)
-    assert status == PASSED or result.detail == "it cannot be stored"
+    assert status == PASSED or result.detail == (
+        "it cannot be stored: the cache does not give back what was fetched: another set is there, "
+        "or none"
+    )
     assert status == PASSED or "clerk_auth:" in result.remedy
 
 
@@ -449,9 +453,32 @@ def test_server_that_takes_nothing_of_ours_is_a_failure_though_an_older_set_is_t
     report = run()
     assert with_status(report, FAILED) == {("key set", "shared document")}
     assert find(report, "cache", "round trip").status == PASSED
+    assert "NoPermissionError" in find(report, "key set", "shared document").detail
     # It can be read: that is enough where nothing is to be stored.
     assert run(offline=True).passed
     assert "hunter2" not in json.dumps(report.as_dict())
+
+
+@pytest.mark.integration
+def test_lock_of_another_process_is_no_fault_of_the_store(configured, settings, tmp_path):
+    """The other command says the same of it."""
+    settings.CACHES = {
+        "default": {
+            "BACKEND": "django.core.cache.backends.filebased.FileBasedCache",
+            "LOCATION": str(tmp_path),
+        }
+    }
+    settings.CLERK_AUTH = {**settings.CLERK_AUTH, "JWKS_TIMEOUT_SECONDS": 1}
+    assert run().passed
+    assert make_source(get_config())._shared.acquire(lease_seconds=60)
+    report = run()
+    assert with_status(report, FAILED) == {("key set", "shared document")}
+    result = find(report, "key set", "shared document")
+    assert result.detail.endswith("the cache was not changed: another process holds the lock")
+    assert "delete the key that ends in :lock" in result.remedy
+    outcome = run_command("clerk_keys", "refresh")
+    assert outcome.status == 1
+    assert result.remedy in " ".join(outcome.out.split())
 
 
 class UnreadableCache(FileBasedCache):
@@ -487,6 +514,9 @@ def test_cache_that_fails_does_not_hide_the_other_probes(configured, settings):
     assert with_status(report, FAILED) == {("cache", "round trip"), ("key set", "shared document")}
     assert with_status(report, WARNED) == set()
     assert find(report, "key set", "fetch").status == PASSED
+    # Small values are not stored either: it is said once what to do.
+    remedies = {result.remedy for result in report.results if result.status == FAILED}
+    assert len(remedies) == 1
     assert "hunter2" not in json.dumps(report.as_dict())
 
 

@@ -8,7 +8,6 @@ import sys
 import time
 from typing import Any
 
-from django.core.cache import caches
 from django.core.management.base import CommandError, CommandParser
 
 from clerk_auth.cache_settings import CacheSettings
@@ -16,10 +15,14 @@ from clerk_auth.conf import Config, get_config
 from clerk_auth.durations import format_duration
 from clerk_auth.jwks import CachedKeySource
 from clerk_auth.management import terminal
+from clerk_auth.selftest import STORE_PROBLEMS
+from clerk_auth.shared import MAX_BREAKER_SECONDS
 from clerk_auth.sources import SourceStatus
 from clerk_auth.verifier import make_source
 
 REFRESHED = "shared"
+_locked, _lock_remedy = STORE_PROBLEMS["locked"]
+_not_shared, _store_remedy = STORE_PROBLEMS["not_shared"]
 # What else may be said of the fleet's keys, and what to do. {error} is the class of an error or a
 # word of ours, {backend} the name of a class, {alias} that of the setting.
 PROBLEMS = {
@@ -46,16 +49,21 @@ PROBLEMS = {
         "this again.",
     ),
     "locked": (
-        "was not changed: another process holds the lock, and nothing was fetched",
-        "Every process keeps the keys that it has. Run this again; if that does not help, delete "
-        "the key that ends in :lock from the cache, and find out who writes it.",
+        f"{_locked}, and nothing was fetched",
+        f"Every process keeps the keys that it has. {_lock_remedy}",
     ),
     "not_shared": (
-        "does not give back what was fetched: {error}",
-        "Every process keeps the keys that it has. Repair or empty the cache and run this again; "
-        "while nothing can be read from it, restarting a process makes it fetch for itself.",
+        _not_shared,
+        "Every process keeps the keys that it has; the set below is of this command alone. "
+        f"{_store_remedy} Repair or empty the cache and run this again; while nothing can be read "
+        "from it, restarting a process makes it fetch for itself.",
     ),
 }
+# The look is every JWKS_LOCAL_SECONDS, and not while a cache is avoided that has failed.
+TAKEN = (
+    "Processes that have requests take it in {look}, or in {late} where the cache has just failed "
+    "them."
+)
 
 
 class Command(terminal.OperatorCommand):
@@ -73,7 +81,7 @@ class Command(terminal.OperatorCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         is_refresh = options["action"] == "refresh"
         with terminal.end_if_it_cannot_run(
-            self, options, "The keys cannot be had.", schema_version=1
+            self, options, "clerk_keys could not run.", schema_version=1
         ):
             config = get_config()
             problem, status = _refresh(config) if is_refresh else _load(config)
@@ -101,7 +109,7 @@ class Command(terminal.OperatorCommand):
                 write("processes   may hold keys of their own, and go on with them")
         elif is_refresh:
             write(f"cache       {self.style.SUCCESS('refreshed, and read back')}")
-            write(f"            Processes that have requests take it in {facts['look']}.")
+            write(f"            {TAKEN.format(**facts)}")
         style = self.style.SUCCESS if status.state in ("fresh", "static") else self.style.WARNING
         write(f"state       {style(status.state)}")
         if status.fetched_at is not None and status.expires_at is not None:
@@ -144,25 +152,26 @@ def _find_problem(config: Config, status: SourceStatus) -> str | None:
 def _refresh(config: Config) -> tuple[str | None, SourceStatus]:
     source = make_source(config)
     if not isinstance(source, CachedKeySource):
-        raise CommandError("These keys come from the settings: nothing is fetched.")
+        raise CommandError(
+            "There is nothing to refresh: these keys come from the settings. To replace them, "
+            "change JWT_KEY, or the development key, and restart every process."
+        )
     refresh = source.refresh_fleet()
-    problem: str | None = refresh.outcome
-    if problem in (REFRESHED, "not_shared"):
+    if refresh.outcome in (REFRESHED, "not_shared"):
         if CacheSettings(config.cache_alias).belongs_to_one_process:
-            problem = "cache_of_one_process"
-        elif problem == REFRESHED:
-            problem = None
-    return problem, refresh.status
+            return "cache_of_one_process", refresh.status
+    return None if refresh.outcome == REFRESHED else refresh.outcome, refresh.status
 
 
 def _describe(config: Config, status: SourceStatus) -> dict[str, str]:
     """Return what the sentences are completed with: names of ours and of classes alone."""
-    older = "another set is there, or none"
+    backend = CacheSettings(config.cache_alias).backend
     return {
         "alias": config.cache_alias,
-        "backend": type(caches[config.cache_alias]).__name__ if config.jwks_url else "",
-        "error": status.cache_error or status.document_refused or older,
+        "backend": getattr(backend, "__name__", ""),
+        "error": status.cache_problem,
         "look": format_duration(config.jwks_local_seconds),
+        "late": format_duration(config.jwks_local_seconds + MAX_BREAKER_SECONDS),
     }
 
 
