@@ -670,7 +670,7 @@ def test_remedy_for_a_unique_column_is_none_that_another_check_refuses(secure):
     """E010 refuses a claim for a unique column that cannot be null."""
     secure.AUTH_USER_MODEL = "accounts.ContactMember"
     secure.CLERK_AUTH = COLUMNS
-    (message,) = (m for m in run_checks(tags=[TAG]) if m.id == "clerk_auth.W018")
+    (message,) = (m for m in run_checks(tags=[TAG]) if m.id == "clerk_auth.W015")
     assert "if it is not unique, a default or a claim in USER_FIELDS" in message.hint
     secure.CLERK_AUTH = {**COLUMNS, "USER_FIELDS": {"email": "email"}}
     assert "E010" in found(deploy=True)
