@@ -468,7 +468,7 @@ def test_any_actor_claim_is_somebody_in_the_user_s_place(actor, claims_of):
 def test_not_asks_for_a_clerk_caller_at_the_object_too(claims_of):
     anonymous = SimpleNamespace(auth=None)
     other = SimpleNamespace(auth=SimpleNamespace(organization=None))
-    alone = SimpleNamespace(auth=claims_of("user_alone"))
+    alone = request_of(claims_of("user_alone"))
     for permission in (~ADMIN, ~IsOrganizationMember, ~(ADMIN & IsOrganizationMember)):
         answers = [
             permission().has_object_permission(r, None, None) for r in (anonymous, other, alone)
@@ -488,7 +488,7 @@ class OnThisView(drf.BasePermission):
 
 @each_row(("view", "expected"), [("this", True), ("other", False)])
 def test_foreign_class_sees_the_view_wherever_it_stands(view, expected, claims_of):
-    request = SimpleNamespace(auth=claims_of("user_admin", o=ORGANIZATION))
+    request = request_of(claims_of("user_admin", o=ORGANIZATION))
     for permission in (ADMIN & OnThisView, OnThisView & ADMIN, ~ADMIN | OnThisView):
         assert permission().has_permission(request, view) is expected
         assert permission().has_object_permission(request, view, None) is expected

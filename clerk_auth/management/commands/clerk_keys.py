@@ -157,9 +157,9 @@ def _refresh(config: Config) -> tuple[str | None, SourceStatus]:
             "change JWT_KEY, or the development key, and restart every process."
         )
     refresh = source.refresh_fleet()
-    if refresh.outcome in (REFRESHED, "not_shared"):
-        if CacheSettings(config.cache_alias).belongs_to_one_process:
-            return "cache_of_one_process", refresh.status
+    is_of_one = CacheSettings(config.cache_alias).belongs_to_one_process
+    if is_of_one and refresh.outcome in (REFRESHED, "not_shared"):
+        return "cache_of_one_process", refresh.status
     return None if refresh.outcome == REFRESHED else refresh.outcome, refresh.status
 
 
