@@ -19,7 +19,7 @@ class ClerkAuthConfig(AppConfig):
 
     def ready(self) -> None:
         # The checks register themselves.
-        from clerk_auth import checks, resolver_checks, sinks  # noqa: F401
+        from clerk_auth import cache_checks, checks, resolver_checks, sinks  # noqa: F401
 
         conf.remember_debug()
         if conf.is_developing() and _serves(getattr(sys, "argv", [])):

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
-from clerk_auth import resolvers
 from clerk_auth.conf import ENFORCE, OBSERVE, get_config, is_observing
 from clerk_auth.core.claims import Claims
 from clerk_auth.core.errors import (
@@ -22,7 +21,7 @@ from clerk_auth.core.errors import (
 from clerk_auth.error_reports import hide_locals
 from clerk_auth.exceptions import AuthenticationUnavailable, InvalidToken
 from clerk_auth.logs import defects, log
-from clerk_auth.users import get_user_resolver
+from clerk_auth.users import admit_user, get_user_resolver
 from clerk_auth.verifier import get_verifier
 
 if TYPE_CHECKING:
@@ -137,7 +136,7 @@ class ClerkAuthentication(BaseAuthentication):
 
     def _resolve_user(self, claims: Claims) -> Any:
         try:
-            return resolvers.admit(get_user_resolver()(claims))
+            return admit_user(get_user_resolver()(claims))
         except TokenRejected as error:
             get_verifier().note_refusal(error)
             raise

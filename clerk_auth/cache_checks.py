@@ -1,4 +1,4 @@
-"""The system checks of the alias that holds the shared key set, but for the one of a deployment."""
+"""The system checks of the alias that holds the shared key set."""
 
 from __future__ import annotations
 
@@ -12,28 +12,23 @@ from clerk_auth.conf import find_cache_problem
 from clerk_auth.registration import check, read_config
 
 # Not by its name: an alias is a value of a setting.
-KEY_CACHE = "CACHES[CLERK_AUTH['CACHE_ALIAS']]"
-
-
-def read_cache() -> CacheSettings | None:
-    """Return what the settings say of the keys' cache; ``None`` where no keys are shared."""
-    config = read_config()
-    return None if config is None or config.jwks_url is None else CacheSettings(config.cache_alias)
+_KEY_CACHE = "CACHES[CLERK_AUTH['CACHE_ALIAS']]"
 
 
 @check()
 def check_cache(**_: Any) -> Iterator[CheckMessage]:
     """E008, W007, W008: the alias that holds the shared key set."""
-    cache = read_cache()
-    if cache is None:
+    config = read_config()
+    if config is None or config.jwks_url is None:
         return
-    if (config := read_config()) and (problem := find_cache_problem(config)):
+    if problem := find_cache_problem(config):
         yield Error(problem.headline, hint=problem.hint, id=problem.check_id)
+    cache = CacheSettings(config.cache_alias)
     if cache.backend is None:  # Django says so itself
         return
     if cache.may_unpickle:
         yield Warning(
-            f"{KEY_CACHE} unpickles what it reads, or is not known not to: whoever can write to "
+            f"{_KEY_CACHE} unpickles what it reads, or is not known not to: whoever can write to "
             "that server can run code here.",
             hint="Add an alias for the keys alone, with a database number of its own and "
             "django-redis' JSONSerializer, and name it in CLERK_AUTH['CACHE_ALIAS']. Silence this "
@@ -42,10 +37,22 @@ def check_cache(**_: Any) -> Iterator[CheckMessage]:
         )
     if cache.may_wait:
         yield Warning(
-            f"{KEY_CACHE} has no time-outs, or is not known to have any: a silent server holds a "
+            f"{_KEY_CACHE} has no time-outs, or is not known to have any: a silent server holds a "
             "thread for as long as it likes.",
             hint="Set SOCKET_CONNECT_TIMEOUT and SOCKET_TIMEOUT (django-redis) or "
             "socket_connect_timeout and socket_timeout (Django) in OPTIONS, 1 second or less, and "
             "timeout for a BlockingConnectionPool. Silence this where your backend is bounded.",
             id="clerk_auth.W008",
+        )
+
+
+@check(deploy=True)
+def check_cache_is_shared(**_: Any) -> Iterator[CheckMessage]:
+    """W006: the key set is not shared between processes."""
+    config = read_config()
+    if config and config.jwks_url and CacheSettings(config.cache_alias).belongs_to_one_process:
+        yield Warning(
+            f"{_KEY_CACHE} belongs to one process: each worker fetches Clerk's keys for itself.",
+            hint="Use Redis through django-redis: see docs/deployment.md.",
+            id="clerk_auth.W006",
         )

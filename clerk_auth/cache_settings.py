@@ -43,8 +43,6 @@ class CacheSettings:
     def __init__(self, alias: str) -> None:
         caches: Any = settings.CACHES
         known: Mapping[Any, Any] = caches if isinstance(caches, Mapping) else {}
-        self.aliases = [name for name in known if isinstance(name, str)]
-        self.is_there = alias in known
         values = known.get(alias)
         self._values: Mapping[Any, Any] = values if isinstance(values, Mapping) else {}
         options = self._values.get("OPTIONS")

@@ -19,11 +19,10 @@ from rest_framework.settings import api_settings
 
 from clerk_auth import columns
 from clerk_auth.authentication import ClerkAuthentication
-from clerk_auth.cache_checks import KEY_CACHE, read_cache
 from clerk_auth.conf import find_problems, is_debug, is_observing
-from clerk_auth.imports import import_named
 from clerk_auth.problems import Problem
 from clerk_auth.profile import find_problems as find_profile_problems
+from clerk_auth.readers import import_named
 from clerk_auth.registration import check, read_config, read_user_model
 from clerk_auth.users import database_user, existing_user, get_user_resolver
 
@@ -145,29 +144,16 @@ def check_development_mode(**_: Any) -> Iterator[CheckMessage]:
         )
 
 
-@check(deploy=True)
-def check_cache_is_shared(**_: Any) -> Iterator[CheckMessage]:
-    """W006: the key set is not shared between processes."""
-    cache = read_cache()
-    if cache and cache.belongs_to_one_process:
-        yield Warning(
-            f"{KEY_CACHE} belongs to one process: each worker fetches Clerk's keys for itself.",
-            hint="Use Redis through django-redis: see docs/deployment.md.",
-            id="clerk_auth.W006",
-        )
-
-
 @check()
 def check_users(**_: Any) -> Iterator[CheckMessage]:
     """E006, E007, E012, E013, E015, W009, W014, W015: users are found by Clerk's id, in one row."""
     config = read_config()
     if config is None:
         return
-    named = [("USER_RESOLVER", config.user_resolver)]
-    found = []
-    for key, path in [*named, *(("METRICS", path) for path in config.metrics)]:
+    sinks = [("METRICS", path) for path in config.metrics]
+    for key, path in [("USER_RESOLVER", config.user_resolver), *sinks]:
         try:
-            found.append(import_named(key, path))
+            import_named(key, path)
         except Exception as error:  # its module may raise what it likes
             why = error if isinstance(error, ImportError) else f"it raises {type(error).__name__}."
             yield Error(
@@ -177,11 +163,11 @@ def check_users(**_: Any) -> Iterator[CheckMessage]:
             )
             return
     try:
-        get_user_resolver()
+        resolver = get_user_resolver()
     except ImproperlyConfigured as error:
         yield Error(str(error), hint="Name a function (Claims) -> user.", id="clerk_auth.E006")
         return
-    finds_rows = found[0] in (database_user, existing_user)
+    finds_rows = resolver in (database_user, existing_user)
     model = read_user_model()
     if model is None:
         if finds_rows:
@@ -200,7 +186,7 @@ def check_users(**_: Any) -> Iterator[CheckMessage]:
             id="clerk_auth.W014",
         )
     if finds_rows:
-        creates = found[0] is database_user
+        creates = resolver is database_user
         yield from _errors(columns.find_problems(creates=creates))
         yield from _errors(columns.find_doubts(creates=creates), Warning)
 

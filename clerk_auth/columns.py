@@ -19,7 +19,6 @@ from django.db import models
 
 from clerk_auth.conf import derived, get_config
 from clerk_auth.problems import Problem
-from clerk_auth.profile import get_id_field
 from clerk_auth.redaction import show_name
 
 NOT_UNIQUE, ID_DOES_NOT_FIT, ROW_DOES_NOT_FIT, BY_USER_NAME, UNFILLED = (
@@ -36,6 +35,16 @@ _SAMPLE_ID = "user_2aBcDeFgHiJkLmNoPqRsTuVwXyZ"
 ADDRESS_DOMAIN = "clerk.invalid"
 
 
+def get_id_field() -> str:
+    """Return the name of the field that holds Clerk's user id."""
+    return get_config().user_id_field or get_user_model().USERNAME_FIELD
+
+
+def get_column(name: str) -> Any:
+    """Return the field of the user model that has this name; ``FieldDoesNotExist`` if none has."""
+    return get_user_model()._meta.get_field(name)
+
+
 @derived
 def get_id_column() -> Any:
     """Return the column that holds Clerk's user id.
@@ -45,7 +54,7 @@ def get_id_column() -> Any:
     """
     if problem := _find_ambiguity():
         raise ImproperlyConfigured(str(problem))
-    return _column(get_id_field())
+    return get_column(get_id_field())
 
 
 def find_problems(*, creates: bool) -> list[Problem]:
@@ -108,8 +117,10 @@ def is_for_ids() -> bool:
 
 
 def get_label(name: str) -> str:
-    """Return the name of a column with that of its model, for messages."""
-    return f"{get_user_model()._meta.label}.{name if has_column(name) else show_name(name)}"
+    """Return the name of a field with that of its model, for messages."""
+    meta = get_user_model()._meta
+    is_there = any(name == field.name for field in meta.get_fields())
+    return f"{meta.label}.{name if is_there else show_name(name)}"
 
 
 def make_row_values(user_id: str, *, is_second_try: bool = False) -> dict[str, Any]:
@@ -155,18 +166,14 @@ def find_misfits(values: Mapping[str, Any]) -> list[str]:
 def has_column(name: str) -> bool:
     """Tell whether the user model has a column of that name."""
     try:
-        return bool(getattr(_column(name), "concrete", False))
+        return bool(getattr(get_column(name), "concrete", False))
     except FieldDoesNotExist:
         return False
 
 
-def _column(name: str) -> Any:
-    return get_user_model()._meta.get_field(name)
-
-
 def _find_ambiguity() -> Problem | None:
     name = get_id_field()
-    if has_column(name) and _is_unique(_column(name)):
+    if has_column(name) and _is_unique(get_column(name)):
         return None
     return Problem(
         NOT_UNIQUE,
@@ -189,7 +196,7 @@ def _find_id_problem() -> Problem | None:
     if get_config().user_id_claim != "sub":
         return None
     name = get_id_field()
-    is_address = _is_address(_column(name))
+    is_address = _is_address(get_column(name))
     misfit = "is an e-mail address" if is_address else _describe_misfit(name, _SAMPLE_ID)
     if misfit is None:
         return None
@@ -219,7 +226,7 @@ def _find_row_problems() -> Iterator[Problem]:
 
 
 def _describe_misfit(name: str, value: Any) -> str | None:
-    column = _column(name)
+    column = get_column(name)
     if not _reads_as_it_is(column, value):
         return "is not a column of text"
     # A UUID has a length in the database, and none as a string.
@@ -242,7 +249,7 @@ def _is_address(column: Any) -> bool:
 
 
 def _make_user_name(user_id: str, suffix: str) -> str:
-    column = _column(get_user_model().USERNAME_FIELD)
+    column = get_column(get_user_model().USERNAME_FIELD)
     domain = ""
     if _is_address(column):
         # What a local part may hold without quotes (RFC 5322 section 3.2.3), and more than Clerk's.

@@ -11,7 +11,6 @@ verifier of ours finds that out last of all, and still answers with the code of 
 from __future__ import annotations
 
 import functools
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -29,8 +28,7 @@ from clerk_auth.inspection import (
     ACCEPTED,
     FAILED,
     PASSED,
-    find_key_directory,
-    inspect,
+    inspect_now,
     load_keys,
     read_credential,
 )
@@ -118,13 +116,7 @@ def run(
     ask = functools.partial(_ask, url, timeout_seconds)
     report = Report([describe(config)], load_keys(config), proves="It answers as a locked API does")
     if token is not None:
-        report.inspection = inspect(
-            token,
-            config.policy,
-            report.keys,
-            now=time.time(),
-            key_directory=find_key_directory(config),
-        )
+        report.inspection = inspect_now(token, config, report.keys)
         report.results.append(_judge_host(urlsplit(url).netloc, any_host=any_host))
     judged: Judged = []
     try:

@@ -89,12 +89,12 @@ class LocalIssuer:
             "sts": "active",
             "v": 2,
         }
-        return _merge(payload, claims)
+        return merge(payload, claims)
 
     def sign(self, payload: Mapping[str, Any], header: Mapping[str, Any] | None = None) -> str:
         """Sign ``payload`` as it is; ``header`` goes over the defaults."""
         defaults = {"alg": ALGORITHM, "cat": SESSION_CATEGORY, "kid": self.kid, "typ": "JWT"}
-        return self.sign_text(json.dumps(payload).encode("utf-8"), _merge(defaults, header or {}))
+        return self.sign_text(json.dumps(payload).encode("utf-8"), merge(defaults, header or {}))
 
     def sign_text(self, payload: bytes, header: Mapping[str, Any]) -> str:
         """Sign bytes that need not be claims, under exactly this header."""
@@ -151,6 +151,7 @@ def _make_pem() -> bytes:
     )
 
 
-def _merge(defaults: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+def merge(defaults: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the members of both; ``changes`` go over ``defaults``, and ``ABSENT`` ones go out."""
     merged = {**defaults, **changes}
     return {name: value for name, value in merged.items() if value is not ABSENT}

@@ -8,6 +8,7 @@ come from a snapshot, so that an unknown or wrong key spends no cooldown of the 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -155,11 +156,6 @@ class Inspection:
         )
 
 
-def find_key_directory(config: Config) -> Path | None:
-    """Return where the key of development mode lies, ``None`` in any other."""
-    return find_dev_directory() if config.dev_mode else None
-
-
 def load_keys(config: Config) -> Keys:
     """Return the keys in force: those the fleet shares, fetched where it holds none.
 
@@ -187,6 +183,13 @@ def read_credential(token: str) -> str:
     is_header = token[:7].rstrip().lower() == "bearer"
     # Not None, which is for another scheme.
     return cast("str", read_bearer_token(token if is_header else f"Bearer {token}"))
+
+
+@hide_locals
+def inspect_now(token: str, config: Config, keys: Keys) -> Inspection:
+    """Judge a token as :func:`inspect` does, by these settings and at this moment."""
+    directory = find_dev_directory() if config.dev_mode else None
+    return inspect(token, config.policy, keys, now=time.time(), key_directory=directory)
 
 
 @hide_locals

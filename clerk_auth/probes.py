@@ -19,7 +19,7 @@ from clerk_auth.core.encoding import encode_base64url
 from clerk_auth.core.errors import TokenRejected
 from clerk_auth.core.keys import VerifyingKey
 from clerk_auth.core.tokens import Policy
-from clerk_auth.dev import ABSENT, LocalIssuer, encode_segment
+from clerk_auth.dev import ABSENT, LocalIssuer, encode_segment, merge
 
 Payload = Mapping[str, Any]
 Make = Callable[[LocalIssuer, Payload, VerifyingKey], str]
@@ -66,11 +66,7 @@ class BadToken:
 
 
 def _changed(**changes: Any) -> Make:
-    def make(issuer: LocalIssuer, payload: Payload, key: VerifyingKey) -> str:
-        changed = {**payload, **changes}
-        return issuer.sign({name: v for name, v in changed.items() if v is not ABSENT})
-
-    return make
+    return lambda issuer, payload, key: issuer.sign(merge(payload, changes))
 
 
 def _under(**header: Any) -> Make:

@@ -18,13 +18,12 @@ from django.contrib.auth import get_user_model
 from django.core.exceptions import FieldDoesNotExist, ImproperlyConfigured, ValidationError
 from django.db import models, router
 
-from clerk_auth.attempts import get_attempts
+from clerk_auth.columns import get_column, get_id_field, get_label
 from clerk_auth.conf import derived, get_config
 from clerk_auth.core.claims import Claims
 from clerk_auth.logs import log
 from clerk_auth.problems import Problem
-from clerk_auth.redaction import show_name
-from clerk_auth.writes import REFUSALS, write
+from clerk_auth.writes import REFUSALS, get_attempts, note_written, write
 
 NO_COLUMN, PRIVILEGED = "clerk_auth.E010", "clerk_auth.E011"
 
@@ -55,11 +54,6 @@ class ProfileField(NamedTuple):
     claim: str
 
 
-def get_id_field() -> str:
-    """Return the name of the field that holds Clerk's user id."""
-    return get_config().user_id_field or get_user_model().USERNAME_FIELD
-
-
 def find_problems() -> list[Problem]:
     """List what is wrong with ``USER_FIELDS``, for the system checks and for the first use."""
     return [problem for name in get_config().user_fields if (problem := _find_problem(name))]
@@ -70,7 +64,7 @@ def get_profile_fields() -> tuple[ProfileField, ...]:
     """Return what ``USER_FIELDS`` maps; ``ImproperlyConfigured`` names every problem."""
     if problems := find_problems():
         raise ImproperlyConfigured("\n".join(map(str, problems)))
-    columns = ((_column(name), claim) for name, claim in get_config().user_fields.items())
+    columns = ((get_column(name), claim) for name, claim in get_config().user_fields.items())
     return tuple(ProfileField(column, _types(column), claim) for column, claim in columns)
 
 
@@ -104,12 +98,6 @@ def write_profile(user: Any, values: Mapping[str, Any]) -> None:
     }
     if changed:
         _update(user, changed)
-
-
-def note_written(user: Any, values: Mapping[str, Any]) -> None:
-    """Remember what a row was given, and thereby what became of it."""
-    for name, value in values.items():
-        get_attempts().note_written(user, name, value)
 
 
 def _update(user: Any, values: Mapping[str, Any]) -> None:
@@ -154,21 +142,13 @@ def _is_plain(text: str) -> bool:
     )
 
 
-def _column(name: str) -> Any:
-    return get_user_model()._meta.get_field(name)
-
-
 def _types(column: object) -> frozenset[type]:
     return next((types for kind, types in _TYPES if isinstance(column, kind)), frozenset())
 
 
 def _find_problem(name: str) -> Problem | None:
-    model = get_user_model()
-    is_there = name in _PRIVILEGED or any(name == field.name for field in model._meta.get_fields())
-    label = f"{model._meta.label}.{name if is_there else show_name(name)}"
-
     def refuse(check_id: str, message: str, hint: str) -> Problem:
-        return Problem(check_id, "USER_FIELDS", f"names {label}, {message}", hint)
+        return Problem(check_id, "USER_FIELDS", f"names {get_label(name)}, {message}", hint)
 
     if name in _PRIVILEGED or name == get_id_field():
         return refuse(
@@ -177,7 +157,7 @@ def _find_problem(name: str) -> Problem | None:
             "Remove it; grant privileges in the database, or by Clerk's roles and permissions.",
         )
     try:
-        column = _column(name)
+        column = get_column(name)
     except FieldDoesNotExist:
         return refuse(NO_COLUMN, "which does not exist.", "Correct the name, or add the field.")
     if not _types(column):
@@ -188,7 +168,7 @@ def _find_problem(name: str) -> Problem | None:
         )
     if column.primary_key:
         return refuse(PRIVILEGED, "which is a primary key.", "Remove it.")
-    if column.unique and not column.null and name != model.USERNAME_FIELD:
+    if column.unique and not column.null and name != get_user_model().USERNAME_FIELD:
         return refuse(
             NO_COLUMN,
             "which is unique and cannot be null: only one row could be without a value.",

@@ -1,4 +1,7 @@
-"""Reading one value of ``CLERK_AUTH``: every reader returns it in its final form, or refuses it."""
+"""Reading one value of ``CLERK_AUTH``: every reader returns it in its final form, or refuses it.
+
+What a dotted path names is imported when it is used, by :func:`import_named`.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,14 @@ import base64
 import binascii
 import ipaddress
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping
+from itertools import accumulate
 from types import MappingProxyType
 from typing import Any, cast
 from urllib.parse import urlsplit
+
+from django.utils.module_loading import import_string
 
 from clerk_auth.core.claims import is_identifier
 from clerk_auth.core.hosts import is_domain, is_site, write_origin
@@ -254,6 +261,39 @@ def read_dotted_path(value: object) -> str:
 
 def read_dotted_paths(value: object) -> tuple[str, ...]:
     return tuple(map(read_dotted_path, read_texts(value, may_be_empty=True)))
+
+
+def import_named(key: str, path: str) -> Any:
+    """Return what ``path``, a value of the setting ``key``, names.
+
+    Raises:
+        ImportError: there is nothing of that name; says how far the path leads.
+        Exception: whatever its module raises when it is imported.
+    """
+    try:
+        return import_string(path)
+    except ImportError as error:
+        if not _is_missing_of(error, path):
+            raise
+        kind = ModuleNotFoundError if isinstance(error, ModuleNotFoundError) else ImportError
+        # Its own message, and that of its cause, quote the path.
+        raise kind(f"CLERK_AUTH[{key!r}] names what is not there: {_describe_path(path)}") from None
+
+
+def _is_missing_of(error: ImportError, path: str) -> bool:
+    """Tell whether a part of the path is missing, and not something that its module needs."""
+    if error.name is None:
+        return isinstance(error.__cause__, AttributeError)
+    return f"{path}.".startswith(f"{error.name}.")
+
+
+def _describe_path(path: str) -> str:
+    """Name what is there of the path: names of modules are no secrets."""
+    parts = accumulate(path.split(".")[:-1], "{}.{}".format)
+    loaded = [part for part in parts if part in sys.modules]
+    if not loaded:
+        return "there is no module of its first name."
+    return f"{loaded[-1]} is there, and the next name is not in it."
 
 
 def read_names(value: object) -> Mapping[str, str]:

@@ -17,10 +17,10 @@ from django.core.exceptions import ValidationError
 from django.db import DataError, IntegrityError, router
 
 from clerk_auth import columns
+from clerk_auth.columns import get_id_field
 from clerk_auth.core.errors import UserInactive, UserUnknown
 from clerk_auth.logs import defects, log
-from clerk_auth.profile import get_id_field, note_written
-from clerk_auth.writes import REFUSALS, write
+from clerk_auth.writes import REFUSALS, note_written, write
 
 # What a model, a field or the database makes of a row that cannot be.
 _IMPOSSIBLE = (*REFUSALS, ValueError, TypeError)

@@ -15,8 +15,8 @@ from typing import Any
 
 from django.core.cache import caches
 from django.core.cache.backends.dummy import DummyCache
-from django.core.cache.backends.locmem import LocMemCache
 
+from clerk_auth.cache_settings import CacheSettings
 from clerk_auth.conf import ENFORCE, OBSERVE, Config
 from clerk_auth.core.errors import ClerkAuthError, KeySetInvalid
 from clerk_auth.core.keys import describe_key, parse_jwks
@@ -28,8 +28,7 @@ from clerk_auth.inspection import (
     FAILED,
     PASSED,
     Inspection,
-    find_key_directory,
-    inspect,
+    inspect_now,
 )
 from clerk_auth.payloads import recipient_claims
 from clerk_auth.probes import BAD_TOKENS, BadToken
@@ -40,8 +39,6 @@ from clerk_auth.verifier import Verifier, make_cached_source, make_source
 SCHEMA_VERSION = 1
 WARNED, SKIPPED = "warning", "skipped"
 STATUSES = (PASSED, WARNED, FAILED, SKIPPED)
-# Of one process, or for tests: no other process hears of what is stored there.
-_UNSHARED_BACKENDS = (LocMemCache, DummyCache)
 
 FETCH_REMEDIES = {
     "tls": "The certificate is not trusted: check the host's CA bundle and a proxy in between.",
@@ -135,13 +132,7 @@ def run(config: Config, *, offline: bool = False, token: str | None = None) -> R
     report.results.extend(_probe_claims(config))
     report.results.extend(_probe_keys(config, report.keys))
     if token is not None:
-        report.inspection = inspect(
-            token,
-            config.policy,
-            report.keys,
-            now=time.time(),
-            key_directory=find_key_directory(config),
-        )
+        report.inspection = inspect_now(token, config, report.keys)
     return report
 
 
@@ -192,7 +183,7 @@ def _probe_cache(alias: str) -> Result:
     if added is not True or found != value:
         status = WARNED if isinstance(cache, DummyCache) else FAILED
         return Result("cache", name, status, f"{detail}, keeps nothing", remedy)
-    if isinstance(cache, _UNSHARED_BACKENDS):
+    if CacheSettings(alias).belongs_to_one_process:
         hint = "Use Redis when more than one process serves: see docs/deployment.md."
         return Result("cache", name, WARNED, f"{detail}, not shared between processes", hint)
     return Result("cache", name, PASSED, f"{detail}, shared between processes")
@@ -228,7 +219,7 @@ def _probe_key_set(
 def _load_shared(config: Config, url: str, cache: Result, report: Report) -> Result:
     shared = make_cached_source(config, url, _refuse_to_fetch).load_shared()
     report.keys = shared.keys
-    if shared.is_cache_avoided and not is_unshared(config.cache_alias):
+    if shared.is_cache_avoided and not CacheSettings(config.cache_alias).belongs_to_one_process:
         detail = f"offline; the shared document cannot be read: {shared.cache_problem}"
         remedy = cache.remedy if cache.status == FAILED else _STORE_REMEDY
         return Result("key set", "fetch", FAILED, detail, remedy)
@@ -247,20 +238,12 @@ def _probe_store(config: Config, url: str, document: FetchedDocument, cache: Res
     if refresh.outcome == "shared":
         age_seconds = max(0.0, time.time() - (refresh.status.fetched_at or 0.0))
         return Result("key set", name, PASSED, f"stored, {age_seconds:.0f} s old")
-    status = WARNED if is_unshared(config.cache_alias) else FAILED
+    status = WARNED if CacheSettings(config.cache_alias).belongs_to_one_process else FAILED
     said, remedy = STORE_PROBLEMS.get(refresh.outcome, STORE_PROBLEMS["not_shared"])
     if refresh.outcome != "locked" and cache.status == FAILED:
         remedy = cache.remedy
     detail = f"it cannot be stored: the cache {said.format(error=refresh.status.cache_problem)}"
     return Result("key set", name, status, detail, remedy)
-
-
-def is_unshared(alias: str) -> bool:
-    """Tell whether no other process sees what is stored under this alias of ``CACHES``."""
-    try:
-        return isinstance(caches[alias], _UNSHARED_BACKENDS)
-    except Exception:  # no such alias, or no such backend
-        return False
 
 
 def _probe_clock(document: FetchedDocument, started_at: float, leeway_seconds: float) -> Result:

@@ -16,8 +16,8 @@ from django.core.signals import setting_changed
 from django.dispatch import receiver
 
 from clerk_auth.conf import derived, get_config
-from clerk_auth.imports import import_named
 from clerk_auth.logs import is_defect, log
+from clerk_auth.readers import import_named
 
 
 class Sink(Protocol):

@@ -1,9 +1,15 @@
-"""From claims to ``request.user``: a stateless user, or a row of the project's user model."""
+"""From claims to ``request.user``: a stateless user, or a row of the project's user model.
+
+Permissions and throttles go by ``request.user``, so only an authenticated user may be one.
+"""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
+from types import NoneType
 from typing import Any
 
 from django.contrib.auth import get_user_model
@@ -12,14 +18,13 @@ from django.core.validators import MaxLengthValidator
 from django.db import IntegrityError, router, transaction
 from django.db.models import AutoField, Q
 
-from clerk_auth import resolvers
-from clerk_auth.columns import get_id_column
+from clerk_auth.columns import get_id_column, get_id_field
 from clerk_auth.conf import derived, get_config
 from clerk_auth.core.claims import Claims, is_identifier
 from clerk_auth.core.errors import ClaimInvalid, UserInactive, UserUnknown
 from clerk_auth.error_reports import hide_locals
-from clerk_auth.imports import import_named
-from clerk_auth.profile import get_id_field, read_profile, write_profile
+from clerk_auth.profile import read_profile, write_profile
+from clerk_auth.readers import import_named
 from clerk_auth.rows import admit, can_store, check_id, find_or_make_row, has_id
 from clerk_auth.stateless import ClerkUser as ClerkUser
 from clerk_auth.stateless import stateless_user as stateless_user
@@ -31,6 +36,7 @@ NUMBERED_BY_THE_DATABASE = (
     "insert into it. Use existing_user, or a field of its own."
 )
 _MISSING = object()
+_SETTING = "CLERK_AUTH['USER_RESOLVER']"
 
 
 @hide_locals
@@ -191,5 +197,45 @@ def get_user_resolver() -> UserResolver:
         ImproperlyConfigured: it is a coroutine function, or no function at all.
     """
     resolver: UserResolver = import_named("USER_RESOLVER", get_config().user_resolver)
-    resolvers.check(resolver)
+    check_resolver(resolver)
     return resolver
+
+
+def check_resolver(resolver: object) -> None:
+    """Raise ``ImproperlyConfigured`` unless ``resolver`` is a function that can return a user."""
+    if not callable(resolver):
+        raise ImproperlyConfigured(f"{_SETTING} names {_kind(resolver)}, which is no function.")
+    while isinstance(resolver, partial):
+        resolver = resolver.func
+    for function in (resolver, type(resolver).__call__):
+        if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+            raise ImproperlyConfigured(
+                f"{_SETTING} names a coroutine function, and nothing awaits it: name a plain one."
+            )
+
+
+def admit_user(user: Any) -> Any:
+    """Return what a resolver returned, if it is an authenticated user.
+
+    Raises:
+        UserInactive: it is ``None``, ``False``, or a user who is not authenticated.
+        ImproperlyConfigured: it is no user at all.
+    """
+    is_authenticated = getattr(user, "is_authenticated", None)
+    if is_authenticated is True:
+        return user
+    # Not by identity: a lazy object stands for what is inside.
+    is_nobody = isinstance(user, NoneType | bool) and not user
+    if is_authenticated is False or is_nobody:
+        raise UserInactive("the resolver returned no authenticated user")
+    if inspect.iscoroutine(user):
+        user.close()  # or Python warns that it was never awaited
+    raise ImproperlyConfigured(
+        f"{_SETTING} returned {_kind(user)}, which is no user: its is_authenticated must be True "
+        "or False."
+    )
+
+
+def _kind(value: object) -> str:
+    # Never the value itself, which may hold anything.
+    return f"an object of type {type(value).__qualname__!r}"

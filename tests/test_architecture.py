@@ -22,18 +22,9 @@ LAYERS = (
     (
         "Django side",
         {
-            *("attempts", "columns", "conf", "dev", "error_reports", "fetch", "imports", "jwks"),
-            *(
-                "key_file",
-                "linking",
-                "logs",
-                "metrics",
-                "problems",
-                "profile",
-                "rate_limit",
-                "readers",
-            ),
-            *("redaction", "resolvers", "rows", "shared", "signals", "sinks", "sources"),
+            *("columns", "conf", "dev", "error_reports", "fetch", "jwks", "key_file"),
+            *("linking", "logs", "metrics", "problems", "profile", "rate_limit", "readers"),
+            *("redaction", "rows", "shared", "signals", "sinks", "sources"),
             *("stateless", "token_cache", "users", "verifier", "writes"),
         },
     ),

@@ -12,7 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.functional import SimpleLazyObject
 from rest_framework.permissions import AllowAny, IsAuthenticated
 
-from clerk_auth import metrics, resolvers
+from clerk_auth import metrics
 from clerk_auth.core.errors import SessionPending, UserInactive
 from clerk_auth.permissions import (
     HasRole,
@@ -21,7 +21,7 @@ from clerk_auth.permissions import (
     IsOwner,
     RequiresReverification,
 )
-from clerk_auth.users import ClerkUser, get_user_resolver
+from clerk_auth.users import ClerkUser, admit_user, check_resolver, get_user_resolver
 from tests.conftest import PARTY
 from tests.rows import each_row
 from tests.test_authentication import Public, call
@@ -141,7 +141,7 @@ def test_authenticated_user_is_let_in(ask, user):
 def test_future_is_no_user():
     async def admit():
         with pytest.raises(ImproperlyConfigured, match="Future"):
-            resolvers.admit(asyncio.get_running_loop().create_future())
+            admit_user(asyncio.get_running_loop().create_future())
 
     asyncio.run(admit())
 
@@ -153,12 +153,12 @@ def test_future_is_no_user():
 )
 def test_what_cannot_return_a_user_is_refused_before_it_is_called(resolver):
     with pytest.raises(ImproperlyConfigured, match="USER_RESOLVER"):
-        resolvers.check(resolver)
+        check_resolver(resolver)
 
 
 @each_row("resolver", [resolve, partial(resolve), ClerkUser, async_to_sync(later)], ids=repr)
 def test_function_is_accepted(resolver):
-    resolvers.check(resolver)
+    check_resolver(resolver)
 
 
 def test_coroutine_function_is_refused_at_first_use(configured, settings):

@@ -26,6 +26,8 @@ def ref(kind: str, name: str) -> Schema:
 def make_components() -> dict[str, dict[str, Schema]]:
     """Return the components by kind and name, new ones at each call."""
     text = {"type": "string"}
+    # A permission of somebody else's has no code.
+    refusal = _object(detail=text, code=ref("schemas", "ClerkPermissionCode"), optional={"code"})
     return {
         "responses": {
             "ClerkUnauthorized": {
@@ -62,15 +64,7 @@ def make_components() -> dict[str, dict[str, Schema]]:
             "ClerkUnauthorized": _object(
                 detail=text, code=ref("schemas", "ClerkRejectionCode"), optional={"code"}
             ),
-            "ClerkForbidden": {
-                "oneOf": [
-                    # A permission of somebody else's has no code.
-                    _object(
-                        detail=text, code=ref("schemas", "ClerkPermissionCode"), optional={"code"}
-                    ),
-                    ref("schemas", "ClerkReverification"),
-                ]
-            },
+            "ClerkForbidden": {"oneOf": [refusal, ref("schemas", "ClerkReverification")]},
             "ClerkUnavailable": _object(detail=text, code=ref("schemas", "ClerkOutageCode")),
             "ClerkReverification": _object(clerk_error=_step_up()),
         },

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from typing import Any
 
 from django.core.management.base import CommandParser
@@ -15,8 +14,7 @@ from clerk_auth.inspection import (
     ACCEPTED,
     SCHEMA_VERSION,
     UNKNOWN,
-    find_key_directory,
-    inspect,
+    inspect_now,
     load_keys,
 )
 from clerk_auth.management import terminal
@@ -46,13 +44,7 @@ class Command(terminal.OperatorCommand):
         ):
             config = get_config()
             token = terminal.read_token(options) or ""
-            found = inspect(
-                token,
-                config.policy,
-                load_keys(config),
-                now=time.time(),
-                key_directory=find_key_directory(config),
-            )
+            found = inspect_now(token, config, load_keys(config))
         if options["json"]:
             self.stdout.write(json.dumps(found.as_dict(), indent=2))
         else:

@@ -8,14 +8,14 @@ import sys
 import time
 from typing import Any
 
-from django.core.cache import caches
 from django.core.management.base import CommandError, CommandParser
 
+from clerk_auth.cache_settings import CacheSettings
 from clerk_auth.conf import Config, get_config
 from clerk_auth.durations import format_duration
 from clerk_auth.jwks import CachedKeySource
 from clerk_auth.management import terminal
-from clerk_auth.selftest import STORE_PROBLEMS, is_unshared
+from clerk_auth.selftest import STORE_PROBLEMS
 from clerk_auth.shared import MAX_BREAKER_SECONDS
 from clerk_auth.sources import SourceStatus
 from clerk_auth.verifier import make_source
@@ -144,7 +144,7 @@ def _find_problem(config: Config, status: SourceStatus) -> str | None:
         return "cache_unusable"
     if status.state != "cold":
         return None
-    if is_unshared(config.cache_alias):
+    if CacheSettings(config.cache_alias).belongs_to_one_process:
         return "cache_of_one_process"
     return "document_refused" if status.document_refused else "cache_empty"
 
@@ -157,17 +157,18 @@ def _refresh(config: Config) -> tuple[str | None, SourceStatus]:
             "change JWT_KEY, or the development key, and restart every process."
         )
     refresh = source.refresh_fleet()
-    if refresh.outcome in (REFRESHED, "not_shared") and is_unshared(config.cache_alias):
+    is_of_one = CacheSettings(config.cache_alias).belongs_to_one_process
+    if is_of_one and refresh.outcome in (REFRESHED, "not_shared"):
         return "cache_of_one_process", refresh.status
     return None if refresh.outcome == REFRESHED else refresh.outcome, refresh.status
 
 
 def _describe(config: Config, status: SourceStatus) -> dict[str, str]:
     """Return what the sentences are completed with: names of ours and of classes alone."""
-    is_of_one = is_unshared(config.cache_alias)
+    backend = CacheSettings(config.cache_alias).backend
     return {
         "alias": config.cache_alias,
-        "backend": type(caches[config.cache_alias]).__name__ if is_of_one else "",
+        "backend": getattr(backend, "__name__", ""),
         "error": status.cache_problem,
         "look": format_duration(config.jwks_local_seconds),
         "late": format_duration(config.jwks_local_seconds + MAX_BREAKER_SECONDS),

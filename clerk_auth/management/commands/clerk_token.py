@@ -13,7 +13,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from clerk_auth.conf import Config, get_config
 from clerk_auth.core.claims import is_factor_age
 from clerk_auth.core.encoding import parse_json
-from clerk_auth.dev import ABSENT, TOKEN_SECONDS, load_local_issuer
+from clerk_auth.dev import ABSENT, TOKEN_SECONDS, load_local_issuer, merge
 from clerk_auth.error_reports import hide_locals
 from clerk_auth.payloads import authorization_claims, recipient_claims
 from clerk_auth.probes import BAD_TOKENS
@@ -57,7 +57,7 @@ class Command(BaseCommand):
         payload = issuer.session_payload(
             options["user"], now=options["iat"], expires_in=options["expires_in"]
         )
-        payload = {name: v for name, v in (payload | claims).items() if v is not ABSENT}
+        payload = merge(payload, claims)
         bad = options["bad"]
         self.stdout.write(BAD_TOKENS[bad].make(issuer, payload) if bad else issuer.sign(payload))
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from django.db.models.signals import post_delete, post_save
 
-from clerk_auth.attempts import RETRY_SECONDS, Attempts, get_attempts
+from clerk_auth.writes import RETRY_SECONDS, Attempts, get_attempts
 
 
 @pytest.fixture
