@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from itertools import count
 
+MAX_KINDS = 1000
+
 
 class _Kind:
     """What is known of one kind: how many there were, until when it is quiet, and whose turn it is.
@@ -26,7 +28,8 @@ class RateLimit:
     """Admits one event of each kind per ``seconds``, the first at once, and counts the others.
 
     Threads share it without a lock: ``next`` of a counter and ``pop`` of a list are one step each.
-    Kinds come from closed lists, so that their number is bounded.
+    Kinds should come from closed lists. A project's own resolver or permission may make up more:
+    beyond ``MAX_KINDS`` all new ones are one.
     """
 
     def __init__(self, seconds: float, now: Callable[[], float] = time.monotonic) -> None:
@@ -37,6 +40,8 @@ class RateLimit:
     def admit(self, *kind: str | None) -> int | None:
         """Return how many of ``kind`` were left out since the last; ``None``: leave it out too."""
         now = self._now()
+        if len(self._kinds) >= MAX_KINDS and kind not in self._kinds:
+            kind = ()
         state = self._kinds.get(kind) or self._kinds.setdefault(kind, _Kind())
         number = state.next_number()
         if now < state.quiet_until:

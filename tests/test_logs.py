@@ -15,7 +15,7 @@ from clerk_auth.core.errors import ClerkAuthError, KeyNotFound, UserInactive
 from clerk_auth.core.keys import hash_kid
 from clerk_auth.logs import defects, log, logger, refusals
 from clerk_auth.probes import BAD_TOKENS
-from clerk_auth.rate_limit import RateLimit
+from clerk_auth.rate_limit import MAX_KINDS, RateLimit
 from clerk_auth.sources import StaticKeySource
 from clerk_auth.verifier import Verifier
 from tests.conftest import NOW, PARTY
@@ -143,6 +143,17 @@ def test_what_is_limited_for_ever_is_admitted_once(clock):
     assert limit.admit("a") == 0
     clock.time += 1e9
     assert limit.admit("a") is None
+
+
+def test_kinds_that_a_project_makes_up_are_one_kind_in_the_end(limit, clock):
+    """A resolver of the project's may refuse with a reason of its own for each user."""
+    assert all(limit.admit("user", str(number)) == 0 for number in range(MAX_KINDS))
+    assert limit.admit("user", "one more") == 0
+    assert limit.admit("user", "and another") is None
+    assert limit.admit("user", "0") is None
+    clock.time += 10
+    assert limit.admit("user", "another again") == 1
+    assert limit.admit("user", "0") == 1
 
 
 @pytest.mark.integration
