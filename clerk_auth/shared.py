@@ -110,7 +110,8 @@ class SharedKeys:
         self._holder: object = None
         self._holder_seen_at = float("inf")
         self._holders = 0
-        self._refused = ""
+        # Why the last document that was there was not used, a label of the metric.
+        self.refused: str | None = None
         self._is_unreadable = False
 
     @property
@@ -123,11 +124,6 @@ class SharedKeys:
     def error(self) -> str | None:
         """Why the breaker is open: the class of an error, or what the cache did not do."""
         return (self._error or "hangs") if self.is_avoided else None
-
-    @property
-    def refused(self) -> str | None:
-        """Why the last document that was there was not used, a label of the metric."""
-        return self._refused or None
 
     def avoid_until(self, done: Event | None) -> None:
         """Keep off the cache until ``done`` is set: a thread hangs in it."""
@@ -143,7 +139,7 @@ class SharedKeys:
         except _Unusable as unusable:
             self._note_refusal(str(unusable))
             return None
-        self._refused = ""
+        self.refused = None
         return snapshot
 
     def connect(self) -> None:
@@ -155,6 +151,7 @@ class SharedKeys:
         name = f"{_PROBE}{secrets.token_hex(8)}"
         self._add(name, "", 2)
         self._call("get", name)
+        self._call("delete", name)
 
     def store(self, snapshot: Snapshot) -> None:
         """Publish ``snapshot`` to the fleet."""
@@ -255,8 +252,8 @@ class SharedKeys:
 
     def _note_refusal(self, reason: str) -> None:
         metrics.increment(metrics.DOCUMENTS_REFUSED, reason)
-        if reason != self._refused:
-            self._refused = reason
+        if reason != self.refused:
+            self.refused = reason
             log(logging.WARNING, "shared_document_refused", reason=reason)
 
     def _parse(self, text: object) -> Snapshot:
