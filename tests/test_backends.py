@@ -26,6 +26,8 @@ from clerk_auth.verifier import get_verifier
 from tests.conftest import PARTY
 from tests.fleet import ISSUER, JWKS_URL, Fleet, ScriptedIssuer
 
+pytestmark = pytest.mark.integration
+
 LEASE = 5
 DJANGO_REDIS = "django_redis.cache.RedisCache"
 JSON = {"SERIALIZER": "django_redis.serializers.json.JSONSerializer"}

@@ -31,6 +31,8 @@ from project.demo.environment import inherit_environment
 from tests.conftest import PARTY
 from tests.rows import each_row
 
+pytestmark = pytest.mark.integration
+
 SECURE = {"FRONTEND_API": "clerk.example.com", "AUTHORIZED_PARTIES": [PARTY]}
 OURS = "clerk_auth.authentication.ClerkAuthentication"
 DJANGO_REDIS = "django_redis.cache.RedisCache"

@@ -19,6 +19,8 @@ from tests.commands import Outcome, run_command
 from tests.conftest import ISSUER, PARTY
 from tests.terminals import run_at_terminal, without_colours
 
+pytestmark = pytest.mark.integration
+
 
 def run(*arguments: str, **options) -> Outcome:
     return run_command("clerk_inspect", *arguments, **options)

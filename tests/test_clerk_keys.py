@@ -20,6 +20,8 @@ from tests.commands import run_command
 from tests.conftest import PARTY
 from tests.issuer_server import answer
 
+pytestmark = pytest.mark.integration
+
 DEAD_REDIS = {
     "BACKEND": "django_redis.cache.RedisCache",
     "LOCATION": "redis://127.0.0.1:1/0",

@@ -22,6 +22,8 @@ from tests.conftest import PARTY
 from tests.issuer_server import IssuerServer, answer
 from tests.terminals import run_at_terminal, without_colours
 
+pytestmark = pytest.mark.integration
+
 TOKEN = re.compile(r"eyJ[\w-]+\.")
 
 

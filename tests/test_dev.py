@@ -40,6 +40,8 @@ from clerk_auth.verifier import Verifier, get_verifier
 from tests.conftest import ISSUER, NOW, PARTY
 from tests.rows import each_row
 
+pytestmark = pytest.mark.integration
+
 ROOT = Path(__file__).resolve().parent.parent
 
 

@@ -14,6 +14,8 @@ import pytest
 from clerk_auth.logs import log, logger
 from clerk_auth.management.quiet import without_log_lines
 
+pytestmark = pytest.mark.integration
+
 
 @contextmanager
 def handled_by(*handlers: logging.Handler) -> Iterator[None]:

@@ -9,6 +9,8 @@ from clerk_auth.resolver_checks import check_foreign_keys, check_numbered_rows
 from tests.conftest import PARTY
 from tests.rows import each_row
 
+pytestmark = pytest.mark.integration
+
 SETTINGS = {"FRONTEND_API": "clerk.example.com", "AUTHORIZED_PARTIES": [PARTY]}
 
 

@@ -271,18 +271,21 @@ HOSTILE = {
 every_hostile_value = pytest.mark.parametrize("kind", HOSTILE)
 
 
+@pytest.mark.integration
 @every_hostile_value
 def test_hostile_failure_is_none(shared, fleet, kind):
     fleet.cache.set(f"{shared._prefix}:failure", HOSTILE[kind], 100)
     assert shared.load_failure() is None
 
 
+@pytest.mark.integration
 @every_hostile_value
 def test_hostile_cooldown_is_obeyed_for_a_second_and_no_longer_than_ours(shared, fleet, kind):
     fleet.cache.set(f"{shared._prefix}:cooldown:key_id", HOSTILE[kind], 100)
     assert shared.claim("key_id", cooldown_seconds=30) == 1
 
 
+@pytest.mark.integration
 @every_hostile_value
 def test_hostile_lock_is_held_for_a_lease_and_not_kept(shared, fleet, clock, kind):
     fleet.cache.set(f"{shared._prefix}:lock", HOSTILE[kind], 10**9)

@@ -209,6 +209,7 @@ def failing(kind: str, error: type[BaseException]):
     return kinds[kind]
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("on_loop", [False, True], ids=["no-loop", "loop"])
 @pytest.mark.parametrize("error", [ZeroDivisionError, RuntimeError, asyncio.CancelledError])
 @pytest.mark.parametrize("kind", ["function", "coroutine function", "partial", "object", "method"])

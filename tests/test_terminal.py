@@ -16,6 +16,8 @@ from clerk_auth.inspection import FAILED, PASSED
 from clerk_auth.management.terminal import Page, Progress, Row, lay_out
 from clerk_auth.redaction import show_url
 
+pytestmark = pytest.mark.integration
+
 PROSE = "Redirects are not followed: correct FRONTEND_API or JWKS_URL."
 KEY = "  kid ins_1  RSA 2048  sig RS256  thumbprint BteS-PVcYijtAJ_SjqHw66ku4tyFV_EbNYBkyz1dlpQ"
 

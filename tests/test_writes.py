@@ -9,6 +9,8 @@ from django.db.models.signals import post_delete, post_save
 
 from clerk_auth.writes import RETRY_SECONDS, Attempts, get_attempts
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture
 def memory(clock):
