@@ -24,6 +24,7 @@ from clerk_auth.users import database_user
 from tests.accounts.models import Member
 from tests.commands import run_command
 from tests.conftest import ISSUER, PARTY
+from tests.test_checks import SHARED
 from tests.test_docs import blocks, read
 
 pytestmark = [pytest.mark.integration]
@@ -120,7 +121,7 @@ def test_settings_of_the_page_have_the_checks_that_it_names(rows, monkeypatch):
         "until the rollout is over", old=("api.authentication.JWTAuthentication", f"{__name__}.Old")
     )
     rows.CLERK_AUTH, rows.REST_FRAMEWORK = page["CLERK_AUTH"], page["REST_FRAMEWORK"]
-    rows.CACHES = {"default": {"BACKEND": "tests.clocked_cache.ClockedCache"}}
+    rows.CACHES = {"default": SHARED}
     found = {message.id for message in run_checks(tags=[Tags.security])}
     assert {name for name in found if name.startswith("clerk_auth.")} == {
         "clerk_auth.W005",
