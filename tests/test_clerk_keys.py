@@ -18,6 +18,7 @@ from clerk_auth.shared import SLOW_SECONDS
 from clerk_auth.verifier import get_verifier, make_source
 from tests.commands import run_command
 from tests.conftest import PARTY
+from tests.fleet import Fleet, ScriptedIssuer
 from tests.issuer_server import answer
 
 pytestmark = pytest.mark.integration
@@ -219,22 +220,22 @@ def test_refresh_while_somebody_else_holds_the_lock_fails_and_fetches_nothing(co
     assert configured.fetches == 1
 
 
-@pytest.mark.integration
-def test_set_that_another_process_fetches_meanwhile_is_not_this_refresh(configured, settings):
+def test_set_that_another_process_fetches_meanwhile_is_not_this_refresh(local_issuer, clock):
     """It may have been fetched before the key was taken out at Clerk."""
-    settings.CLERK_AUTH = {**settings.CLERK_AUTH, "JWKS_TIMEOUT_SECONDS": 1}
-    other, source = make_source(get_config()), make_source(get_config())
-    assert other._shared.acquire(lease_seconds=60)
+    issuer = ScriptedIssuer(local_issuer)
+    fleet = Fleet(issuer, clock)
+    other, source = fleet.source(), fleet.source()
+    assert fleet.shared().acquire(lease_seconds=60)
     flight = _Flight(OPERATOR, bool, 0.0)
 
     def publish() -> None:
         other._fetch_and_publish(flight, "lock", 1e18)
 
-    source._clock = _PublishingClock(source._clock, publish)
+    source._clock = _PublishingClock(clock, publish)
     refresh = source.refresh_fleet()
     assert refresh.outcome == "locked"
     assert refresh.status.keys
-    assert configured.fetches == 1
+    assert issuer.fetches == 1
 
 
 class _PublishingClock:
