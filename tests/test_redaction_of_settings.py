@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from django.core.cache import caches
 from django.core.checks import run_checks
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
@@ -226,7 +227,7 @@ def test_module_that_cannot_be_loaded_says_why(source, said, settings, tmp_path,
 
 
 @pytest.fixture
-def marked(settings):
+def marked(settings) -> Iterator[Any]:
     """Settings that are right, with a mark where a password or a key may be."""
     settings.SECRET_KEY = MARK * 8
     settings.CACHES = {
@@ -246,7 +247,15 @@ def marked(settings):
         "USER_RESOLVER": "clerk_auth.users.database_user",
         "METRICS": ["clerk_auth.sinks.Sink"],
     }
-    return settings
+    yield settings
+    forget_caches()
+
+
+def forget_caches() -> None:
+    """Drop the caches that were made: to close them, django-redis 6 imports the serializer."""
+    for alias in caches:
+        with contextlib.suppress(AttributeError):
+            del caches[alias]
 
 
 def test_checks_say_nothing_of_caches_and_fields(marked):
@@ -254,6 +263,7 @@ def test_checks_say_nothing_of_caches_and_fields(marked):
     for check_id in ("E007", "E010", "W008"):
         assert f"clerk_auth.{check_id}" in [m.id for m in run_checks(tags=[TAG])]
     assert MARK not in said
+    forget_caches()
     marked.CACHES = {"default": marked.CACHES[MARK], f"{MARK}2": {}}
     assert MARK not in said_by_checks()
 
@@ -275,6 +285,7 @@ def test_checks_say_nothing_of_caches_and_fields(marked):
 def test_commands_say_nothing_of_them(command, changes, marked, caplog):
     marked.CLERK_AUTH = {**marked.CLERK_AUTH, **changes}
     # The name of an alias that is there is no secret, and the self-test shows it.
+    forget_caches()
     marked.CACHES = {**marked.CACHES, "keys": marked.CACHES[MARK]}
     if marked.CLERK_AUTH["CACHE_ALIAS"] == MARK:
         marked.CLERK_AUTH = {**marked.CLERK_AUTH, "CACHE_ALIAS": "keys"}
