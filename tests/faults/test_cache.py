@@ -538,6 +538,9 @@ def attacker(redis_url: str, process: Process, names: list[str], clock) -> Itera
     finally:
         is_over.set()
         thread.join()
+        # Nothing that is written here ever ends, and other tests look for what is left.
+        with redis_py.Redis.from_url(redis_url) as client:
+            client.delete(*keys.values())
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -143,7 +143,7 @@ FAULTS = {
     "duplicate-members": Fault(
         "not_json", scripted(lambda issuer: answer(issuer.document()[:-1] + b', "keys": []}'))
     ),
-    "65-keys": Fault("too_many_keys", serves(*[{"kty": "RSA"}] * 65)),
+    "257-keys": Fault("too_many_keys", serves(*[{"kty": "RSA"}] * 257)),
     "10-MB-body": Fault("too_large", answers(b" " * 10 * MEGABYTE)),
     "gzip-bomb": Fault(
         "too_large", scripted(lambda issuer: answer(bomb(), headers=["Content-Encoding: gzip"]))
