@@ -1,7 +1,8 @@
 """The logger ``clerk_auth``: constant event names with facts as fields.
 
 The facts are in the message for people, and on the record for a JSON formatter. None of them is a
-token, a header, an e-mail address or anything else that a caller chose, except the user's id.
+token, a header, an e-mail address or anything else that a caller chose, except the user's id and,
+escaped and bounded, an origin or a status that Clerk signed.
 What a caller can cause at will is limited in its rate.
 """
 
