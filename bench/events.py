@@ -48,8 +48,9 @@ def main() -> None:
 
 def measure(title: str, path: str) -> None:
     """Print one row of the table."""
-    from clerk_auth import metrics, sinks
+    from clerk_auth import metrics
     from clerk_auth.conf import ENFORCE
+    from clerk_auth.metrics import sinks
 
     logging.getLogger("clerk_auth.emf").addHandler(logging.NullHandler())
     sinks.connect([f"clerk_auth.contrib.{path}"] if path else [])

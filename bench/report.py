@@ -150,8 +150,8 @@ def _verify(part: Mapping[str, Any]) -> str:
     ]
     return (
         "## A token, in process\n\nRaw RSA verify = 1. Every subject was first sent the bad tokens "
-        "of `clerk_auth.probes` that the issuer, parties and times of its settings forbid.\n\n"
-        + table(["subject", "new token", "repeated token", "bad tokens"], rows)
+        "of `clerk_auth.issuer.bad_tokens` that the issuer, parties and times of its settings "
+        "forbid.\n\n" + table(["subject", "new token", "repeated token", "bad tokens"], rows)
     )
 
 

@@ -19,11 +19,12 @@ class ClerkAuthConfig(AppConfig):
 
     def ready(self) -> None:
         # The checks register themselves.
-        from clerk_auth import cache_checks, checks, resolver_checks, sinks  # noqa: F401
+        from clerk_auth import checks  # noqa: F401
+        from clerk_auth.metrics import sinks
 
         conf.remember_debug()
         if conf.is_developing() and _serves(getattr(sys, "argv", [])):
-            directory = import_module("clerk_auth.dev").find_dev_directory()
+            directory = import_module("clerk_auth.issuer.development").find_dev_directory()
             log(logging.WARNING, "development_mode", directory=str(directory))
         if apps.is_installed("drf_spectacular"):
             import_module("clerk_auth.contrib.spectacular")  # registers itself

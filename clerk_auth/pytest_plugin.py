@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from clerk_auth.standin import StandInClerk
+    from clerk_auth.issuer.standin import StandInClerk
     from clerk_auth.testing import BadTokens, ClerkAPIClient
 
 

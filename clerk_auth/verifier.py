@@ -13,9 +13,10 @@ from django.conf import settings
 from django.core.cache import caches
 from django.core.exceptions import ImproperlyConfigured
 
-from clerk_auth import metrics, signals, sinks
+from clerk_auth import metrics, signals
 from clerk_auth.conf import ENFORCE, Config, derived, find_cache_problem, get_config
 from clerk_auth.core.claims import Claims
+from clerk_auth.core.error_reports import hide_locals
 from clerk_auth.core.errors import (
     ClaimInvalid,
     ClerkAuthError,
@@ -34,14 +35,14 @@ from clerk_auth.core.tokens import (
     may_be_ours,
     read_token,
 )
-from clerk_auth.dev import load_local_issuer
-from clerk_auth.error_reports import hide_locals
-from clerk_auth.fetch import fetch_document
-from clerk_auth.jwks import CachedKeySource
+from clerk_auth.issuer.development import load_local_issuer
+from clerk_auth.jwks.cached import CachedKeySource
+from clerk_auth.jwks.fleet import Clock, SharedKeys
+from clerk_auth.jwks.source import KeySource, StaticKeySource
 from clerk_auth.logs import defects, log, logger, refusals, write
-from clerk_auth.shared import Clock, SharedKeys
-from clerk_auth.sources import KeySource, StaticKeySource
+from clerk_auth.metrics import sinks
 from clerk_auth.token_cache import Entry, TokenCache
+from clerk_auth.transport import fetch_document
 
 
 class Verifier:

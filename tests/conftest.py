@@ -15,11 +15,12 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from django.core.cache import cache
 
-from clerk_auth import jwks, logs, metrics
+from clerk_auth import logs, metrics
 from clerk_auth.core.claims import Claims
 from clerk_auth.core.tokens import Policy
-from clerk_auth.dev import LocalIssuer
-from clerk_auth.sources import StaticKeySource
+from clerk_auth.issuer.development import LocalIssuer
+from clerk_auth.jwks import cached
+from clerk_auth.jwks.source import StaticKeySource
 from clerk_auth.verifier import Verifier
 from project.redis_server import RedisServer, redis_server
 from tests.issuer_server import IssuerServer
@@ -180,7 +181,7 @@ def _fresh_totals() -> Iterator[None]:
     logs.refusals.forget()
     logs.defects.forget()
     yield
-    for source in list(jwks._sources):
-        if source._flight is not None and source._spawn is jwks._spawn:
+    for source in list(cached._sources):
+        if source._flight is not None and source._spawn is cached._spawn:
             source._flight.done.wait(5)
     cache.clear()

@@ -8,10 +8,10 @@ from random import Random
 from typing import Any
 
 from clerk_auth.conf import Config
-from clerk_auth.dev import LocalIssuer
-from clerk_auth.fetch import FetchFailed
-from clerk_auth.jwks import CachedKeySource
-from clerk_auth.shared import SharedKeys
+from clerk_auth.issuer.development import LocalIssuer
+from clerk_auth.jwks.cached import CachedKeySource
+from clerk_auth.jwks.fleet import SharedKeys
+from clerk_auth.transport import FetchFailed
 from tests.clocked_cache import ClockedCache
 
 ISSUER = "https://clerk.example.com"

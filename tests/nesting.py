@@ -42,13 +42,13 @@ def places() -> Iterator[tuple[str, Callable[[bytes], object]]]:
     from django.core.cache import caches
     from django.core.management import CommandError, call_command
 
-    from clerk_auth import deployed
     from clerk_auth.conf import get_config
     from clerk_auth.core.encoding import encode_base64url
     from clerk_auth.core.keys import parse_jwks
-    from clerk_auth.dev import LocalIssuer
-    from clerk_auth.inspection import inspect
-    from clerk_auth.shared import Clock, SharedKeys
+    from clerk_auth.diagnostics import deployed
+    from clerk_auth.diagnostics.inspection import inspect
+    from clerk_auth.issuer.development import LocalIssuer
+    from clerk_auth.jwks.fleet import Clock, SharedKeys
     from clerk_auth.verifier import get_verifier
     from tests.issuer_server import IssuerServer, answer
     from tests.test_authentication import WhoAmI, call

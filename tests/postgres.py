@@ -22,14 +22,14 @@ from typing import Any
 from project import children
 
 TESTS = (
-    "tests/test_clerk_link.py",
+    "tests/management/test_clerk_link.py",
     "tests/test_migrating.py",
-    "tests/test_user_id_claim.py",
-    "tests/test_profile.py",
-    "tests/test_user_models.py",
-    "tests/test_user_neighbours.py",
-    "tests/test_user_races.py",
-    "tests/test_users.py",
+    "tests/users/test_user_id_claim.py",
+    "tests/users/test_profile.py",
+    "tests/users/test_user_models.py",
+    "tests/users/test_user_neighbours.py",
+    "tests/users/test_user_races.py",
+    "tests/users/test_database.py",
 )
 _START_SECONDS = 30
 # PostgreSQL refuses to run as root.

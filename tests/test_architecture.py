@@ -22,20 +22,16 @@ LAYERS = (
     (
         "Django side",
         {
-            *("columns", "conf", "dev", "error_reports", "fetch", "jwks", "key_file"),
-            *("linking", "logs", "metrics", "problems", "profile", "rate_limit", "readers"),
-            *("redaction", "rows", "shared", "signals", "sinks", "sources"),
-            *("stateless", "token_cache", "users", "verifier", "writes"),
+            *("conf", "issuer", "jwks", "logs", "metrics", "rate_limit", "signals", "token_cache"),
+            *("transport", "users", "verifier"),
         },
     ),
-    ("DRF surface", {"authentication", "composition", "exceptions", "permissions", "refusals"}),
+    ("DRF surface", {"authentication", "exceptions", "permissions"}),
     (
         "edge",
         {
-            *("apps", "cache_checks", "cache_settings", "checks", "contrib", "deployed"),
-            *("durations", "explanations", "health", "registration"),
-            *("inspection", "management", "middleware", "payloads", "probes", "pytest_plugin"),
-            *("resolver_checks", "selftest", "standin", "testing"),
+            *("apps", "checks", "contrib", "diagnostics", "health", "management", "middleware"),
+            *("pytest_plugin", "testing"),
         },
     ),
 )
@@ -128,21 +124,27 @@ def test_core_imports_no_framework_no_io_and_no_clock():
     assert not core & importers_of({"django", "rest_framework", *NETWORK, *IO_AND_CLOCK})
 
 
-def test_only_fetch_opens_sockets_and_only_the_stand_in_listens():
-    assert importers_of(NETWORK) == {"fetch", "standin"}
+def test_only_transport_opens_sockets_and_only_the_stand_in_listens():
+    assert importers_of(NETWORK) == {"transport", "issuer.standin"}
 
 
 def test_nothing_that_serves_loads_what_is_for_tests():
     for_tests = {name for name in FILES if name.partition(".")[0] in {"pytest_plugin", "testing"}}
     assert len(for_tests) > 4
     importers = {
-        module for module, imported in EDGES if imported in for_tests or imported == "standin"
+        module
+        for module, imported in EDGES
+        if imported in for_tests or imported == "issuer.standin"
     }
     assert importers <= for_tests
 
 
-def test_only_keys_tokens_and_dev_meet_the_jose_library():
-    assert {"core.keys", "dev"} <= importers_of(JOSE) <= {"core.keys", "core.tokens", "dev"}
+def test_only_keys_tokens_and_the_local_issuer_meet_the_jose_library():
+    assert (
+        {"core.keys", "issuer.development"}
+        <= importers_of(JOSE)
+        <= {"core.keys", "core.tokens", "issuer.development"}
+    )
 
 
 def test_nothing_of_the_package_needs_contrib():

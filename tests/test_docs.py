@@ -25,29 +25,22 @@ from django.utils.module_loading import import_string
 from rest_framework.authentication import BaseAuthentication
 
 from bench.main import make_parser
-from clerk_auth import (
-    conf,
-    explanations,
-    jwks,
-    logs,
-    metrics,
-    pytest_plugin,
-    readers,
-    signals,
-    sinks,
-    testing,
-)
+from clerk_auth import logs, metrics, pytest_plugin, signals, testing
+from clerk_auth.checks.registration import TAG
+from clerk_auth.conf import config, readers
 from clerk_auth.contrib import responses
 from clerk_auth.core import authorization, errors
 from clerk_auth.core.hosts import write_origin
 from clerk_auth.core.keys import SKIP_REASONS
 from clerk_auth.core.tokens import Policy
+from clerk_auth.diagnostics import explanations
 from clerk_auth.exceptions import AuthenticationUnavailable, InvalidToken
-from clerk_auth.fetch import FAILURE_REASONS
-from clerk_auth.probes import BAD_TOKENS
-from clerk_auth.registration import TAG
-from clerk_auth.sources import StaticKeySource
+from clerk_auth.issuer.bad_tokens import BAD_TOKENS
+from clerk_auth.jwks import cached
+from clerk_auth.jwks.source import StaticKeySource
+from clerk_auth.metrics import sinks
 from clerk_auth.testing import clerk_token
+from clerk_auth.transport import FAILURE_REASONS
 from clerk_auth.verifier import Verifier
 from project.demo import steps
 from project.environment import _CLERK_AUTH as VARIABLES
@@ -193,11 +186,11 @@ class TestSettings:
     table = rows("settings.md", "key")
 
     def test_every_setting_has_its_row(self):
-        assert self.table.keys() == conf._READERS.keys()
+        assert self.table.keys() == config._READERS.keys()
 
-    @pytest.mark.parametrize("key", conf._READERS)
+    @pytest.mark.parametrize("key", config._READERS)
     def test_default_is_the_one_in_force(self, key):
-        default = conf._READERS[key][1]
+        default = config._READERS[key][1]
         cell = self.table[key]["default"]
         written = None if cell == "-" else ast.literal_eval(cell.strip("`"))
         assert written == (list(default) if isinstance(default, tuple) else default)
@@ -211,7 +204,7 @@ class TestSettings:
         ],
     )
     def test_range_is_the_one_in_force(self, key):
-        reader = conf._READERS[key][0]
+        reader = config._READERS[key][0]
         low, high = re.match(r"(\d+) (?:to|up) ?(\d+)?", self.table[key]["range"]).groups()
         reader(int(low))
         with pytest.raises(readers.Refused):
@@ -223,7 +216,7 @@ class TestSettings:
 
     @pytest.mark.parametrize("policy", names(table["AZP_POLICY"]["range"]))
     def test_choices_are_accepted(self, policy):
-        conf._READERS["AZP_POLICY"][0](ast.literal_eval(policy))
+        config._READERS["AZP_POLICY"][0](ast.literal_eval(policy))
 
 
 def test_origins_are_corrected_as_the_page_says():
@@ -496,7 +489,7 @@ class TestArchitecture:
         assert not missing
 
     def test_states_are_those_of_the_key_source(self):
-        lines = jwks.__doc__.splitlines()
+        lines = cached.__doc__.splitlines()
         rules = [i for i, line in enumerate(lines) if line.startswith("====")]
         starts = [match.start() for match in re.finditer("=+", lines[rules[0]])]
         table = [

@@ -13,10 +13,10 @@ import pytest
 from clerk_auth import metrics
 from clerk_auth.core.errors import ClerkAuthError, KeyNotFound, UserInactive
 from clerk_auth.core.keys import hash_kid
+from clerk_auth.issuer.bad_tokens import BAD_TOKENS
+from clerk_auth.jwks.source import StaticKeySource
 from clerk_auth.logs import defects, log, logger, refusals
-from clerk_auth.probes import BAD_TOKENS
 from clerk_auth.rate_limit import MAX_KINDS, RateLimit
-from clerk_auth.sources import StaticKeySource
 from clerk_auth.verifier import Verifier
 from tests.conftest import NOW, PARTY
 from tests.fleet import Fleet, ScriptedIssuer

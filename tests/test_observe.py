@@ -26,7 +26,7 @@ from clerk_auth import metrics, signals
 from clerk_auth.authentication import ClerkAuthentication
 from clerk_auth.conf import ENFORCE, OBSERVE
 from clerk_auth.core.errors import CODES
-from clerk_auth.probes import BAD_TOKENS
+from clerk_auth.issuer.bad_tokens import BAD_TOKENS
 from clerk_auth.verifier import get_verifier
 from tests.conftest import ISSUER, PARTY
 from tests.issuer_server import IssuerServer, answer

@@ -18,15 +18,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rest_framework.settings import api_settings
 
-from clerk_auth import conf
-from clerk_auth.registration import TAG
+from clerk_auth.checks.registration import TAG
+from clerk_auth.conf import config
 
 pytestmark = pytest.mark.integration
 
 GOOD = {
     "FRONTEND_API": "clerk.example.com",
     "AUTHORIZED_PARTIES": ["https://app.example.com"],
-    "METRICS": ["clerk_auth.sinks.Sink"],
+    "METRICS": ["clerk_auth.metrics.sinks.Sink"],
 }
 BACKENDS = [
     "django.core.cache.backends.locmem.LocMemCache",
@@ -193,7 +193,7 @@ def overridden(values: dict[str, Any]) -> Iterator[None]:
 
 def forget() -> None:
     api_settings.reload()
-    for value in conf._derived:
+    for value in config._derived:
         value.forget()
 
 

@@ -13,8 +13,8 @@ from django.dispatch import Signal
 
 from clerk_auth import signals
 from clerk_auth.core.errors import ClaimInvalid, KeysUnavailable, TokenExpired
+from clerk_auth.jwks.source import StaticKeySource
 from clerk_auth.logs import logger
-from clerk_auth.sources import StaticKeySource
 from clerk_auth.verifier import Verifier, get_verifier
 from tests.conftest import NOW, PARTY
 from tests.fleet import Fleet, ScriptedIssuer

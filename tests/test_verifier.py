@@ -20,9 +20,9 @@ from clerk_auth.core.errors import (
     TokenExpired,
     TokenRejected,
 )
-from clerk_auth.dev import ABSENT
-from clerk_auth.probes import BAD_TOKENS
-from clerk_auth.sources import StaticKeySource
+from clerk_auth.issuer.bad_tokens import BAD_TOKENS
+from clerk_auth.issuer.development import ABSENT
+from clerk_auth.jwks.source import StaticKeySource
 from clerk_auth.verifier import Verifier, get_verifier
 from tests.conftest import NOW, PARTY
 from tests.issuer_server import answer
@@ -147,7 +147,7 @@ def test_development_mode_runs_every_rule(settings, tmp_path):
     settings.BASE_DIR = tmp_path
     settings.DEBUG = True
     settings.CLERK_AUTH = {"DEV_MODE": True, "AUTHORIZED_PARTIES": [PARTY]}
-    from clerk_auth.dev import load_local_issuer
+    from clerk_auth.issuer.development import load_local_issuer
 
     issuer = load_local_issuer("https://clerk.localhost")
     assert get_verifier().verify(issuer.token(azp=PARTY))

@@ -12,8 +12,8 @@ from typing import Any
 
 from bench.inside.settings import GOOD, ISSUER, PARTY, WORK
 from clerk_auth.core.tokens import ALGORITHM, SESSION_CATEGORY, Policy
-from clerk_auth.dev import LocalIssuer
-from clerk_auth.probes import BAD_TOKENS
+from clerk_auth.issuer.bad_tokens import BAD_TOKENS
+from clerk_auth.issuer.development import LocalIssuer
 
 TOKEN_CHARACTERS = 1024
 LIFETIME_SECONDS = 6 * 3600

@@ -2,7 +2,7 @@
 
 ``read_token`` checks what can be checked without a key, ``verify_token`` checks the signature and
 only then parses the payload. Both call the rules in order, a function each, that
-``clerk_auth.inspection`` calls one by one; the numbers in the comments are those of
+``clerk_auth.diagnostics.inspection`` calls one by one; the numbers in the comments are those of
 ``docs/security.md``. What holds a credential is named ``token``, which error trackers hide.
 """
 

@@ -9,11 +9,11 @@ from typing import Any
 from clerk_auth.conf import get_config
 from clerk_auth.core.claims import Claims, is_factor_age
 from clerk_auth.core.encoding import decode_base64url, parse_json_object
-from clerk_auth.dev import ABSENT, TOKEN_SECONDS
-from clerk_auth.error_reports import hide_locals
-from clerk_auth.payloads import Names, authorization_claims, recipient_claims
-from clerk_auth.probes import BAD_TOKENS
-from clerk_auth.sources import StaticKeySource
+from clerk_auth.core.error_reports import hide_locals
+from clerk_auth.issuer.bad_tokens import BAD_TOKENS
+from clerk_auth.issuer.development import ABSENT, TOKEN_SECONDS
+from clerk_auth.issuer.payloads import Names, authorization_claims, recipient_claims
+from clerk_auth.jwks.source import StaticKeySource
 from clerk_auth.testing.instance import signer_in_force
 from clerk_auth.verifier import Verifier
 

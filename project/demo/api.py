@@ -16,7 +16,7 @@ from typing import IO
 import requests
 from django.conf import settings
 
-from clerk_auth.standin import StandInClerk
+from clerk_auth.issuer.standin import StandInClerk
 from project import children
 from project.demo.environment import make_environment
 

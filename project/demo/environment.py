@@ -7,7 +7,7 @@ import re
 import secrets
 from pathlib import Path
 
-from clerk_auth.standin import StandInClerk
+from clerk_auth.issuer.standin import StandInClerk
 
 AUTHORIZED_PARTY = "https://app.example.com"
 _FOREIGN = re.compile(

@@ -10,8 +10,8 @@ from typing import Any
 
 import requests
 
-from clerk_auth.probes import BAD_TOKENS
-from clerk_auth.standin import StandInClerk
+from clerk_auth.issuer.bad_tokens import BAD_TOKENS
+from clerk_auth.issuer.standin import StandInClerk
 from project.demo.environment import AUTHORIZED_PARTY
 
 ALICE, BOB = "user_2demoAlice", "user_2demoBob"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import parse_qs, urlsplit
 
-from clerk_auth.standin import Answer, StandInClerk
+from clerk_auth.issuer.standin import Answer, StandInClerk
 from project.demo.environment import AUTHORIZED_PARTY
 
 TOKEN_PATH = "/token"

@@ -12,7 +12,7 @@ from pathlib import Path
 import requests
 from django.conf import settings
 
-from clerk_auth.standin import StandInClerk
+from clerk_auth.issuer.standin import StandInClerk
 from project import children
 from project.demo.environment import inherit_environment, make_environment
 

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from clerk_auth import metrics, sinks
+from clerk_auth import metrics
 from clerk_auth.contrib.emf import LOGGER, EMFSink
-from clerk_auth.standin import StandInClerk
+from clerk_auth.issuer.standin import StandInClerk
+from clerk_auth.metrics import counts, sinks
 from project.demo.environment import AUTHORIZED_PARTY
 from tests.contrib.processes import run_program, serve
 
@@ -214,7 +215,7 @@ def test_forked_child_starts_while_a_thread_of_the_parent(held, sink, passes_in_
         return sinks.connected[0]._thread.is_alive()
 
     # As another thread may hold it.
-    with sink._lock if held == "writes" else metrics._reading[0]:
+    with sink._lock if held == "writes" else counts._reading[0]:
         assert passes_in_child(has_a_thread)
 
 

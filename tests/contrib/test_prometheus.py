@@ -8,8 +8,9 @@ import pytest
 from prometheus_client import REGISTRY, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from clerk_auth import metrics, sinks
-from clerk_auth.standin import StandInClerk
+from clerk_auth import metrics
+from clerk_auth.issuer.standin import StandInClerk
+from clerk_auth.metrics import sinks
 from project.demo.environment import AUTHORIZED_PARTY
 from tests.contrib.processes import Server, serve
 from tests.processes import wait_until

@@ -16,13 +16,13 @@ from typing import Any
 import pytest
 
 from clerk_auth.authentication import read_bearer_token
+from clerk_auth.conf.readers import Refused, read_parties, read_publishable_key
 from clerk_auth.core.encoding import encode_base64url
 from clerk_auth.core.errors import ClerkAuthError, KeySetInvalid, TokenRejected
 from clerk_auth.core.keys import load_public_key, parse_jwks
 from clerk_auth.core.tokens import Policy
 from clerk_auth.exceptions import ReverificationRequired
-from clerk_auth.readers import Refused, read_parties, read_publishable_key
-from clerk_auth.sources import StaticKeySource
+from clerk_auth.jwks.source import StaticKeySource
 from clerk_auth.verifier import Verifier
 from tests.core import conftest
 from tests.core.conftest import ACCEPTED

@@ -12,7 +12,7 @@ import pytest
 import requests
 from django.conf import settings
 
-from clerk_auth.standin import StandInClerk
+from clerk_auth.issuer.standin import StandInClerk
 from project import children
 from project.demo.environment import make_environment
 from tests.processes import list_descendants, wait_until

@@ -205,7 +205,7 @@ def _warm_up() -> None:
     from django.core.cache import cache, caches
 
     import clerk_auth.verifier  # noqa: F401
-    from clerk_auth.fetch import FetchFailed, fetch_document
+    from clerk_auth.transport import FetchFailed, fetch_document
 
     cache.get("anything")
     caches.close_all()
@@ -310,7 +310,7 @@ def attack(
 def forge(kid: str | None, payload: Mapping[str, Any]) -> str:
     """Return a token whose signature nobody made."""
     from clerk_auth.core.encoding import encode_base64url
-    from clerk_auth.dev import encode_segment
+    from clerk_auth.issuer.development import encode_segment
 
     header = {"alg": "RS256", "kid": kid or f"ins_{os.urandom(8).hex()}", "typ": "JWT"}
     return ".".join(

@@ -37,7 +37,7 @@ from tests.faults.conftest import (
 )
 from tests.faults.processes import run_nursery
 from tests.issuer_server import IssuerServer, Script, answer, drip, hang
-from tests.test_fetch import drip_a_handshake, dripping_handshake, needs_linux, silent_addresses
+from tests.test_transport import drip_a_handshake, dripping_handshake, needs_linux, silent_addresses
 
 pytestmark = [pytest.mark.integration, pytest.mark.redis]
 

@@ -13,7 +13,7 @@ from cfnlint.decode import decode
 
 from clerk_auth import metrics
 from clerk_auth.contrib.emf import LOGGER, EMFSink
-from clerk_auth.fetch import FAILURE_REASONS
+from clerk_auth.transport import FAILURE_REASONS
 from tests.monitoring.cloudwatch import is_alarm
 from tests.monitoring.conftest import TEMPLATE
 from tests.test_docs import DOCS, anchors, names, rows

@@ -196,9 +196,10 @@ from dataclasses import replace
 from django.core.management import execute_from_command_line
 import os
 os.environ["DJANGO_SETTINGS_MODULE"] = "project.settings"
-from clerk_auth import probes
-good = replace(probes.BAD_TOKENS["forged"], _make=lambda issuer, payload, key: issuer.sign(payload))
-probes.BAD_TOKENS = {**probes.BAD_TOKENS, "forged": good}
+from clerk_auth.issuer import bad_tokens
+forged = bad_tokens.BAD_TOKENS["forged"]
+good = replace(forged, _make=lambda issuer, payload, key: issuer.sign(payload))
+bad_tokens.BAD_TOKENS = {**bad_tokens.BAD_TOKENS, "forged": good}
 execute_from_command_line(["manage.py", "demo"])
 """
 

@@ -11,6 +11,7 @@ from rest_framework.views import APIView
 
 from clerk_auth.core.claims import Claims
 from clerk_auth.core.errors import TokenRejected
+from clerk_auth.issuer.bad_tokens import BAD_TOKENS
 from clerk_auth.permissions import (
     HasPermission,
     HasPlan,
@@ -19,7 +20,6 @@ from clerk_auth.permissions import (
     IsOwner,
     RequiresReverification,
 )
-from clerk_auth.probes import BAD_TOKENS
 from clerk_auth.testing import (
     ABSENT,
     BadTokens,

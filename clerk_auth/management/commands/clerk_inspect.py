@@ -9,16 +9,16 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from clerk_auth.conf import get_config
-from clerk_auth.error_reports import hide_locals
-from clerk_auth.inspection import (
+from clerk_auth.core.error_reports import hide_locals
+from clerk_auth.diagnostics import terminal
+from clerk_auth.diagnostics.inspected import print_inspection, print_verdict
+from clerk_auth.diagnostics.inspection import (
     ACCEPTED,
     SCHEMA_VERSION,
     UNKNOWN,
     inspect_now,
     load_keys,
 )
-from clerk_auth.management import terminal
-from clerk_auth.management.inspected import print_inspection, print_verdict
 
 
 class Command(terminal.OperatorCommand):

@@ -10,14 +10,14 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from clerk_auth.cache_settings import CacheSettings
 from clerk_auth.conf import Config, get_config
-from clerk_auth.durations import format_duration
-from clerk_auth.jwks import CachedKeySource
-from clerk_auth.management import terminal
-from clerk_auth.selftest import STORE_PROBLEMS
-from clerk_auth.shared import MAX_BREAKER_SECONDS
-from clerk_auth.sources import SourceStatus
+from clerk_auth.conf.caches import CacheSettings
+from clerk_auth.diagnostics import terminal
+from clerk_auth.diagnostics.durations import format_duration
+from clerk_auth.diagnostics.selftest import STORE_PROBLEMS
+from clerk_auth.jwks.cached import CachedKeySource
+from clerk_auth.jwks.fleet import MAX_BREAKER_SECONDS
+from clerk_auth.jwks.source import SourceStatus
 from clerk_auth.verifier import make_source
 
 REFRESHED = "shared"

@@ -11,9 +11,9 @@ from typing import Any, TextIO
 
 from django.core.management.base import CommandError, CommandParser
 
-from clerk_auth import linking
-from clerk_auth.linking import Line, Result
-from clerk_auth.management import terminal
+from clerk_auth.diagnostics import terminal
+from clerk_auth.users import linking
+from clerk_auth.users.linking import Line, Result
 
 # A file of another kind is wrong in every line.
 _MAX_PROBLEMS = 20

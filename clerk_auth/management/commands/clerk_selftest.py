@@ -12,14 +12,13 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from clerk_auth import deployed, readers, selftest
-from clerk_auth.conf import OBSERVE, get_config
-from clerk_auth.error_reports import hide_locals
-from clerk_auth.explanations import count
-from clerk_auth.inspection import FAILED, PASSED
-from clerk_auth.management import terminal
-from clerk_auth.management.inspected import print_inspection
-from clerk_auth.selftest import SCHEMA_VERSION, SKIPPED, WARNED, Report
+from clerk_auth.conf import OBSERVE, get_config, readers
+from clerk_auth.core.error_reports import hide_locals
+from clerk_auth.diagnostics import deployed, selftest, terminal
+from clerk_auth.diagnostics.explanations import count
+from clerk_auth.diagnostics.inspected import print_inspection
+from clerk_auth.diagnostics.inspection import FAILED, PASSED
+from clerk_auth.diagnostics.selftest import SCHEMA_VERSION, SKIPPED, WARNED, Report
 
 _RETRY_SECONDS = 1.0
 

@@ -13,10 +13,10 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from clerk_auth.conf import Config, get_config
 from clerk_auth.core.claims import is_factor_age
 from clerk_auth.core.encoding import parse_json
-from clerk_auth.dev import ABSENT, TOKEN_SECONDS, load_local_issuer, merge
-from clerk_auth.error_reports import hide_locals
-from clerk_auth.payloads import authorization_claims, recipient_claims
-from clerk_auth.probes import BAD_TOKENS
+from clerk_auth.core.error_reports import hide_locals
+from clerk_auth.issuer.bad_tokens import BAD_TOKENS
+from clerk_auth.issuer.development import ABSENT, TOKEN_SECONDS, load_local_issuer, merge
+from clerk_auth.issuer.payloads import authorization_claims, recipient_claims
 
 _NEEDS_DEV_MODE = (
     'Tokens are made in development mode only: set CLERK_AUTH["DEV_MODE"] = True together with '

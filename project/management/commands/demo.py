@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 import requests
 from django.core.management.base import BaseCommand, CommandError
 
-from clerk_auth.management.terminal import measure_width
-from clerk_auth.standin import StandInClerk
+from clerk_auth.diagnostics.terminal import measure_width
+from clerk_auth.issuer.standin import StandInClerk
 from project.children import temporary_directory
 from project.demo.api import Api, ApiFailed, run_api
 from project.demo.steps import ALICE, FETCHES_EXPLAINED, SAMPLE, run_steps

@@ -1,0 +1,37 @@
+"""The setting ``CLERK_AUTH``: read, judged and explained; `docs/settings.md` has every key."""
+
+from clerk_auth.conf.config import (
+    DEPENDS_ON,
+    DEV_ISSUER,
+    ENFORCE,
+    JWKS_PATH,
+    MODES,
+    OBSERVE,
+    Config,
+    derived,
+    find_cache_problem,
+    find_problems,
+    get_config,
+    is_debug,
+    is_developing,
+    is_observing,
+    remember_debug,
+)
+
+__all__ = [
+    "DEPENDS_ON",
+    "DEV_ISSUER",
+    "ENFORCE",
+    "JWKS_PATH",
+    "MODES",
+    "OBSERVE",
+    "Config",
+    "derived",
+    "find_cache_problem",
+    "find_problems",
+    "get_config",
+    "is_debug",
+    "is_developing",
+    "is_observing",
+    "remember_debug",
+]

@@ -1,0 +1,138 @@
+"""Who is told of every count: the sinks that ``METRICS`` names.
+
+A sink is a class without arguments whose instances have the methods of :class:`Sink`. Sinks are
+made when the app is ready, so that every series is at 0 wherever they write before the first event.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from inspect import iscoroutinefunction
+from typing import Protocol
+
+from django.core.signals import setting_changed
+from django.dispatch import receiver
+
+from clerk_auth.conf import derived, get_config
+from clerk_auth.conf.readers import import_named
+from clerk_auth.logs import is_defect, log
+
+
+class Sink(Protocol):
+    """Where numbers go; an error in a sink is logged once and never reaches a request.
+
+    One that holds something back also has ``close()``, which is called when another takes its
+    place and when the process ends. A forked child makes sinks of its own; it closes none of its
+    parent's.
+    """
+
+    def increment(self, name: str, by: int, labels: Mapping[str, str]) -> None:
+        """Add ``by`` to the counter ``name``; ``labels`` are as in ``metrics.SERIES``."""
+
+    def set(self, name: str, value: float) -> None:
+        """Set the gauge ``name``, Unix seconds."""
+
+
+_factories: tuple[Callable[[], Sink], ...] = ()
+# Whoever counts looks here first, and spares the call where nobody is to be told.
+connected: tuple[Sink, ...] = ()
+_failed: set[int] = set()
+
+
+def increment(name: str, by: int, labels: Mapping[str, str]) -> None:
+    """Tell every sink, as :meth:`Sink.increment`."""
+    for sink in connected:
+        try:
+            sink.increment(name, by, labels)
+        except BaseException as error:
+            _report(sink, error)
+
+
+def set_gauge(name: str, value: float) -> None:
+    """Tell every sink, as :meth:`Sink.set`."""
+    for sink in connected:
+        try:
+            sink.set(name, value)
+        except BaseException as error:
+            _report(sink, error)
+
+
+def connect(paths: Iterable[str]) -> None:
+    """Make the sinks that ``paths`` name the ones that are told; ``ImportError`` changes nothing.
+
+    One that cannot be made is logged and left out.
+    """
+    global _factories
+    factories = tuple(import_named("METRICS", path) for path in paths)
+    _close()
+    _factories = factories
+    make_anew()
+
+
+@derived
+def connect_configured() -> None:
+    """Connect the sinks that the settings name, once for each state of the settings."""
+    connect(get_config().metrics)
+
+
+def connect_early() -> None:
+    """Connect them before the first token; what is wrong is left for that one to raise."""
+    try:
+        connect_configured()
+    except Exception:
+        connect(())
+
+
+def make_anew() -> None:
+    """Make the sinks again, in a forked child: threads, sockets and what is unwritten are not its.
+
+    The parent's are not closed.
+    """
+    global connected
+    _failed.clear()
+    made = []
+    for factory in _factories:
+        try:
+            made.append(_make(factory))
+        except BaseException as error:
+            _report(factory, error)
+    connected = tuple(made)
+
+
+@receiver(setting_changed, dispatch_uid="clerk_auth.metrics.sinks")
+def _connect_again(*, setting: str, **_: object) -> None:
+    # conf, imported before, has been told first and has forgotten the old setting.
+    if setting == "CLERK_AUTH":
+        connect_early()
+
+
+def _close() -> None:
+    global connected
+    closed, connected = connected, ()
+    for sink in closed:
+        try:
+            getattr(sink, "close", lambda: None)()
+        except BaseException as error:
+            _report(sink, error)
+
+
+def _make(factory: Callable[[], Sink]) -> Sink:
+    sink = factory()
+    # One without methods fails where it is told, and is reported then.
+    if any(iscoroutinefunction(getattr(sink, name, None)) for name in ("increment", "set")):
+        raise TypeError("nothing awaits the coroutine functions of a sink")
+    return sink
+
+
+def _report(failed: Sink | Callable[[], Sink], error: BaseException) -> None:
+    if not is_defect(error):
+        raise error
+    if id(failed) not in _failed:
+        _failed.add(id(failed))
+        name = getattr(failed, "__qualname__", type(failed).__qualname__)
+        log(logging.ERROR, "metrics_sink_failed", sink=name, error=type(error).__name__)
+
+
+atexit.register(_close)

@@ -1,0 +1,25 @@
+"""Permission classes that read the verified claims of the caller."""
+
+from clerk_auth.permissions.classes import (
+    HasFeature,
+    HasPermission,
+    HasPlan,
+    HasRole,
+    IsNotImpersonated,
+    IsOrganizationMember,
+    IsOwner,
+    RequiresReverification,
+)
+from clerk_auth.permissions.composition import ClerkPermission
+
+__all__ = [
+    "ClerkPermission",
+    "HasFeature",
+    "HasPermission",
+    "HasPlan",
+    "HasRole",
+    "IsNotImpersonated",
+    "IsOrganizationMember",
+    "IsOwner",
+    "RequiresReverification",
+]

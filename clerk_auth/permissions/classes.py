@@ -1,0 +1,189 @@
+"""Permissions for Django REST framework, answered by the claims of the verified token.
+
+``permission_classes = [HasRole("org:admin") & HasFeature("reports")]``
+
+Each says no to a caller whom Clerk did not authenticate, and so does its ``~``: "not" is true only
+for a verified Clerk caller who lacks the thing. An object is checked as its request is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from rest_framework.permissions import BasePermission
+from rest_framework.request import Request
+
+from clerk_auth.authentication import read_claims
+from clerk_auth.core.authorization import REFUSALS, read_reverification, split_scope
+from clerk_auth.core.claims import Claims, is_identifier
+from clerk_auth.exceptions import ReverificationRequired
+from clerk_auth.permissions.composition import ClerkPermission, make
+
+if TYPE_CHECKING:
+    # It imports what DEFAULT_PERMISSION_CLASSES names, and that may be one of these.
+    from rest_framework.views import APIView
+
+__all__ = [
+    "ClerkPermission",
+    "HasFeature",
+    "HasPermission",
+    "HasPlan",
+    "HasRole",
+    "IsNotImpersonated",
+    "IsOrganizationMember",
+    "IsOwner",
+    "RequiresReverification",
+]
+
+
+class IsOrganizationMember(ClerkPermission):
+    """An organization is active."""
+
+    code = "organization_required"
+    detail = REFUSALS[code]
+
+    def allows(self, claims: Claims) -> bool:
+        return claims.organization is not None
+
+
+class IsNotImpersonated(ClerkPermission):
+    """The user acts for themselves: the token has no ``act`` claim, not even a malformed one."""
+
+    code = "impersonation_not_allowed"
+    detail = REFUSALS[code]
+
+    def allows(self, claims: Claims) -> bool:
+        return claims.actor is None
+
+
+def HasRole(role: str) -> type[ClerkPermission]:
+    """The user's role in the active organization; ``admin`` and ``org:admin`` are the same.
+
+    Raises:
+        ValueError: not the name of a role.
+    """
+    return _has(role=_check_name(role))
+
+
+def HasPermission(permission: str) -> type[ClerkPermission]:
+    """A permission in the active organization, as in ``org:reports:read``.
+
+    Clerk puts its own system permissions (``org:sys_...``) into no token: ask for a role instead.
+
+    Raises:
+        ValueError: not a permission's name: feature and name, with or without ``org:``.
+    """
+    parts = _check_name(permission).removeprefix("org:").split(":")
+    if len(parts) != 2 or not all(parts):
+        raise ValueError('write a permission as in "org:reports:read"')
+    return _has(permission=permission)
+
+
+def HasFeature(feature: str) -> type[ClerkPermission]:
+    """A feature of the organization or the user; ``org:`` or ``user:`` in front asks for one.
+
+    Raises:
+        ValueError: not a feature's name, or an unknown scope.
+    """
+    split_scope(_check_name(feature))
+    return _has(feature=feature)
+
+
+def HasPlan(plan: str) -> type[ClerkPermission]:
+    """A plan of the organization or the user; ``org:`` or ``user:`` in front asks for one.
+
+    A token says nothing of the user's own plan while an organization is active.
+
+    Raises:
+        ValueError: not a plan's name, or an unknown scope.
+    """
+    split_scope(_check_name(plan))
+    return _has(plan=plan)
+
+
+def RequiresReverification(reverification: str | Mapping[str, Any]) -> type[ClerkPermission]:
+    """The user proved who they are a short while ago; otherwise they are sent to do it again.
+
+    Takes a preset (``strict_mfa``, ``strict``, ``moderate``, ``lax``) or
+    ``{"level": "second_factor", "afterMinutes": 10}``. The refusal is
+    :class:`~clerk_auth.exceptions.ReverificationRequired`, which Clerk's front end answers with its
+    dialog. In an ``&`` it comes last, or people prove themselves for nothing; in an ``|`` it is
+    heard when nothing else allows the request. It has no ``~``.
+
+    Raises:
+        ValueError: neither a preset nor such a mapping.
+    """
+    read_reverification(reverification)
+    if not isinstance(reverification, str):
+        reverification = dict(reverification)
+    name = f"RequiresReverification({reverification!r})"
+    return make(_Reverified, name, reverification=reverification)
+
+
+def IsOwner(field: str) -> type[ClerkPermission]:
+    """The object is the caller's: its ``field`` is Clerk's user id, or equals ``request.user``.
+
+    It decides about objects. A request that names none, such as one for a list, is allowed to every
+    Clerk caller: filter the queryset.
+
+    Raises:
+        ValueError: not the name of an attribute.
+    """
+    return make(_Owned, f"IsOwner({field!r})", field=_check_attribute(field))
+
+
+class _Has(ClerkPermission):
+    asked: ClassVar[dict[str, Any]]
+
+    def allows(self, claims: Claims) -> bool:
+        return claims.has(**self.asked)
+
+
+class _Reverified(ClerkPermission):
+    reverification: ClassVar[str | dict[str, Any]]
+
+    def allows(self, claims: Claims) -> bool:
+        if claims.has(reverification=self.reverification):
+            return True
+        raise ReverificationRequired(self.reverification)
+
+    @classmethod
+    def negated(cls) -> type[BasePermission]:
+        raise TypeError("a reverification has no ~: nobody is let in for not having proved it")
+
+
+class _Owned(ClerkPermission):
+    is_of_objects = True
+    code = "ownership_required"
+    detail = REFUSALS[code]
+    field: ClassVar[str]
+
+    def allows(self, claims: Claims) -> bool:
+        return True
+
+    def has_object_permission(self, request: Request, view: APIView, obj: Any) -> bool:
+        claims = read_claims(request)
+        if claims is None:
+            return False
+        owner = getattr(obj, self.field)
+        return owner is not None and bool(owner == claims.user_id or owner == request.user)
+
+
+def _has(**asked: str) -> type[ClerkPermission]:
+    ((question, value),) = asked.items()
+    code = f"{question}_required"
+    name = f"Has{question.capitalize()}({value!r})"
+    return make(_Has, name, asked=asked, code=code, detail=REFUSALS[code].format(value))
+
+
+def _check_name(name: object) -> str:
+    if not is_identifier(name) or name.endswith(":"):
+        raise ValueError("a role, permission, feature or plan is a text without blanks")
+    return name
+
+
+def _check_attribute(name: object) -> str:
+    if not isinstance(name, str) or not name.isidentifier():
+        raise ValueError("the owner's field is the name of an attribute of the object")
+    return name

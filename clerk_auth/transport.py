@@ -1,0 +1,348 @@
+"""Fetching over HTTP, the key document from Clerk above all: the only place that opens a socket.
+
+The deadline is total, from connecting to the last byte. The HTTP library's own time-outs bound each
+step and not the whole, so every step on the wire is given what is left: each attempt to connect its
+share of it, and each read and write all of it. Steps of a TLS handshake and of a proxy's answer are
+reads and writes too. After the deadline nothing more is tried. A name look-up is the one step that
+nothing can end: a flight that hangs in one is left behind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from http.client import HTTPResponse
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import HTTPError
+from urllib3.util.ssl_ import create_urllib3_context
+from urllib3.util.ssltransport import SSLTransport
+
+from clerk_auth import __version__
+from clerk_auth.conf.readers import is_loopback
+
+T = TypeVar("T")
+
+MAX_BODY_BYTES = 256 * 1024
+# Status line, headers and body, as they come over the wire.
+MAX_WIRE_BYTES = 320 * 1024
+_CHUNK_BYTES = 8192
+
+FAILURE_REASONS = (
+    "timeout",
+    "connection",
+    "tls",
+    "redirect",
+    "status",
+    "body",
+    "too_large",
+    "not_json",
+    "not_a_key_set",
+    "too_many_keys",
+    "no_usable_key",
+)
+_BODY_ERRORS = (
+    requests.exceptions.ChunkedEncodingError,
+    requests.exceptions.ContentDecodingError,
+)
+
+
+class FetchFailed(Exception):
+    """No document was had; ``reason`` is one of :data:`FAILURE_REASONS`."""
+
+    def __init__(self, reason: str, *, status: int | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedDocument:
+    """A document of status 200; ``date`` is the server's ``Date`` header as sent."""
+
+    body: bytes
+    date: str | None
+    elapsed_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer of any status; ``body`` is read where ``status`` is 400 or above."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+def fetch_document(url: str, timeout_seconds: float) -> FetchedDocument:
+    """Fetch ``url``, at most 256 KiB of decoded body, in ``timeout_seconds`` altogether.
+
+    TLS is verified; the environment's proxies and CA bundle are honoured, netrc never is, and
+    redirects are not followed.
+
+    Raises:
+        FetchFailed: anything but a complete answer of status 200 in time.
+    """
+    accepted = {"Accept": "application/jwk-set+json, application/json"}
+    (body, date), elapsed_seconds = _exchange(url, timeout_seconds, accepted, _read_document)
+    return FetchedDocument(body, date, elapsed_seconds)
+
+
+def fetch_answer(url: str, timeout_seconds: float, headers: Mapping[str, str]) -> Answer:
+    """Ask ``url`` with ``headers``, bounded and careful as :func:`fetch_document`.
+
+    Raises:
+        FetchFailed: there was no complete answer in time.
+    """
+    return _exchange(url, timeout_seconds, headers, _read_answer)[0]
+
+
+def _exchange(
+    url: str,
+    timeout_seconds: float,
+    headers: Mapping[str, str],
+    read: Callable[[requests.Response], T],
+) -> tuple[T, float]:
+    """Return what ``read`` makes of the response, and how many seconds it took."""
+    started_at = time.monotonic()
+    deadline = _Deadline(started_at + timeout_seconds)
+    try:
+        with _open(url, timeout_seconds, headers, deadline) as response:
+            found = read(response)
+        deadline.seconds_left()
+    # Whatever goes wrong is a failed fetch: servers make up lengths, patches break TLS.
+    except Exception as error:
+        deadline.seconds_left()
+        if isinstance(error, FetchFailed):
+            raise
+        raise FetchFailed(_classify(error)) from error
+    return found, time.monotonic() - started_at
+
+
+class _Deadline:
+    """When an exchange ends, by the clock that only advances."""
+
+    def __init__(self, ends_at: float) -> None:
+        self._ends_at = ends_at
+
+    def seconds_left(self) -> float:
+        """Return how long the next step may take; raise ``FetchFailed`` when the time is up."""
+        seconds = self._ends_at - time.monotonic()
+        if seconds <= 0:
+            raise FetchFailed("timeout")
+        return seconds
+
+    @contextlib.contextmanager
+    def step(self, connection: socket.socket, share: float = 1.0) -> Iterator[None]:
+        """Bound one call of ``connection`` by this share of the time that is left."""
+        connection.settimeout(self.seconds_left() * share)
+        try:
+            yield
+        except TimeoutError:
+            raise FetchFailed("timeout") from None
+
+
+def _connect(host: str, port: int, deadline: _Deadline, options: Any) -> socket.socket:
+    """Connect to the first address of ``host`` that answers; each has its share of the time."""
+
+    # Made here, of the class of the moment: gevent puts another one in its place.
+    class BoundedSocket(socket.socket):
+        """A socket whose every step ends with the deadline; these are the ones that are taken."""
+
+        def recv(self, *arguments: Any) -> bytes:
+            with deadline.step(self):
+                return super().recv(*arguments)
+
+        def recv_into(self, *arguments: Any) -> int:
+            with deadline.step(self):
+                return super().recv_into(*arguments)
+
+        def sendall(self, *arguments: Any) -> None:
+            with deadline.step(self):
+                super().sendall(*arguments)
+
+    addresses = _look_up(host, port)
+    failed = FetchFailed("connection")
+    for number, (family, kind, protocol, _, address) in enumerate(addresses):
+        connection = BoundedSocket(family, kind, protocol)
+        try:
+            for option in options or ():
+                connection.setsockopt(*option)
+            with deadline.step(connection, share=1 / (len(addresses) - number)):
+                connection.connect(address)
+            return connection
+        except (OSError, FetchFailed) as error:
+            connection.close()
+            failed = error if isinstance(error, FetchFailed) else FetchFailed("connection")
+    deadline.seconds_left()
+    raise failed
+
+
+def _look_up(host: str, port: int) -> list[Any]:
+    """Return the addresses of ``host``, each only once; of a loopback host those of loopback.
+
+    Plain http is good there because it stays on this machine, and a resolver may say anything.
+    """
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError, OverflowError):  # no such name, or it can be none
+        raise FetchFailed("connection") from None
+    addresses = list(dict.fromkeys(found))
+    if is_loopback(host.strip("[]")):
+        addresses = [address for address in addresses if is_loopback(str(address[4][0]))]
+    return addresses
+
+
+class _BoundedAdapter(HTTPAdapter):
+    """Sends as ``requests`` does, over connections that end with the deadline."""
+
+    def __init__(self, deadline: _Deadline) -> None:
+        super().__init__()
+        self._deadline = deadline
+
+    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
+        pool: Any = super().get_connection_with_tls_context(*args, **kwargs)
+        deadline, connection_class = self._deadline, pool.ConnectionCls
+
+        class Bounded(connection_class):  # type: ignore[misc, valid-type]
+            response_class = _BoundedResponse
+
+            def _new_conn(self) -> Any:
+                if connection_class._new_conn is not HTTPConnection._new_conn:
+                    # A SOCKS proxy: another library speaks with it, and bounds each step by this.
+                    self.timeout = deadline.seconds_left()
+                    return super()._new_conn()
+                return _connect(self._dns_host, self.port, deadline, self.socket_options)
+
+            def connect(self) -> None:
+                if isinstance(self, HTTPSConnection):
+                    self.ssl_context = _make_tls_context()
+                    if self._tunnel_scheme == "https":  # the proxy itself is spoken to by TLS
+                        context = _make_tls_context()
+                        context.load_verify_locations(self.ca_certs, self.ca_cert_dir)
+                        self.proxy_config: Any = self.proxy_config._replace(ssl_context=context)
+                super().connect()
+
+        pool.ConnectionCls = Bounded
+        return pool
+
+
+class _Transport(SSLTransport):
+    """TLS that reads and writes through the socket that it is given, which may be TLS itself.
+
+    Python's own TLS sockets take the descriptor away from ours.
+    """
+
+    @property
+    def _io_refs(self) -> int:  # the files that are open on a socket
+        return self.socket._io_refs  # type: ignore[attr-defined, no-any-return]
+
+    @_io_refs.setter
+    def _io_refs(self, count: int) -> None:
+        self.socket._io_refs = count  # type: ignore[attr-defined]
+
+
+def _make_tls_context() -> Any:
+    """Return a context that makes such transports; the library adds whom to trust, as to any."""
+    context: Any = create_urllib3_context()
+    context.wrap_socket = lambda connection, server_hostname: _Transport(
+        connection, context, server_hostname
+    )
+    return context
+
+
+class _BoundedResponse(HTTPResponse):
+    """A response that reads no more from the wire than we take, whatever lengths it states."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fp = io.BufferedReader(_BoundedStream(self.fp.detach()))
+
+
+class _BoundedStream(io.RawIOBase):
+    def __init__(self, stream: io.RawIOBase) -> None:
+        self._stream = stream
+        self._left = MAX_WIRE_BYTES
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        if self._left <= 0:
+            raise FetchFailed("too_large")
+        count = self._stream.readinto(memoryview(buffer)[: self._left])
+        self._left -= count or 0
+        return count
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
+
+
+@contextlib.contextmanager
+def _open(
+    url: str, timeout_seconds: float, headers: Mapping[str, str], deadline: _Deadline
+) -> Iterator[requests.Response]:
+    with requests.Session() as session, contextlib.closing(_BoundedAdapter(deadline)) as adapter:
+        request = session.prepare_request(
+            requests.Request(
+                "GET",
+                url,
+                headers={
+                    **headers,
+                    "Accept-Encoding": "identity",
+                    "Cache-Control": "no-cache",
+                    "User-Agent": f"django-clerk-auth/{__version__}",
+                },
+                # Stands in for credentials, so that none are looked up in netrc.
+                auth=lambda request: request,
+            )
+        )
+        environment: Any = session.merge_environment_settings(url, {}, True, None, None)
+        if is_loopback(urlsplit(url).hostname or ""):
+            # Plain http is good there because what is sent stays on this machine: no proxy then.
+            environment["proxies"] = {}
+        # Not session.send: it reads the body of a redirect to the end before we see it.
+        response = adapter.send(request, timeout=timeout_seconds, **environment)
+        with contextlib.closing(response):
+            yield response
+
+
+def _read_document(response: requests.Response) -> tuple[bytes, str | None]:
+    status = response.status_code
+    if status != 200:
+        reason = "redirect" if 300 <= status < 400 else "status"
+        raise FetchFailed(reason, status=status)
+    return _read_body(response), response.headers.get("Date")
+
+
+def _read_answer(response: requests.Response) -> Answer:
+    body = _read_body(response) if response.status_code >= 400 else b""
+    return Answer(response.status_code, response.headers, body)
+
+
+def _read_body(response: requests.Response) -> bytes:
+    body = bytearray()
+    for chunk in response.iter_content(_CHUNK_BYTES):
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            raise FetchFailed("too_large")
+    return bytes(body)
+
+
+def _classify(error: Exception) -> str:
+    if isinstance(error, requests.exceptions.SSLError):
+        return "tls"
+    if isinstance(error, requests.exceptions.Timeout):
+        return "timeout"
+    if isinstance(error, _BODY_ERRORS) or not isinstance(error, OSError | HTTPError):
+        return "body"
+    return "connection"

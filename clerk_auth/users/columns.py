@@ -1,0 +1,276 @@
+"""What the user model's columns can hold: Clerk's user id, and what else a new row needs.
+
+Checks say it beforehand. A request that meets such a column is refused, and the log names the
+column; callers whose row is there already go on.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import secrets
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.contrib.auth.hashers import make_password
+from django.core.exceptions import FieldDoesNotExist, ImproperlyConfigured
+from django.db import models
+
+from clerk_auth.conf import derived, get_config
+from clerk_auth.conf.problems import Problem
+from clerk_auth.conf.redaction import show_name
+
+NOT_UNIQUE, ID_DOES_NOT_FIT, ROW_DOES_NOT_FIT, BY_USER_NAME, UNFILLED = (
+    "clerk_auth.E007",
+    "clerk_auth.E012",
+    "clerk_auth.E013",
+    "clerk_auth.W009",
+    "clerk_auth.W015",
+)
+# As Clerk makes them: "user_" and 27 letters and digits.
+_SAMPLE_ID = "user_2aBcDeFgHiJkLmNoPqRsTuVwXyZ"
+# No mail gets there: the top-level domain "invalid" never exists (RFC 2606 section 2, RFC 6761
+# section 6.4).
+ADDRESS_DOMAIN = "clerk.invalid"
+
+
+def get_id_field() -> str:
+    """Return the name of the field that holds Clerk's user id."""
+    return get_config().user_id_field or get_user_model().USERNAME_FIELD
+
+
+def get_column(name: str) -> Any:
+    """Return the field of the user model that has this name; ``FieldDoesNotExist`` if none has."""
+    return get_user_model()._meta.get_field(name)
+
+
+@derived
+def get_id_column() -> Any:
+    """Return the column that holds Clerk's user id.
+
+    Raises:
+        ImproperlyConfigured: the column does not exist, or two rows may have the same user id.
+    """
+    if problem := _find_ambiguity():
+        raise ImproperlyConfigured(str(problem))
+    return get_column(get_id_field())
+
+
+def find_problems(*, creates: bool) -> list[Problem]:
+    """List what is wrong with the columns, for the system checks.
+
+    ``creates`` tells whether rows are made too. Where the first problem is that the user id does
+    not name one row, the others are not looked for.
+    """
+    if problem := _find_ambiguity():
+        return [problem]
+    found = [_find_id_problem(), *(_find_row_problems() if creates else ())]
+    return [problem for problem in found if problem]
+
+
+def find_doubts(*, creates: bool) -> list[Problem]:
+    """List what only the project can judge, for the system checks; arguments as above."""
+    if _find_ambiguity():
+        return []
+    found = []
+    if (name := get_id_field()) == get_user_model().USERNAME_FIELD:
+        found.append(
+            Problem(
+                BY_USER_NAME,
+                "USER_ID_FIELD",
+                f"stands for {get_label(name)}, the user name. Where people can sign up locally, "
+                "or come by a magic link or another single sign-on, that row may be somebody "
+                "else's: one with a password is refused, one without is taken for the caller's.",
+                "Add a unique field for Clerk's user id and name it, or silence this where "
+                "nothing but ClerkAuthentication makes rows.",
+            )
+        )
+    mapped = get_config().user_fields
+    unfilled = [get_label(name) for name in find_required() if name not in mapped]
+    if creates and unfilled:
+        found.append(
+            Problem(
+                UNFILLED,
+                "USER_RESOLVER",
+                f"makes rows, and nothing of ours fills {', '.join(unfilled)}.",
+                "Give the field null=True, or, if it is not unique, a default or a claim in "
+                "USER_FIELDS; or use clerk_auth.users.existing_user or a resolver of your own. "
+                "Silence this where the model's save() or a signal fills it.",
+            )
+        )
+    return found
+
+
+def holds_id(user_id: str) -> bool:
+    """Tell whether the column can hold the user id, and in no other spelling.
+
+    An integer column reads "042" as 42, and a UUID in any letters as one: each is another id.
+    """
+    return _reads_as_it_is(get_id_column(), user_id)
+
+
+@derived
+def is_for_ids() -> bool:
+    """Tell whether the column of the user id is one that may be filled with Clerk's."""
+    return _find_id_problem() is None
+
+
+def get_label(name: str) -> str:
+    """Return the name of a field with that of its model, for messages."""
+    meta = get_user_model()._meta
+    is_there = any(name == field.name for field in meta.get_fields())
+    return f"{meta.label}.{name if is_there else show_name(name)}"
+
+
+def make_row_values(user_id: str, *, is_second_try: bool = False) -> dict[str, Any]:
+    """Return the values of a new row that no claim gives: user name, and an unusable password.
+
+    The user name is Clerk's user id; where it is an e-mail address, one that cannot exist. A second
+    try adds something random, because another row has that name.
+    """
+    model = get_user_model()
+    values: dict[str, Any] = {}
+    if has_column("password"):
+        values["password"] = make_password(None)
+    if get_id_field() != model.USERNAME_FIELD:
+        suffix = f"-{secrets.token_hex(8)}" if is_second_try else ""
+        values[model.USERNAME_FIELD] = _make_user_name(user_id, suffix)
+    return values
+
+
+def find_required() -> list[str]:
+    """Return the columns that must have a value, and get none from us, the model or Django.
+
+    What else may fill them, as the model's own ``save()`` or a signal, cannot be seen here.
+    """
+    ours = {get_id_field(), get_user_model().USERNAME_FIELD, "password"}
+    return [
+        column.name
+        for column in get_user_model()._meta.concrete_fields
+        if column.name not in ours and _is_required(column)
+    ]
+
+
+def find_needed() -> list[str]:
+    """Return :func:`find_required`, and what a model's own validation may ask for besides."""
+    blank = [c.name for c in get_user_model()._meta.concrete_fields if not (c.blank or c.unique)]
+    return list(dict.fromkeys([*find_required(), *blank]))
+
+
+def find_misfits(values: Mapping[str, Any]) -> list[str]:
+    """Return the columns that cannot hold their value: shorter, or of another type."""
+    return [name for name, value in values.items() if _describe_misfit(name, value)]
+
+
+def has_column(name: str) -> bool:
+    """Tell whether the user model has a column of that name."""
+    try:
+        return bool(getattr(get_column(name), "concrete", False))
+    except FieldDoesNotExist:
+        return False
+
+
+def _find_ambiguity() -> Problem | None:
+    name = get_id_field()
+    if has_column(name) and _is_unique(get_column(name)):
+        return None
+    return Problem(
+        NOT_UNIQUE,
+        "USER_ID_FIELD",
+        f"names {get_label(name)}, which is not a unique field: a Clerk user id must name one row.",
+        "Give the field unique=True, or name another one.",
+    )
+
+
+def _is_unique(column: Any) -> bool:
+    # As Django asks it of USERNAME_FIELD. A constraint with a condition is not for all rows.
+    return column.unique or any(
+        tuple(constraint.fields) == (column.name,)
+        for constraint in column.model._meta.total_unique_constraints
+    )
+
+
+def _find_id_problem() -> Problem | None:
+    # A claim of the project's own may be an integer or a UUID.
+    if get_config().user_id_claim != "sub":
+        return None
+    name = get_id_field()
+    is_address = _is_address(get_column(name))
+    misfit = "is an e-mail address" if is_address else _describe_misfit(name, _SAMPLE_ID)
+    if misfit is None:
+        return None
+    return Problem(
+        ID_DOES_NOT_FIT,
+        "USER_ID_FIELD",
+        f"names {get_label(name)} for Clerk's user ids, but it {misfit}.",
+        "Add clerk_id = models.CharField(max_length=255, unique=True, null=True, blank=True), and "
+        "name it; or give this one max_length=255, if it is meant for them.",
+    )
+
+
+def _find_row_problems() -> Iterator[Problem]:
+    mapped = get_config().user_fields
+    sample = _SAMPLE_ID if get_config().user_id_claim == "sub" else "1"
+    for name, value in make_row_values(sample).items():
+        if name in mapped:
+            continue
+        if misfit := _describe_misfit(name, value):
+            yield Problem(
+                ROW_DOES_NOT_FIT,
+                "USER_RESOLVER",
+                f"makes rows, but {get_label(name)} {misfit}.",
+                "Use clerk_auth.users.existing_user, map a claim to the column in USER_FIELDS, "
+                "make the rows in a resolver of your own, or change the column.",
+            )
+
+
+def _describe_misfit(name: str, value: Any) -> str | None:
+    column = get_column(name)
+    if not _reads_as_it_is(column, value):
+        return "is not a column of text"
+    # A UUID has a length in the database, and none as a string.
+    limit = column.max_length if isinstance(column.to_python(value), str) else None
+    if limit is not None and limit < len(value):
+        return f"holds {limit} characters, and a row needs {len(value)}"
+    return None
+
+
+def _reads_as_it_is(column: Any, value: Any) -> bool:
+    try:
+        return str(column.to_python(value)) == str(value)
+    except Exception:  # a field's own opinion, as ValidationError or ValueError
+        return False
+
+
+def _is_address(column: Any) -> bool:
+    get_name = getattr(get_user_model(), "get_email_field_name", lambda: None)
+    return isinstance(column, models.EmailField) or column.name == get_name()
+
+
+def _make_user_name(user_id: str, suffix: str) -> str:
+    column = get_column(get_user_model().USERNAME_FIELD)
+    domain = ""
+    if _is_address(column):
+        # What a local part may hold without quotes (RFC 5322 section 3.2.3), and more than Clerk's.
+        user_id, domain = re.sub(r"[^A-Za-z0-9_-]", "-", user_id), f"@{ADDRESS_DOMAIN}"
+    spare = (column.max_length or math.inf) - len(user_id) - len(domain)
+    if 0 <= spare < len(suffix):
+        user_id = user_id[: int(spare) - len(suffix)]
+    return f"{user_id}{suffix}{domain}"
+
+
+def _is_required(column: Any) -> bool:
+    if column.null or column.has_default() or column.has_db_default() or column.generated:
+        return False
+    if isinstance(column, models.AutoField) or _fills_itself(column):
+        return False
+    # The empty string, which a unique column holds once, or NULL.
+    return column.get_default() is None or column.unique
+
+
+def _fills_itself(column: Any) -> bool:
+    if getattr(column, "auto_now", False) or getattr(column, "auto_now_add", False):
+        return True
+    is_link = column.remote_field is not None and getattr(column.remote_field, "parent_link", False)
+    return is_link or not type(column).pre_save.__module__.startswith("django.")

@@ -1,0 +1,217 @@
+"""Clerk's user ids for many rows, from a CSV file: what ``users.link`` does for one.
+
+A file is judged as a whole before anything is written. Then each row is linked by itself, in
+batches, under the conditions of ``link``.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from django.contrib.auth import get_user_model
+from django.core.exceptions import ImproperlyConfigured, ValidationError
+from django.db import IntegrityError, connections, router, transaction
+from django.db.models import Case, QuerySet, Value, When
+from django.db.models.functions import Cast
+
+from clerk_auth.conf import get_config
+from clerk_auth.core.claims import is_identifier
+from clerk_auth.users.database import convert, get_link_field, is_unlinked
+from clerk_auth.users.rows import has_id
+
+# So much is held in memory; a line takes about 300 bytes there.
+MAX_LINES = 1_000_000
+# Rows in one statement; fewer where a database takes fewer parameters, four for a row.
+MAX_BATCH = 1000
+# In the second column of a first line.
+_HEADERS = frozenset({"clerk_id", "clerk id", "clerk_user_id", "clerk user id", "user_id", "id"})
+_USER_PREFIX = "user_"
+
+NO_ROW = "there is no such row"
+OTHER_ID = "the row has another Clerk id"
+OTHER_ROW = "another row has this Clerk id"
+
+
+class Line(NamedTuple):
+    """One line of a file: its number from 1, the row's primary key and Clerk's user id."""
+
+    number: int
+    key: Any
+    user_id: str
+
+
+class Problem(NamedTuple):
+    """What is wrong with one line; it quotes nothing of it."""
+
+    number: int
+    reason: str
+
+
+@dataclass
+class Result:
+    """What became of some lines: how many rows were linked, how many were so before."""
+
+    linked: int = 0
+    before: int = 0
+    refused: list[Problem] = field(default_factory=list)
+
+
+def check_settings() -> None:
+    """Raise ``ImproperlyConfigured`` where rows are not found by Clerk's id in its own field."""
+    if get_config().user_id_claim != "sub":
+        raise ImproperlyConfigured(
+            "CLERK_AUTH['USER_ID_CLAIM'] is another claim than sub: rows are not found by Clerk's "
+            "user ids, and there is nothing to link."
+        )
+    get_link_field()
+
+
+def read_lines(stream: Iterable[str]) -> tuple[list[Line], list[Problem]]:
+    """Read a file of two columns, the row's key and Clerk's user id; a header may come first.
+
+    Empty lines are skipped, and so are lines that only repeat another one. Two lines that
+    contradict each other are both problems.
+    """
+    meta = get_user_model()._meta
+    columns = meta.pk, meta.get_field(get_link_field())
+    lines: list[Line] = []
+    problems: list[Problem] = []
+    rows: dict[Any, Line] = {}
+    people: dict[str, Line] = {}
+    for number, cells in _read_cells(stream, problems):
+        if number == 1 and len(cells) == 2 and cells[1].lower() in _HEADERS:
+            continue
+        line = _read_line(number, cells, *columns)
+        if isinstance(line, Problem):
+            problems.append(line)
+            continue
+        of_row, of_person = rows.get(line.key), people.get(line.user_id)
+        if of_row is not None and of_row is of_person:
+            continue
+        if of_row is not None:
+            problems.append(Problem(number, f"line {of_row.number} has another id for this row"))
+        if of_person is not None:
+            problems.append(Problem(number, f"line {of_person.number} has this id for another row"))
+        if of_row is None and of_person is None:
+            rows[line.key] = people[line.user_id] = line
+            lines.append(line)
+        if len(lines) > MAX_LINES:
+            problems.append(Problem(number, f"only {MAX_LINES:,} lines are read: split the file"))
+            break
+    return lines, problems
+
+
+def _read_cells(stream: Iterable[str], problems: list[Problem]) -> Iterator[tuple[int, list[str]]]:
+    reader = csv.reader(stream, strict=True)
+    while True:
+        number = reader.line_num + 1
+        try:
+            cells = [cell.strip() for cell in next(reader)]
+        except StopIteration:
+            return
+        except csv.Error:
+            problems.append(Problem(number, "is not valid CSV from here on"))
+            return
+        except UnicodeDecodeError:
+            problems.append(Problem(number, "is not UTF-8, here or further on"))
+            return
+        if any(cells):
+            yield number, cells
+
+
+def _read_line(number: int, cells: list[str], key_column: Any, id_column: Any) -> Line | Problem:
+    if len(cells) != 2:
+        return Problem(number, f"2 columns are wanted, separated by commas, and not {len(cells)}")
+    text, user_id = cells
+    key = _convert(key_column, text)
+    if key is None:
+        return Problem(number, f"the first column is not a valid {key_column}")
+    if not (is_identifier(user_id) and user_id.startswith(_USER_PREFIX)):
+        return Problem(number, f"the second column is not a Clerk user id, {_USER_PREFIX}...")
+    if _convert(id_column, user_id) != user_id:
+        return Problem(number, f"the Clerk user id does not fit {id_column}")
+    return Line(number, key, user_id)
+
+
+def _convert(column: Any, text: str) -> Any:
+    with suppress(ValidationError, ValueError, OverflowError):
+        return convert(column, text) if text.isprintable() else None
+    return None
+
+
+def link_lines(lines: list[Line], *, is_dry_run: bool) -> Iterator[Result]:
+    """Link the rows, or only look; yield what became of each batch, which is then committed."""
+    model = get_user_model()
+    using = router.db_for_write(model)
+    rows = model._base_manager.using(using)
+    parameters = connections[using].features.max_query_params or MAX_BATCH * 4
+    size = min(MAX_BATCH, parameters // 4)
+    for start in range(0, len(lines), size):
+        result = Result()
+        batch = _judge(rows, lines[start : start + size], result)
+        if is_dry_run:
+            result.linked += len(batch)
+        elif batch and not _link_batch(rows, batch, result):
+            for line in batch:
+                _link_one(rows, line, result)
+        yield result
+
+
+def _judge(rows: QuerySet[Any], batch: list[Line], result: Result) -> list[Line]:
+    """Return the lines whose rows can be linked; two queries."""
+    id_field = get_link_field()
+    ids = dict(rows.filter(pk__in=[line.key for line in batch]).values_list("pk", id_field))
+    taken = rows.filter(**{f"{id_field}__in": [line.user_id for line in batch]})
+    owners = dict(taken.values_list(id_field, "pk"))
+    unlinked = []
+    for line in batch:
+        if line.key not in ids:
+            result.refused.append(Problem(line.number, NO_ROW))
+        elif ids[line.key] == line.user_id:
+            result.before += 1
+        elif ids[line.key]:
+            result.refused.append(Problem(line.number, OTHER_ID))
+        elif line.user_id in owners:
+            result.refused.append(Problem(line.number, OTHER_ROW))
+        else:
+            unlinked.append(line)
+    return unlinked
+
+
+def _link_batch(rows: QuerySet[Any], batch: list[Line], result: Result) -> bool:
+    """Link all rows in one statement; false if another writer has come between."""
+    id_field = get_link_field()
+    column = rows.model._meta.get_field(id_field)
+    ids = Case(*(When(pk=line.key, then=Value(line.user_id)) for line in batch))
+    unlinked = rows.filter(is_unlinked(), pk__in=[line.key for line in batch])
+    try:
+        with transaction.atomic(using=rows.db):
+            # PostgreSQL wants the cast.
+            if unlinked.update(**{id_field: Cast(ids, column)}) != len(batch):
+                transaction.set_rollback(True, using=rows.db)
+                return False
+    except IntegrityError:
+        return False
+    result.linked += len(batch)
+    return True
+
+
+def _link_one(rows: QuerySet[Any], line: Line, result: Result) -> None:
+    named = {get_link_field(): line.user_id}
+    row = rows.filter(pk=line.key)
+    try:
+        with transaction.atomic(using=rows.db):
+            linked = row.filter(is_unlinked()).update(**named)
+    except IntegrityError:
+        result.refused.append(Problem(line.number, OTHER_ROW))
+        return
+    if linked:
+        result.linked += 1
+    elif has_id(row, line.user_id):
+        result.before += 1
+    else:
+        result.refused.append(Problem(line.number, OTHER_ID if row.exists() else NO_ROW))

@@ -1,0 +1,180 @@
+"""Rows of the user model: which one is the caller's, and a new one for a caller who has none.
+
+A row is found by Clerk's user id and by nothing else, in the very spelling of the claim.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.core.exceptions import ValidationError
+from django.db import DataError, IntegrityError, router
+
+from clerk_auth.core.errors import UserInactive, UserUnknown
+from clerk_auth.logs import defects, log
+from clerk_auth.users import columns
+from clerk_auth.users.columns import get_id_field
+from clerk_auth.users.writes import REFUSALS, note_written, write
+
+# What a model, a field or the database makes of a row that cannot be.
+_IMPOSSIBLE = (*REFUSALS, ValueError, TypeError)
+
+
+def admit(user: Any, user_id: str) -> Any:
+    """Return the row if it is the caller's, and active.
+
+    Raises:
+        UserInactive: it is not.
+    """
+    check_spelling(getattr(user, get_id_field()), user_id)
+    if get_id_field() == user.USERNAME_FIELD and may_have_password(user):
+        raise UserInactive("the row found by user name has a password")
+    # As Django reads it from a model that is no AbstractBaseUser.
+    if not getattr(user, "is_active", True):
+        raise UserInactive("is_active is false")
+    return user
+
+
+def may_have_password(user: Any) -> bool:
+    """Tell whether a password may ever open the row.
+
+    None opens one that is empty or NULL, which Django calls usable: ``get_or_create`` leaves such
+    rows. A hash of an algorithm that Django does not know counts, because it may be told of it.
+    """
+    has_usable_password = getattr(user, "has_usable_password", None)
+    if has_usable_password is not None and not has_usable_password():
+        return False
+    check_password = getattr(type(user), "check_password", None)
+    # One of the model's own may look elsewhere.
+    is_djangos = check_password in (None, AbstractBaseUser.check_password)
+    return not is_djangos or getattr(user, "password", None) not in (None, "")
+
+
+def check_id(user_id: str) -> None:
+    """Refuse, without a query, a user id that the column cannot hold as it is.
+
+    Raises:
+        UserUnknown: it cannot.
+        ImproperlyConfigured: a user id may name two rows, or the column is not there.
+    """
+    name = columns.get_id_column().name
+    if not columns.holds_id(user_id):
+        _report("id_does_not_fit", [name])
+        raise UserUnknown("no row can have the user id")
+
+
+def can_store(user_id: str) -> bool:
+    """Tell whether the user id may be written into its column; if not, the log names the column."""
+    name = columns.get_id_column().name
+    if columns.is_for_ids() and not columns.find_misfits({name: user_id}):
+        return True
+    _report("id_does_not_fit", [name])
+    return False
+
+
+def has_id(rows: Any, user_id: str) -> bool:
+    """Tell whether one of ``rows``, a query, has the user id, in this spelling."""
+    found = rows.filter(**{get_id_field(): user_id}).values_list(get_id_field(), flat=True)
+    for spelling in found:
+        with suppress(UserInactive):
+            check_spelling(spelling, user_id)
+            return True
+    return False
+
+
+def check_spelling(found: object, user_id: str) -> None:
+    """Refuse what a row has as user id if it is another one.
+
+    A database may find it all the same, by a collation that ignores case, accents or trailing
+    spaces; and a model may store another one than it was given.
+
+    Raises:
+        UserInactive: it is another one.
+    """
+    if str(found) != user_id:
+        _report("id_differs", [get_id_field()])
+        raise UserInactive("the row has another user id")
+
+
+def find_or_make_row(user_id: str, profile: Mapping[str, Any]) -> Any:
+    """Return the row of the user id: one query. Where there is none, make one.
+
+    Requests that come at once end with one row.
+
+    Raises:
+        UserInactive: the model's manager hides the row, or the row has another user id.
+        UserUnknown: no column can hold what a new one needs.
+        IntegrityError, ValidationError: the project's own constraint or ``clean()`` refuses it.
+    """
+    check_id(user_id)
+    model, named = get_user_model(), {get_id_field(): user_id}
+    # The database that is written to: a replica may lag.
+    using = router.db_for_write(model)
+    manager = model._default_manager.db_manager(using)
+    if (user := manager.filter(**named).first()) is not None:
+        return user
+    if not can_store(user_id):
+        raise UserUnknown("no row can have the user id")
+    for values in _possible_rows(user_id, profile):
+        try:
+            user = write(model, using, partial(_make_row, manager, values))
+        except _IMPOSSIBLE as error:
+            refusal, refused = error, values
+        else:
+            given = {name: value for name, value in profile.items() if values.get(name) == value}
+            note_written(user, given)
+            return user
+        # Another request was first: a model's own validation may say so before the database does.
+        if (user := manager.filter(**named).first()) is not None:
+            return user
+    if model._base_manager.using(using).filter(**named).exists():
+        raise UserInactive("the default manager hides the row")
+    at_fault = _find_at_fault(refusal, refused)
+    if not at_fault:
+        raise refusal
+    _report("row_does_not_fit", at_fault, refusal)
+    raise UserUnknown("no row can be made for the user")
+
+
+def _make_row(manager: Any, values: Mapping[str, Any]) -> Any:
+    user = manager.all().create(**values)
+    check_spelling(getattr(user, get_id_field()), values[get_id_field()])
+    return user
+
+
+def _possible_rows(user_id: str, profile: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield what a new row may hold, from the best down: a constraint may refuse one."""
+    needed = {name: profile[name] for name in columns.find_needed() if name in profile}
+    profiles: list[Mapping[str, Any]] = [profile]
+    for less in (needed, {}):
+        if less not in profiles:
+            profiles.append(less)
+    has_name = get_id_field() != get_user_model().USERNAME_FIELD
+    # Somebody's user name is this Clerk id. It is theirs, and identifies nobody here.
+    for is_second_try in (False, True) if has_name else (False,):
+        row = columns.make_row_values(user_id, is_second_try=is_second_try)
+        for values in profiles:
+            yield {**row, **values, get_id_field(): user_id}
+
+
+def _find_at_fault(error: Exception, values: dict[str, Any]) -> list[str]:
+    """Return the columns that can hold nothing of ours; none: the project's own rule says no."""
+    if isinstance(error, ValidationError):
+        return [name for name in getattr(error, "error_dict", ()) if columns.has_column(name)]
+    if isinstance(error, IntegrityError):
+        return [name for name in columns.find_required() if name not in values]
+    misfits = columns.find_misfits(values)
+    return misfits or (sorted(values) if isinstance(error, DataError) else [])
+
+
+def _report(reason: str, names: list[str], error: Exception | None = None) -> None:
+    field = ",".join(map(columns.get_label, names))
+    if defects.admit("user_column_unfit", reason, field) is not None:
+        kind = type(error).__name__ if error else None
+        log(logging.ERROR, "user_column_unfit", field=field, reason=reason, error=kind)

@@ -1,0 +1,650 @@
+"""The setting as a whole: defaults, conflicts, what is unknown, and how long it is remembered."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import FrozenInstanceError, fields
+
+import pytest
+from django.apps import apps
+from django.conf import settings as django_settings
+from django.core.exceptions import ImproperlyConfigured
+from django.test import override_settings
+
+from clerk_auth import conf
+from clerk_auth.conf import Config, derived, find_problems, get_config, is_observing
+from clerk_auth.conf.problems import Problem
+from clerk_auth.users import get_user_resolver, stateless_user
+from clerk_auth.verifier import get_verifier
+from project.demo.environment import inherit_environment
+from tests.rows import each_row
+
+DOMAIN = "clerk.example.com"
+PUBLISHABLE = "pk_live_Y2xlcmsuZXhhbXBsZS5jb20k"
+MINIMAL = {"FRONTEND_API": DOMAIN}
+# DESIGN section 4, without what comes later.
+ABSENT_BY_DEFAULT = [
+    "FRONTEND_API",
+    "PUBLISHABLE_KEY",
+    "ISSUER",
+    "JWKS_URL",
+    "JWT_KEY",
+    "AUDIENCE",
+    "USER_ID_FIELD",
+]
+WITH_DEFAULT = [
+    "AUTHORIZED_PARTIES",
+    "AZP_POLICY",
+    "LEEWAY_SECONDS",
+    "ACCEPT_PENDING",
+    "UNCATEGORIZED_TOKEN_MAX_SECONDS",
+    "MAX_TOKEN_BYTES",
+    "CACHE_ALIAS",
+    "JWKS_REFRESH_SECONDS",
+    "JWKS_MAX_AGE_SECONDS",
+    "JWKS_LOCAL_SECONDS",
+    "JWKS_COOLDOWN_SECONDS",
+    "JWKS_TIMEOUT_SECONDS",
+    "VERIFIED_TOKEN_CACHE_SIZE",
+    "USER_RESOLVER",
+    "USER_FIELDS",
+    "DEV_MODE",
+    "METRICS",
+    "REALM",
+]
+
+
+def read(debug: bool = False, **values: object) -> Config:
+    return Config.from_mapping(values, debug=debug)
+
+
+def problems_of(debug: bool = False, **values: object) -> dict[str, Problem]:
+    """Return what is wrong by key, as the system checks see it."""
+    with override_settings(CLERK_AUTH=values, DEBUG=debug):
+        return {problem.key: problem for problem in find_problems()}
+
+
+# One value after the other
+
+
+def test_defaults_are_those_of_the_design():
+    config = read(**MINIMAL)
+    assert config == Config(
+        issuers=("https://clerk.example.com",),
+        jwks_url="https://clerk.example.com/.well-known/jwks.json",
+        jwt_keys=(),
+        authorized_parties=(),
+        azp_policy="required",
+        audience=(),
+        leeway_seconds=5,
+        accept_pending=False,
+        uncategorized_token_max_seconds=3600,
+        max_token_bytes=16384,
+        cache_alias="default",
+        jwks_refresh_seconds=300,
+        jwks_max_age_seconds=86400,
+        jwks_local_seconds=15,
+        jwks_cooldown_seconds=30,
+        jwks_timeout_seconds=4,
+        verified_token_cache_size=4096,
+        user_resolver="clerk_auth.users.stateless_user",
+        user_id_field=None,
+        user_id_claim="sub",
+        user_fields={},
+        mode="enforce",
+        dev_mode=False,
+        metrics=(),
+        realm="api",
+        health_details=False,
+    )
+
+
+def test_configuration_cannot_be_changed():
+    with pytest.raises(FrozenInstanceError):
+        read(**MINIMAL).leeway_seconds = 60
+
+
+@each_row(
+    ("key", "value", "read_as"),
+    [
+        ("AUTHORIZED_PARTIES", ["https://a.example"], ("https://a.example",)),
+        ("AZP_POLICY", "if_present", "if_present"),
+        ("MODE", "observe", "observe"),
+        ("AUDIENCE", "api", ("api",)),
+        ("LEEWAY_SECONDS", 0, 0),
+        ("ACCEPT_PENDING", True, True),
+        ("UNCATEGORIZED_TOKEN_MAX_SECONDS", 0, 0),
+        ("MAX_TOKEN_BYTES", 4096, 4096),
+        ("CACHE_ALIAS", "keys", "keys"),
+        ("JWKS_REFRESH_SECONDS", 60.5, 60.5),
+        ("JWKS_MAX_AGE_SECONDS", 3600, 3600),
+        ("JWKS_LOCAL_SECONDS", 1, 1),
+        ("JWKS_COOLDOWN_SECONDS", 60, 60),
+        ("JWKS_TIMEOUT_SECONDS", 1.5, 1.5),
+        ("VERIFIED_TOKEN_CACHE_SIZE", 0, 0),
+        ("JWKS_URL", "https://keys.example.com/a", "https://keys.example.com/a"),
+        ("USER_RESOLVER", "users.resolve", "users.resolve"),
+        ("USER_ID_FIELD", "clerk_id", "clerk_id"),
+        ("USER_FIELDS", {"email": "mail"}, {"email": "mail"}),
+        ("METRICS", ["sinks.Statsd"], ("sinks.Statsd",)),
+        ("REALM", "my api", "my api"),
+    ],
+)
+def test_value_that_is_set_replaces_the_default(key, value, read_as):
+    default, config = read(**MINIMAL), read(**MINIMAL, **{key: value})
+    changed = {
+        field.name
+        for field in fields(Config)
+        if getattr(config, field.name) != getattr(default, field.name)
+    }
+    assert changed == {key.lower()}
+    assert getattr(config, key.lower()) == read_as
+
+
+@each_row("key", ABSENT_BY_DEFAULT + WITH_DEFAULT)
+def test_wrong_container_is_refused_under_the_name_of_the_key(key):
+    for value in ({"a": 1}, {"a"}, [["a"]], object(), b"bytes"):
+        problem = problems_of(**{**MINIMAL, key: value})[key]
+        assert problem.check_id == "clerk_auth.E003"
+        assert problem.message
+        assert problem.hint
+        with pytest.raises(ImproperlyConfigured, match=rf"CLERK_AUTH\['{key}'\]"):
+            read(**{**MINIMAL, key: value})
+
+
+@each_row("key", ABSENT_BY_DEFAULT)
+def test_none_is_absent_where_nothing_is_the_default(key):
+    # Both name the same domain, so that each can be missing.
+    values = {"PUBLISHABLE_KEY": PUBLISHABLE, **MINIMAL}
+    assert read(**{**values, key: None}) == read(**values)
+
+
+@each_row("key", WITH_DEFAULT)
+def test_none_is_no_value_where_there_is_a_default(key):
+    assert set(problems_of(**{**MINIMAL, key: None})) == {key}
+
+
+@each_row(
+    ("key", "accepted", "refused"),
+    [
+        ("LEEWAY_SECONDS", (0, 0.01), (-0.01,)),
+        ("LEEWAY_SECONDS", (59.99, 60), (60.01,)),
+        ("UNCATEGORIZED_TOKEN_MAX_SECONDS", (0, 0.5, 10**9), (-1, 10**9 + 1, 10**400)),
+        ("MAX_TOKEN_BYTES", (1, 2), (0, 1.5)),
+        ("JWKS_REFRESH_SECONDS", (60, 60.01), (59.99,)),
+        ("JWKS_REFRESH_SECONDS", (43199.99, 43200), (43200.01,)),
+        ("JWKS_MAX_AGE_SECONDS", (86399.99, 86400), (86400.01,)),
+        ("JWKS_LOCAL_SECONDS", (1, 1.01), (0.99,)),
+        ("JWKS_LOCAL_SECONDS", (299.99, 300), (300.01,)),
+        ("JWKS_COOLDOWN_SECONDS", (1, 2), (0, 1.5, 30.0)),
+        ("JWKS_TIMEOUT_SECONDS", (1, 1.01), (0.99,)),
+        ("JWKS_TIMEOUT_SECONDS", (29.99, 30), (30.01,)),
+        ("VERIFIED_TOKEN_CACHE_SIZE", (0, 1), (-1, 0.5)),
+    ],
+)
+def test_range_of_a_number(key, accepted, refused):
+    for value in accepted:
+        assert getattr(read(**MINIMAL, **{key: value}), key.lower()) == value
+    for value in (*refused, True, str(accepted[0]), float("nan")):
+        assert set(problems_of(**MINIMAL, **{key: value})) == {key}
+
+
+@each_row(("max_age", "is_read"), [(119.99, False), (120, True), (120.01, True)])
+def test_lowest_max_age_is_twice_the_lowest_refresh(max_age, is_read):
+    values = {"JWKS_REFRESH_SECONDS": 60, "JWKS_MAX_AGE_SECONDS": max_age}
+    assert set(problems_of(**MINIMAL, **values)) == (set() if is_read else {"JWKS_MAX_AGE_SECONDS"})
+
+
+# Unknown keys
+
+
+@each_row(
+    ("key", "meant"),
+    [
+        ("AUTHORISED_PARTIES", "AUTHORIZED_PARTIES"),
+        ("frontend_api", "FRONTEND_API"),
+        ("LEEWAY", "LEEWAY_SECONDS"),
+        ("JWKS_CACHE_ALIAS", "CACHE_ALIAS"),
+        ("ISSUERS", "ISSUER"),
+    ],
+)
+def test_unknown_key_is_refused_with_a_suggestion(key, meant):
+    problem = problems_of(**MINIMAL, **{key: "x"})[key]
+    assert problem.check_id == "clerk_auth.E002"
+    assert problem.hint == f"Did you mean '{meant}'?"
+
+
+@each_row("key", ["XYZZY", "", 5, None, ("a", "b")])
+def test_key_that_is_like_no_other_is_refused_without_a_suggestion(key):
+    (problem,) = problems_of_mapping({**MINIMAL, key: "x"})
+    assert (problem.check_id, problem.key) == ("clerk_auth.E002", str(key))
+    assert "Did you mean" not in problem.hint
+
+
+@each_row("mode", ["Observe", "observe ", "off", "", None, True, ["observe"]])
+def test_mode_that_is_not_spelt_exactly_is_an_error_and_observes_nothing(mode):
+    problem = problems_of(**MINIMAL, MODE=mode)["MODE"]
+    assert problem.check_id == "clerk_auth.E003"
+    assert "enforce, observe" in problem.hint
+    with override_settings(CLERK_AUTH={**MINIMAL, "MODE": mode}):
+        assert not is_observing()
+
+
+@each_row("others", [MINIMAL, {}, {"FRONTEND_API": "https://"}, {"XYZZY": 1}])
+def test_observing_is_told_whatever_is_wrong_with_other_settings(others):
+    with override_settings(CLERK_AUTH={**others, "MODE": "observe"}):
+        assert is_observing()
+    with override_settings(CLERK_AUTH={**others, "MODE": "enforce"}):
+        assert not is_observing()
+
+
+@each_row("values", [None, "observe", ["observe"], {}])
+def test_setting_without_a_mode_observes_nothing(values):
+    with override_settings(CLERK_AUTH=values):
+        assert not is_observing()
+
+
+def test_missing_setting_observes_nothing(settings):
+    del settings.CLERK_AUTH
+    assert not is_observing()
+
+
+def problems_of_mapping(values: object) -> list[Problem]:
+    with override_settings(CLERK_AUTH=values):
+        return find_problems()
+
+
+@each_row("values", [None, "clerk.example.com", [("FRONTEND_API", DOMAIN)], 5])
+def test_setting_that_is_no_dict_is_refused(values):
+    (problem,) = problems_of_mapping(values)
+    assert problem.check_id == "clerk_auth.E003"
+    assert "CLERK_AUTH = {" in problem.hint
+
+
+def test_every_problem_is_named_at_once():
+    values = {"FRONTEND_API": "https://a.example", "LEEWAY_SECONDS": 61, "TYPO": 1}
+    with pytest.raises(ImproperlyConfigured) as caught:
+        read(**values)
+    assert [key for key in values if f"CLERK_AUTH['{key}']" in str(caught.value)] == list(values)
+    assert set(problems_of(**values)) == set(values)
+
+
+# Whose tokens, and where the keys are
+
+
+@each_row(
+    ("values", "issuers", "jwks_url"),
+    [
+        pytest.param(
+            {"PUBLISHABLE_KEY": PUBLISHABLE},
+            ("https://clerk.example.com",),
+            "https://clerk.example.com/.well-known/jwks.json",
+            id="publishable-key",
+        ),
+        pytest.param(
+            {"PUBLISHABLE_KEY": PUBLISHABLE, "FRONTEND_API": DOMAIN},
+            ("https://clerk.example.com",),
+            "https://clerk.example.com/.well-known/jwks.json",
+            id="both-agree",
+        ),
+        pytest.param(
+            {"ISSUER": ["https://a.example", "https://b.example"], "FRONTEND_API": DOMAIN},
+            ("https://a.example", "https://b.example"),
+            "https://clerk.example.com/.well-known/jwks.json",
+            id="aliases-with-keys-at-the-domain",
+        ),
+        pytest.param(
+            {"ISSUER": "https://a.example", "JWKS_URL": "https://b.example/keys"},
+            ("https://a.example",),
+            "https://b.example/keys",
+            id="issuer-with-url",
+        ),
+        pytest.param(
+            {"FRONTEND_API": DOMAIN, "JWKS_URL": "http://localhost:8000/keys"},
+            ("https://clerk.example.com",),
+            "http://localhost:8000/keys",
+            id="domain-with-url",
+        ),
+    ],
+)
+def test_issuer_and_place_of_the_keys(values, issuers, jwks_url):
+    config = read(**values)
+    assert (config.issuers, config.jwks_url) == (issuers, jwks_url)
+
+
+@each_row("whose", [{"FRONTEND_API": DOMAIN}, {"ISSUER": "https://a.example"}])
+def test_configured_key_needs_no_url(whose, local_issuer):
+    config = read(**whose, JWT_KEY=local_issuer.public_pem.strip())
+    assert config.jwks_url is None
+    assert [key.thumbprint for key in config.jwt_keys] == [local_issuer.verifying_key.thumbprint]
+    assert not config.policy.kid_required
+
+
+@each_row(
+    ("values", "key", "check_id"),
+    [
+        pytest.param({}, "FRONTEND_API", "clerk_auth.E001", id="nothing"),
+        pytest.param({"FRONTEND_API": None}, "FRONTEND_API", "clerk_auth.E001", id="none"),
+        pytest.param(
+            {"JWKS_URL": "https://a.example/keys"}, "FRONTEND_API", "clerk_auth.E001", id="url"
+        ),
+        pytest.param({"ISSUER": "https://a.example"}, "ISSUER", "clerk_auth.E001", id="issuer"),
+        pytest.param(
+            {"FRONTEND_API": "clerk.other.example", "PUBLISHABLE_KEY": PUBLISHABLE},
+            "PUBLISHABLE_KEY",
+            "clerk_auth.E003",
+            id="two-domains",
+        ),
+        pytest.param(
+            {**MINIMAL, "JWKS_URL": "http://a.example/keys"},
+            "JWKS_URL",
+            "clerk_auth.E005",
+            id="http-keys",
+        ),
+        pytest.param(
+            {**MINIMAL, "ISSUER": ["https://a.example", "http://b.example"]},
+            "ISSUER",
+            "clerk_auth.E005",
+            id="http-issuer",
+        ),
+        pytest.param(
+            {**MINIMAL, "DEV_MODE": True}, "DEV_MODE", "clerk_auth.E004", id="dev-without-debug"
+        ),
+        pytest.param(
+            {**MINIMAL, "JWKS_REFRESH_SECONDS": 61, "JWKS_MAX_AGE_SECONDS": 120},
+            "JWKS_REFRESH_SECONDS",
+            "clerk_auth.E003",
+            id="refresh-over-half-of-max-age",
+        ),
+        pytest.param(
+            {**MINIMAL, "JWKS_REFRESH_SECONDS": 60, "JWKS_LOCAL_SECONDS": 61},
+            "JWKS_LOCAL_SECONDS",
+            "clerk_auth.E003",
+            id="local-over-refresh",
+        ),
+    ],
+)
+def test_conflict_is_refused_with_a_remedy(values, key, check_id):
+    (problem,) = problems_of(**values).values()
+    assert (problem.key, problem.check_id) == (key, check_id)
+    assert problem.hint
+    with pytest.raises(ImproperlyConfigured, match=rf"CLERK_AUTH\['{key}'\]"):
+        read(**values)
+
+
+def test_configured_key_alone_says_not_whose_tokens(local_issuer):
+    found = problems_of(JWT_KEY=local_issuer.public_pem.strip())
+    assert found["FRONTEND_API"].check_id == "clerk_auth.E001"
+
+
+def test_configured_key_and_url_exclude_each_other(local_issuer):
+    values = {**MINIMAL, "JWT_KEY": local_issuer.public_pem.strip()}
+    assert not problems_of(**values)
+    found = problems_of(**values, JWKS_URL="https://a.example/keys")
+    assert found["JWKS_URL"].check_id == "clerk_auth.E003"
+
+
+@each_row(("refresh", "is_read"), [(499.9, True), (500, True), (500.1, False)], ids=str)
+def test_refresh_is_at_most_half_of_max_age(refresh, is_read):
+    values = {"JWKS_REFRESH_SECONDS": refresh, "JWKS_MAX_AGE_SECONDS": 1000}
+    found = problems_of(**MINIMAL, **values)
+    assert set(found) == (set() if is_read else {"JWKS_REFRESH_SECONDS"})
+    assert all("at most 500" in problem.hint for problem in found.values())
+
+
+# Development mode
+
+
+def test_development_mode_has_an_issuer_of_its_own_and_no_other_keys(local_issuer):
+    config = read(debug=True, DEV_MODE=True)
+    assert (config.issuers, config.jwks_url) == (("https://clerk.localhost",), None)
+    config = read(debug=True, **MINIMAL, DEV_MODE=True, JWT_KEY=local_issuer.public_pem.strip())
+    assert (config.issuers, config.jwks_url) == (("https://clerk.example.com",), None)
+    assert config.jwt_keys == ()
+    assert config.policy.kid_required
+
+
+def test_development_mode_loosens_no_rule():
+    values = {"AUTHORIZED_PARTIES": ["https://a.example"], "AUDIENCE": "api"}
+    developing = read(debug=True, **MINIMAL, **values, DEV_MODE=True)
+    assert developing.policy == read(**MINIMAL, **values).policy
+
+
+def test_debug_counts_as_it_stood_when_the_apps_were_ready(monkeypatch):
+    """Django's test runner assigns DEBUG without a signal, and that is not listened to."""
+    ready = apps.get_app_config("clerk_auth").ready
+    try:
+        monkeypatch.setattr(django_settings, "DEBUG", True)
+        assert not conf.is_debug()
+        ready()
+        assert conf.is_debug()
+        monkeypatch.setattr(django_settings, "DEBUG", False)
+        assert conf.is_debug()
+    finally:
+        monkeypatch.undo()
+        ready()
+    assert not conf.is_debug()
+
+
+def test_override_of_debug_counts_for_as_long_as_it_lasts():
+    with override_settings(DEBUG=True):
+        assert conf.is_debug()
+        with override_settings(DEBUG=False):
+            assert not conf.is_debug()
+        assert conf.is_debug()
+    assert not conf.is_debug()
+
+
+# Policy
+
+
+def test_policy_is_what_the_settings_say():
+    policy = read(
+        ISSUER=["https://a.example", "https://b.example"],
+        JWKS_URL="https://a.example/keys",
+        AUTHORIZED_PARTIES=["https://app.example.com"],
+        AZP_POLICY="if_present",
+        AUDIENCE=["api", "admin"],
+        LEEWAY_SECONDS=0,
+        ACCEPT_PENDING=True,
+        MAX_TOKEN_BYTES=1000,
+        UNCATEGORIZED_TOKEN_MAX_SECONDS=90,
+    ).policy
+    assert policy.issuers == {"https://a.example", "https://b.example"}
+    assert policy.authorized_parties == {"https://app.example.com"}
+    assert policy.audiences == {"api", "admin"}
+    assert not policy.party_required
+    assert policy.leeway_seconds == 0
+    assert policy.accept_pending
+    assert policy.max_token_bytes == 1000
+    assert policy.uncategorized_token_max_seconds == 90
+    assert policy.kid_required
+
+
+def test_policy_is_strict_by_default():
+    policy = read(**MINIMAL).policy
+    assert policy.party_required
+    assert policy.uncategorized_token_max_seconds == 3600
+    assert not policy.accept_pending
+    assert policy.kid_required
+
+
+# What is derived
+
+
+def test_configuration_is_read_once():
+    with override_settings(CLERK_AUTH=MINIMAL):
+        assert get_config() is get_config()
+
+
+@each_row(
+    "change",
+    [
+        {"CLERK_AUTH": {"FRONTEND_API": "clerk.other.example"}},
+        {"CACHES": {"default": {"BACKEND": "django.core.cache.backends.dummy.DummyCache"}}},
+        {"SECRET_KEY": "another"},
+        {"DEBUG": True},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+@each_row("get", [get_config, get_verifier, derived(object)])
+def test_what_is_derived_is_forgotten_when_a_setting_changes(get, change):
+    with override_settings(CLERK_AUTH=MINIMAL):
+        before = get()
+        with override_settings(**change):
+            during = get()
+        after = get()
+    assert len({id(value) for value in (before, during, after)}) == 3
+
+
+def test_other_settings_change_nothing_that_is_derived():
+    with override_settings(CLERK_AUTH=MINIMAL):
+        before = get_config(), get_verifier()
+        with override_settings(LANGUAGE_CODE="de", ALLOWED_HOSTS=["a.example"]):
+            assert get_config() is before[0]
+            assert get_verifier() is before[1]
+
+
+def test_new_settings_are_in_force_at_once(settings):
+    settings.CLERK_AUTH = MINIMAL
+    assert get_config().leeway_seconds == 5
+    settings.CLERK_AUTH = {**MINIMAL, "LEEWAY_SECONDS": 7}
+    assert get_config().leeway_seconds == 7
+
+
+@pytest.mark.parametrize("get", [get_config, get_verifier, get_user_resolver])
+def test_wrong_settings_are_raised_at_each_use(get, settings):
+    settings.CLERK_AUTH = {**MINIMAL, "LEEWAY_SECONDS": 61}
+    for _ in range(2):
+        with pytest.raises(ImproperlyConfigured, match="LEEWAY_SECONDS"):
+            get()
+    settings.CLERK_AUTH = MINIMAL
+    assert get()
+
+
+@pytest.mark.parametrize("get", [get_config, get_verifier, get_user_resolver])
+def test_missing_setting_is_raised_on_first_use(get, settings):
+    del settings.CLERK_AUTH
+    with pytest.raises(ImproperlyConfigured, match="FRONTEND_API"):
+        get()
+
+
+def test_user_resolver_that_cannot_be_imported_is_raised(settings):
+    settings.CLERK_AUTH = {**MINIMAL, "USER_RESOLVER": "no_such_module.resolve"}
+    with pytest.raises(ImportError):
+        get_user_resolver()
+    settings.CLERK_AUTH = MINIMAL
+    assert get_user_resolver() is stateless_user
+
+
+def test_one_thread_of_many_derives():
+    made = []
+    may_end = threading.Event()
+
+    def make_slowly() -> object:
+        made.append(object())
+        may_end.wait(5)
+        return made[-1]
+
+    get = derived(make_slowly)
+    together, found = threading.Barrier(32), []
+
+    def ask() -> None:
+        together.wait(5)
+        found.append(get())
+
+    threads = [threading.Thread(target=ask) for _ in range(32)]
+    for thread in threads:
+        thread.start()
+    # One makes it, and may not end before all others wait for it.
+    deadline = time.monotonic() + 5
+    while sum(map(is_waiting_in_derived, threads)) < 31 and time.monotonic() < deadline:
+        time.sleep(0.001)
+    may_end.set()
+    for thread in threads:
+        thread.join(5)
+    assert len(made) == 1
+    assert found == made * 32
+
+
+def is_waiting_in_derived(thread: threading.Thread) -> bool:
+    frame = sys._current_frames().get(thread.ident)
+    return frame is not None and frame.f_code is derived.__call__.__code__
+
+
+def test_failure_to_derive_is_not_remembered():
+    attempts = []
+
+    def make() -> str:
+        attempts.append(1)
+        if len(attempts) == 1:
+            raise ImproperlyConfigured("not yet")
+        return "made"
+
+    get = derived(make)
+    with pytest.raises(ImproperlyConfigured):
+        get()
+    assert (get(), get(), len(attempts)) == ("made", "made", 2)
+
+
+def test_forked_child_keeps_what_was_derived(passes_in_child):
+    made = []
+    get = derived(lambda: made.append(1) or len(made))
+    get()
+    assert passes_in_child(lambda: get() == 1 and made == [1])
+
+
+def test_forked_child_derives_while_a_thread_of_the_parent_was_deriving(passes_in_child):
+    deriving, may_end = threading.Event(), threading.Event()
+    slow = derived(lambda: deriving.set() or may_end.wait(5))
+    other = derived(lambda: "made")
+    thread = threading.Thread(target=slow)
+    thread.start()
+    deriving.wait(5)
+    try:
+        assert passes_in_child(lambda: other() == "made")
+    finally:
+        may_end.set()
+        thread.join(5)
+
+
+# A host project without the setting
+
+_HOST_PROJECT = """
+import importlib, pkgutil
+import django
+from django.conf import settings
+from django.core.management import call_command
+
+settings.configure(
+    INSTALLED_APPS=["django.contrib.contenttypes", "django.contrib.auth", "clerk_auth"],
+    DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
+)
+django.setup()
+import clerk_auth
+for module in pkgutil.walk_packages(clerk_auth.__path__, "clerk_auth."):
+    importlib.import_module(module.name)
+    print(module.name)
+call_command("check")
+call_command("migrate", verbosity=0)
+"""
+
+
+@pytest.mark.integration
+def test_importing_checking_and_migrating_need_no_configuration():
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", _HOST_PROJECT],
+        cwd=django_settings.BASE_DIR,
+        env=inherit_environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert {"clerk_auth.verifier", "clerk_auth.management.commands.clerk_token"} <= set(
+        done.stdout.split()
+    )
+    assert "clerk_auth.W001" in done.stderr

@@ -1,0 +1,541 @@
+"""The self-test as an operator runs it: what is printed, and the exit status."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from django.conf import settings as django_settings
+
+from clerk_auth.issuer.bad_tokens import BAD_TOKENS
+from clerk_auth.issuer.development import DEV_DIRECTORY
+from project.demo.environment import inherit_environment
+from tests.api_server import serve_api
+from tests.commands import Outcome, run_command
+from tests.conftest import PARTY
+from tests.issuer_server import IssuerServer, answer
+from tests.terminals import run_at_terminal, without_colours
+
+pytestmark = pytest.mark.integration
+
+TOKEN = re.compile(r"eyJ[\w-]+\.")
+
+
+def run(*arguments: str, **options: str) -> Outcome:
+    return run_command("clerk_selftest", *arguments, **options)
+
+
+def run_process(*arguments: str, **environment: str) -> Outcome:
+    done = subprocess.run(
+        [sys.executable, "manage.py", "clerk_selftest", *arguments],
+        cwd=django_settings.BASE_DIR,
+        env={**inherit_environment(), **environment},
+        capture_output=True,
+        timeout=60,
+    )
+    return Outcome(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def environment_of(server: IssuerServer) -> dict[str, str]:
+    return {
+        "CLERK_ISSUER": server.issuer,
+        "CLERK_JWKS_URL": server.jwks_url,
+        "CLERK_AUTHORIZED_PARTIES": PARTY,
+        "PYTHONIOENCODING": "utf-8",
+    }
+
+
+# Text
+
+
+@pytest.mark.integration
+def test_passing_run_ends_with_a_summary(configured):
+    done = run()
+    assert (done.status, done.err) == (0, "")
+    *_, summary = done.out.splitlines()
+    assert re.fullmatch(
+        r"The lock is locked: \d+ passed, 1 warning, 0 failed, 1 skipped\.", summary
+    )
+    for bad in BAD_TOKENS.values():
+        assert bad.title in done.out
+    key = configured.signer.verifying_key
+    assert f"kid ins_server  RSA 2048  sig RS256  thumbprint {key.thumbprint}" in done.out
+    assert not TOKEN.search(done.out)
+    assert "BEGIN" not in done.out
+
+
+@pytest.mark.integration
+def test_summary_says_that_the_lock_is_not_in_use_while_observing(settings, key_configured):
+    settings.CLERK_AUTH = {**settings.CLERK_AUTH, "MODE": "observe"}
+    done = run()
+    assert done.status == 0
+    assert "Verdicts decide nothing until MODE is enforce" in done.out
+    assert done.out.splitlines()[-1].startswith(
+        "The lock is locked but not in use, for MODE is observe: "
+    )
+
+
+@pytest.mark.integration
+def test_failing_run_names_what_to_do(configured):
+    configured.script = answer(b"<html>")
+    done = run()
+    assert done.status == 1
+    *lines, summary = done.out.splitlines()
+    (failed,) = (number for number, line in enumerate(lines) if line.startswith("  ✗"))
+    assert configured.jwks_url in lines[failed]
+    assert "FRONTEND_API or JWKS_URL" in lines[failed + 1]
+    assert summary.startswith("NOT READY: ")
+    assert ", 1 failed, " in summary
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1"])
+def test_marks_are_written_as_the_terminal_can(key_configured, encoding):
+    out = run(encoding=encoding).out
+    passed, other = ("✓", "ok") if encoding == "utf-8" else ("ok", "✓")
+    assert f"  {passed} good token" in out
+    assert f"  {other} good token" not in out
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("kid", ["ключ", "ins_\x1b[2J\x1b]0;owned\x07", "ins_\n  ok all is well"])
+def test_hostile_key_id_neither_breaks_nor_steers_the_terminal(configured, kid):
+    configured.signers = [configured.signer.acting_as(configured.issuer, kid=kid)]
+    done = run(encoding="ascii")
+    assert done.status == 0
+    assert all(line.isprintable() for line in done.out.splitlines())
+    assert kid not in done.out
+
+
+@pytest.mark.integration
+def test_quiet_run_prints_one_line(configured):
+    done = run("--verbosity", "0")
+    assert (done.status, done.err) == (0, "")
+    assert re.fullmatch(r"The lock is locked: .* skipped\.\n", done.out)
+    configured.stop()
+    done = run("-v", "0", "--wait", "1.5")
+    assert (done.status, done.err) == (1, "")
+    assert re.fullmatch(
+        r"NOT READY: .* skipped\. First: key set, fetch: .*: connection\.\n", done.out
+    )
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("columns", [40, 80, 200])
+def test_lines_fit_the_terminal(columns, issuer_server):
+    environment = {**inherit_environment(), **environment_of(issuer_server)}
+    status, shown = run_at_terminal("clerk_selftest", environment=environment, columns=columns)
+    assert status == 0, shown
+    lines = without_colours(shown)
+    assert all(len(line) <= columns or len(line.split()) == 1 for line in lines), shown
+    key = issuer_server.signer.verifying_key
+    for whole in (issuer_server.jwks_url, "token_class_not_accepted", key.thumbprint):
+        assert whole in shown
+
+
+@pytest.mark.integration
+def test_colours_are_left_out_where_nobody_wants_them(issuer_server):
+    environment = {**inherit_environment(), **environment_of(issuer_server)}
+    for changes, is_coloured in [({}, True), ({"NO_COLOR": "1"}, False)]:
+        _status, shown = run_at_terminal(
+            "clerk_selftest", "--offline", environment={**environment, **changes}
+        )
+        assert ("\x1b[" in shown) == is_coloured
+
+
+# JSON
+
+
+@pytest.mark.integration
+def test_json_is_one_document_and_nothing_else(configured):
+    done = run("--json")
+    assert (done.status, done.err) == (0, "")
+    document = json.loads(done.out)
+    assert document["passed"]
+    statuses = [probe["status"] for probe in document["probes"]]
+    assert document["counts"] == {
+        status: statuses.count(status) for status in ("passed", "warning", "failed", "skipped")
+    }
+    assert [key["kid"] for key in document["keys"]] == ["ins_server"]
+    assert {probe["status"] for probe in document["probes"]} == {"passed", "warning", "skipped"}
+
+
+@pytest.mark.integration
+def test_json_of_a_failing_run_says_so(configured):
+    configured.stop()
+    done = run("--json")
+    document = json.loads(done.out)
+    assert (done.status, document["passed"]) == (1, False)
+    (failed,) = (probe for probe in document["probes"] if probe["status"] == "failed")
+    assert (failed["group"], failed["name"]) == ("key set", "fetch")
+    assert failed["remedy"]
+
+
+# What cannot run
+
+
+@pytest.mark.parametrize("arguments", [[], ["--json"], ["--offline"], ["--wait", "60"]], ids=str)
+def test_wrong_settings_end_it_at_once_with_two(settings, arguments):
+    settings.CLERK_AUTH = {"FRONTEND_API": "https://clerk.example.com", "LEEWAY_SECONDS": 61}
+    done = run(*arguments)
+    assert done.status == 2
+    for said in ("FRONTEND_API", 'Write "clerk.example.com"', "LEEWAY_SECONDS"):
+        assert said in done.err
+    if "--json" in arguments:
+        document = json.loads(done.out)
+        assert (document["schema_version"], document["passed"]) == (1, False)
+        assert "LEEWAY_SECONDS" in document["error"]
+    else:
+        assert done.out == ""
+
+
+def test_missing_setting_ends_it_with_two(settings):
+    del settings.CLERK_AUTH
+    done = run()
+    assert done.status == 2
+    assert "FRONTEND_API" in done.err
+
+
+@pytest.mark.integration
+def test_key_file_that_cannot_be_read_ends_it_with_two(settings, tmp_path):
+    settings.BASE_DIR = tmp_path
+    (tmp_path / DEV_DIRECTORY).mkdir()
+    (tmp_path / DEV_DIRECTORY / "signing-key.pem").write_text("not a key")
+    settings.DEBUG = True
+    settings.CLERK_AUTH = {"DEV_MODE": True}
+    done = run("--json")
+    assert done.status == 2
+    assert not json.loads(done.out)["passed"]
+
+
+# Offline, and waiting
+
+
+@pytest.mark.integration
+def test_offline_makes_no_request(configured):
+    done = run("--offline")
+    assert done.status == 0
+    assert "offline" in done.out
+    assert done.out.splitlines()[-1].endswith("; no key is here yet.")
+    assert configured.fetches == 0
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("arguments", [[], ["--wait", "0.5"]], ids=str)
+def test_failure_is_final_where_there_is_no_time_to_try_again(configured, arguments):
+    configured.script = answer(b"", status="503 Busy")
+    assert run(*arguments).status == 1
+    assert configured.fetches == 1
+
+
+@pytest.mark.integration
+def test_waiting_ends_as_soon_as_everything_passes(configured):
+    configured.script = answer(b"", status="503 Busy")
+
+    def recover() -> None:
+        while configured.fetches == 0:
+            time.sleep(0.01)
+        configured.script = None
+
+    thread = threading.Thread(target=recover)
+    thread.start()
+    started_at = time.monotonic()
+    done = run("--wait", "30")
+    thread.join()
+    assert done.status == 0
+    assert configured.fetches == 2
+    assert time.monotonic() - started_at < 10
+    assert done.out.count("The lock is locked") == 1
+    assert "NOT READY" not in done.out
+    assert re.fullmatch(
+        rf"try 1, (29|30) s left: key set, fetch: {configured.jwks_url}: status 503\n", done.err
+    )
+
+
+@pytest.mark.integration
+def test_progress_at_a_terminal_is_one_line_that_is_gone_at_the_end(issuer_server):
+    issuer_server.stop()
+    environment = {**inherit_environment(), **environment_of(issuer_server)}
+    status, shown = run_at_terminal("clerk_selftest", "--wait", "2.5", environment=environment)
+    assert status == 1
+    progress, blank, report = shown.partition(f"\r{' ' * 79}\r")
+    assert re.match(r"\rtry 1, 2 s left: key set, fetch: http", progress)
+    assert "\n" not in progress
+    assert blank
+    assert report.startswith("\x1b[36;1msettings")
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("arguments", [["--wait", "60"], ["--wait", "60", "--json"]], ids=str)
+def test_ctrl_c_ends_the_waiting_without_a_traceback(arguments, issuer_server):
+    issuer_server.stop()
+    process = subprocess.Popen(
+        [sys.executable, "manage.py", "clerk_selftest", *arguments],
+        cwd=django_settings.BASE_DIR,
+        env={**inherit_environment(), **environment_of(issuer_server)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        first = process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=10)
+    assert process.returncode == 130
+    assert first.startswith("try 1, ")
+    assert (out, err.splitlines()[-1]) == ("", "Interrupted.")
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    "seconds", ["-1", "-0.001", "nan", "-nan", "inf", "-inf", "1e400"], ids=str
+)
+def test_time_that_cannot_be_waited_ends_it_with_two(key_configured, seconds):
+    done = run(f"--wait={seconds}")
+    assert (done.status, done.out) == (2, "")
+    assert "--wait is a number of seconds, 0 or more" in done.err
+    assert "--wait" in json.loads(run(f"--wait={seconds}", "--json").out)["error"]
+
+
+@pytest.mark.integration
+def test_reader_that_leaves_ends_it_without_a_traceback(issuer_server):
+    """As ``head`` does; what is written goes to a pipe that nobody holds any more."""
+    process = subprocess.Popen(
+        [sys.executable, "-u", "manage.py", "clerk_selftest"],
+        cwd=django_settings.BASE_DIR,
+        env={**inherit_environment(), **environment_of(issuer_server)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 141
+
+
+@pytest.mark.integration
+def test_waiting_in_vain_ends_with_one(configured):
+    configured.script = answer(b"", status="503 Busy")
+    started_at = time.monotonic()
+    done = run("--wait", "2", "--json")
+    assert done.status == 1
+    assert not json.loads(done.out)["passed"]
+    assert 2 <= configured.fetches <= 3
+    assert time.monotonic() - started_at < 5
+
+
+# As a process
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("verbosity", [1, 2])
+def test_log_is_not_in_the_output_unless_it_is_asked_for(issuer_server, verbosity):
+    for command in (["clerk_selftest"], ["clerk_keys", "refresh"]):
+        done = subprocess.run(
+            [sys.executable, "manage.py", *command, "-v", str(verbosity)],
+            cwd=django_settings.BASE_DIR,
+            env={**inherit_environment(), **environment_of(issuer_server)},
+            capture_output=True,
+            text=True,
+        )
+        assert "clerk_auth.keys_changed" not in done.stdout
+        assert ("clerk_auth.keys_changed" in done.stderr) == (verbosity == 2)
+        assert verbosity == 2 or done.stderr == ""
+
+
+@pytest.mark.integration
+@pytest.mark.redis
+def test_process_warms_the_cache_of_the_others(issuer_server, redis):
+    environment = {**environment_of(issuer_server), "REDIS_URL": redis.url}
+    environment["DJANGO_SECRET_KEY"] = "the-same-key-for-every-process-of-one-deployment-0123456789"
+    done = run_process("--json", **environment)
+    assert done.status == 0
+    document = json.loads(done.out)
+    assert {probe["status"] for probe in document["probes"]} <= {"passed", "skipped"}
+    assert issuer_server.fetches == 1
+    issuer_server.stop()
+    done = run_process("--offline", "--json", **environment)
+    assert done.status == 0
+    assert [key["kid"] for key in json.loads(done.out)["keys"]] == ["ins_server"]
+
+
+@pytest.mark.integration
+def test_process_ends_with_one_and_a_remedy_when_the_issuer_is_stopped(issuer_server):
+    issuer_server.stop()
+    done = run_process(**environment_of(issuer_server))
+    assert done.status == 1
+    assert "egress" in done.out
+    assert "NOT READY" in done.out
+    assert "Traceback" not in done.err
+
+
+@pytest.mark.integration
+def test_process_ends_with_two_without_settings_and_keeps_to_ascii():
+    done = run_process("--json", PYTHONIOENCODING="ascii")
+    assert done.status == 2
+    assert "FRONTEND_API" in json.loads(done.out)["error"]
+    assert "Traceback" not in done.err
+
+
+@pytest.mark.integration
+def test_process_on_an_ascii_terminal_prints_ascii(issuer_server):
+    environment = {**environment_of(issuer_server), "PYTHONIOENCODING": "ascii"}
+    done = run_process(**environment)
+    assert done.status == 0
+    assert done.out.isascii()
+    assert "  ok good token" in done.out
+
+
+@pytest.mark.integration
+def test_what_an_ascii_terminal_cannot_show_is_escaped(key_configured):
+    url = "http://127.0.0.1:1/b\u00fccher"
+    for more in ([], ["-v", "0"], ["--wait", "1.5"]):
+        done = run("--url", url, *more, encoding="ascii")
+        assert done.status == 1
+        assert "http://127.0.0.1:1/b\\xfccher: connection" in done.out
+    assert "http://127.0.0.1:1/b\\xfccher: connection" in done.err
+
+
+# A token to explain
+
+
+@pytest.mark.integration
+def test_token_is_explained_beside_the_probes(configured):
+    done = run("--token", "-", given=configured.signer.token("user_shown", azp=PARTY))
+    assert done.status == 0
+    assert 'sub "user_shown"' in done.out
+    assert "ACCEPTED: " in done.out
+    assert done.out.splitlines()[-1].startswith("The lock is locked")
+    assert done.out.splitlines()[-1].endswith(" skipped; the token is accepted.")
+    assert not TOKEN.search(done.out + done.err)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("arguments", [["--token", "-"], ["--token"]], ids=str)
+def test_token_that_is_refused_ends_it_with_one(configured, arguments):
+    token = configured.signer.token(azp=PARTY, expires_in=-60)
+    done = run(*arguments, "--json", given=token)
+    document = json.loads(done.out)
+    assert (done.status, document["passed"]) == (1, False)
+    assert document["token"]["code"] == "token_expired"
+    assert {probe["status"] for probe in document["probes"]} <= {"passed", "warning", "skipped"}
+    assert token.split(".")[2] not in done.out
+
+
+@pytest.mark.integration
+def test_without_a_token_there_is_none_in_the_document(key_configured):
+    assert json.loads(run("--json").out)["token"] is None
+
+
+@pytest.mark.integration
+def test_token_among_the_arguments_ends_it_with_two_and_is_not_repeated():
+    done = run_process("--token", "eyJ.a.b")
+    assert (done.status, done.out) == (2, "")
+    assert "eyJ" not in done.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--token", "eyJ.a.b"], ["--token=eyJ.a.b"], ["eyJ.a.b"], ["--token", "-", "eyJ.a.b"]],
+    ids=str,
+)
+def test_token_is_no_argument(key_configured, arguments):
+    done = run(*arguments, "--json")
+    assert done.status == 2
+    assert "standard input" in json.loads(done.out)["error"]
+    assert "eyJ" not in done.out + done.err
+
+
+@pytest.mark.parametrize("given", ["", " \n"])
+def test_no_token_on_standard_input_ends_it_with_two(key_configured, given):
+    done = run("--token", "-", given=given)
+    assert (done.status, done.out) == (2, "")
+    assert "no token on standard input" in done.err
+
+
+# A deployed API
+
+
+@pytest.mark.integration
+def test_deployed_api_is_checked_from_outside(configured):
+    with serve_api() as url:
+        token = configured.signer.token(azp=PARTY)
+        done = run("--url", f"{url}/api/me", "--token", "-", given=token)
+        assert done.status == 0, done.out
+        assert "  ✓ signed by somebody else" in done.out
+        assert re.search("  ✓ the token given +200", done.out)
+        assert not TOKEN.search(done.out + done.err)
+        assert run("--url", f"{url}/health/live").status == 1
+
+
+@pytest.mark.integration
+def test_summary_says_what_answers_prove(configured):
+    with serve_api() as url:
+        done = run("--url", f"{url}/api/me")
+    assert done.status == 0
+    assert done.out.splitlines()[-1].startswith("It answers as a locked API does: 10 passed, ")
+
+
+@pytest.mark.integration
+def test_other_host_gets_the_token_only_where_somebody_says_so(configured, settings):
+    settings.ALLOWED_HOSTS = ["localhost"]
+    token = configured.signer.token(azp=PARTY)
+    with serve_api() as url:
+        # The API itself allows this name alone.
+        url = f"{url}/api/me".replace("127.0.0.1", "localhost")
+        assert run("--url", url, "--token", "-", given=token).status == 0
+        settings.ALLOWED_HOSTS = ["api.example.com"]
+        done = run("--url", url, "--token", "-", given=token)
+    assert done.status == 1
+    assert "ALLOWED_HOSTS does not name localhost:" in done.out
+    assert "--any-host" in done.out
+
+
+@pytest.mark.integration
+def test_observing_is_said_once(configured, settings):
+    settings.CLERK_AUTH = {**settings.CLERK_AUTH, "MODE": "observe"}
+    with serve_api() as url:
+        done = run("--url", f"{url}/api/me")
+    assert done.status == 1
+    assert done.out.count("the API refuses nobody yet") == 1
+    assert "Do not deploy" not in done.out
+
+
+@pytest.mark.integration
+def test_process_finds_an_open_api(issuer_server):
+    api = IssuerServer(issuer_server.signer)
+    api.script = answer(b"{}")
+    try:
+        done = run_process("--url", f"{api.issuer}/me", **environment_of(issuer_server))
+    finally:
+        api.stop()
+    assert done.status == 1
+    assert done.out.count("ACCEPTED with 200") == 8
+    assert done.out.count("Do not deploy") == 1
+    assert "NOT READY" in done.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--url", "http://api.example.com/me"], "plain http"),
+        (["--url", "api.example.com/me"], "scheme"),
+        (["--url", "https://user:secret@api.example.com/"], "without credentials"),
+        (["--url", ""], "--url"),
+        (["--url", "https://api.example.com/", "--offline"], "--offline"),
+        (["--url", "https://api.example.com/", "--any-host"], "--any-host"),
+        (["--token", "-", "--any-host"], "--any-host"),
+    ],
+)
+def test_address_that_cannot_be_asked_ends_it_with_two(key_configured, arguments, said):
+    done = run(*arguments)
+    assert (done.status, done.out) == (2, "")
+    assert said in done.err
+    assert "secret" not in done.err
