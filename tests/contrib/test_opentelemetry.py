@@ -85,7 +85,8 @@ def test_counters_only_grow_and_gauges_are_times(collect, reader):
 @pytest.mark.integration
 def test_no_sdk_is_needed():
     program = (
-        "import sys; from clerk_auth import metrics; from clerk_auth.metrics import sinks; metrics.increment(metrics.HITS); "
+        "import sys; from clerk_auth import metrics; from clerk_auth.metrics import sinks; "
+        "metrics.increment(metrics.HITS); "
         "print(len(sinks.connected), 'opentelemetry.sdk' in sys.modules)"
     )
     done = run_program(program, sinks=SINK)
