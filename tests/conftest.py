@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import signal
 import sys
 import warnings
@@ -75,6 +76,22 @@ def pytest_collection() -> Generator[None, object, object]:
         if "hypothesis" not in sys.modules:
             gc.freeze()
         gc.enable()
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Name a row by its values: short, in ASCII, and the same in every run."""
+    if (
+        val is None
+        or isinstance(val, bool | float)
+        or isinstance(getattr(val, "__name__", None), str)
+    ):
+        return None
+    if isinstance(val, set | frozenset):
+        text = f"{{{', '.join(sorted(map(ascii, val)))}}}"
+    else:
+        text = ascii(val)[1:-1] if isinstance(val, str) else ascii(val)
+    text = re.sub(" at 0x[0-9a-f]+", "", text)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 @pytest.fixture

@@ -30,7 +30,6 @@ from clerk_auth.users import ClerkUser
 from clerk_auth.verifier import get_verifier
 from tests.conftest import ISSUER, PARTY
 from tests.issuer_server import hang
-from tests.rows import each_row
 
 factory = APIRequestFactory()
 
@@ -67,7 +66,7 @@ def token(configured) -> str:
 # Carriage
 
 
-@each_row("scheme", ["Bearer ", "bearer ", "BEARER ", "bEaReR ", "Bearer   "])
+@pytest.mark.parametrize("scheme", ["Bearer ", "bearer ", "BEARER ", "bEaReR ", "Bearer   "])
 def test_scheme_is_compared_without_case_and_spaces_may_follow(token, scheme):
     response = call(WhoAmI, scheme + token)
     assert response.status_code == 200
@@ -78,13 +77,13 @@ def test_header_in_bytes_is_read(token):
     assert read_bearer_token(b"Bearer " + token.encode()) == token
 
 
-@each_row("text", ["X", "XX", "abcX", "Xabc", "XabcX", "abc\t", "\xa0abc"], ids=ascii)
-@each_row("blanks", ["", " ", "  "])
+@pytest.mark.parametrize("text", ["X", "XX", "abcX", "Xabc", "XabcX", "abc\t", "\xa0abc"])
+@pytest.mark.parametrize("blanks", ["", " ", "  "])
 def test_nothing_but_spaces_is_taken_off_a_token(text, blanks):
     assert read_bearer_token(f"Bearer {blanks}{text}{blanks}") == text
 
 
-@each_row(
+@pytest.mark.parametrize(
     "value",
     [None, "", "Basic dXNlcjpwYXNz", "Token abc", "Bearers abc", "bear abc", "x-bearer abc", "abc"],
 )
@@ -92,7 +91,7 @@ def test_other_scheme_is_left_to_the_next_authenticator(value):
     assert read_bearer_token(value) is None
 
 
-@each_row(
+@pytest.mark.parametrize(
     "value",
     [
         "Bearer",
@@ -116,7 +115,7 @@ def test_anything_else_under_the_bearer_scheme_is_malformed(value):
         read_bearer_token(value)
 
 
-@each_row(
+@pytest.mark.parametrize(
     "value",
     [
         "Bearer abc",
@@ -135,7 +134,7 @@ def test_anything_else_under_the_bearer_scheme_is_malformed(value):
         "Bearer " + "€" * 9,
     ],
 )
-@each_row("view", [WhoAmI, Public])
+@pytest.mark.parametrize("view", [WhoAmI, Public])
 def test_hostile_header_is_401_on_private_and_public_views(token, value, view):
     response = call(view, value.replace("{token}", token))
     assert response.status_code == 401
@@ -143,7 +142,7 @@ def test_hostile_header_is_401_on_private_and_public_views(token, value, view):
     assert token not in str(response.data)
 
 
-@each_row(
+@pytest.mark.parametrize(
     "extra",
     [
         {"QUERY_STRING": "token={token}&access_token={token}"},
@@ -188,7 +187,7 @@ def test_realm_is_a_setting(configured, settings):
     assert call(WhoAmI)["WWW-Authenticate"] == 'Bearer realm="uploads"'
 
 
-@each_row("error", REJECTIONS, ids=lambda error: error.code)
+@pytest.mark.parametrize("error", REJECTIONS, ids=lambda error: error.code)
 def test_sentence_of_each_code_fits_in_a_header(error):
     assert error.detail.isascii()
     assert not set(error.detail) & set('"\\')
@@ -399,7 +398,7 @@ def test_claims_of_everybody_else_are_none(configured, authenticators):
     assert claims_of_a_view(request, *authenticators) == [None, None]
 
 
-@each_row(
+@pytest.mark.parametrize(
     ("user", "auth"),
     [(AnonymousUser(), "claims"), (None, "claims"), (User(), "text"), (User(), None)],
 )

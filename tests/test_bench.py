@@ -10,7 +10,6 @@ import pytest
 from bench.plot import draw
 from bench.ratios import added_ratio, by_subject, cost_ratio, summarize
 from bench.report import TARGETS, Target, find, judge, render, show_marks
-from tests.rows import each_row
 
 
 def ratio(median: float) -> dict[str, float]:
@@ -81,7 +80,7 @@ class TestRatios:
 
 
 class TestTargets:
-    @each_row(
+    @pytest.mark.parametrize(
         ("at_least", "median", "verdict"),
         [
             pytest.param(False, 0.99, "met", id="below-the-most"),
@@ -121,7 +120,7 @@ class TestReport:
         assert "no result" in render(report() | {"quick": True})
         assert "no result" not in render(report())
 
-    @each_row(
+    @pytest.mark.parametrize(
         ("lets_in", "mark"),
         [
             (None, "the signature alone"),

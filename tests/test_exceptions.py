@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
 from rest_framework.exceptions import APIException, ErrorDetail, PermissionDenied
 from rest_framework.renderers import JSONRenderer
 from rest_framework.views import exception_handler
@@ -15,7 +16,6 @@ from clerk_auth.core.authorization import PERMISSION_DENIED, REFUSALS
 from clerk_auth.core.errors import OUTAGES, REJECTIONS
 from clerk_auth.exceptions import AuthenticationUnavailable, InvalidToken, ReverificationRequired
 from clerk_auth.permissions import ClerkPermission
-from tests.rows import each_row
 
 VERIFICATION = [
     *(InvalidToken(error()) for error in REJECTIONS),
@@ -56,7 +56,7 @@ def render(error: APIException) -> str:
     return JSONRenderer().render(exception_handler(error, {}).data).decode()
 
 
-@each_row("error", ERRORS, ids=repr)
+@pytest.mark.parametrize("error", ERRORS)
 def test_every_leaf_has_the_code(error):
     found = list(leaves(error.detail))
     assert found
@@ -66,7 +66,7 @@ def test_every_leaf_has_the_code(error):
         assert str(leaf)
 
 
-@each_row("error", VERIFICATION, ids=repr)
+@pytest.mark.parametrize("error", VERIFICATION)
 def test_refused_token_and_outage_are_one_error(error):
     (leaf,) = leaves(error.detail)
     assert type(leaf) is ErrorDetail
@@ -74,7 +74,7 @@ def test_refused_token_and_outage_are_one_error(error):
     assert error.get_full_details() == {"message": leaf, "code": leaf.code}
 
 
-@each_row("error", VERIFICATION, ids=repr)
+@pytest.mark.parametrize("error", VERIFICATION)
 def test_body_on_the_wire_is_sentence_and_code(error):
     assert json.loads(render(error)) == {
         "detail": error.detail["detail"],
@@ -83,7 +83,7 @@ def test_body_on_the_wire_is_sentence_and_code(error):
     assert error.detail == dict(json.loads(render(error)))
 
 
-@each_row("error", STEP_UPS, ids=repr)
+@pytest.mark.parametrize("error", STEP_UPS)
 def test_numbers_of_a_step_up_stay_numbers(error):
     metadata = json.loads(render(error))["clerk_error"]["metadata"]["reverification"]
     if isinstance(metadata, dict):

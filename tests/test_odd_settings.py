@@ -228,7 +228,6 @@ def test_user_model_that_is_none_is_an_error_where_rows_are_wanted(model, resolv
         None,
         "redis://127.0.0.1",
     ],
-    ids=str,
 )
 def test_cache_of_another_form_needs_no_net(cache):
     """Each is looked at, and not only caught."""

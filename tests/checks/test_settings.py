@@ -28,7 +28,6 @@ from clerk_auth.users import ClerkUser, columns
 from clerk_auth.verifier import get_verifier
 from project.demo.environment import inherit_environment
 from tests.conftest import PARTY
-from tests.rows import each_row
 
 pytestmark = pytest.mark.integration
 
@@ -132,7 +131,7 @@ def test_secure_settings_are_clean(secure):
     assert found(deploy=True) == []
 
 
-@each_row("deploy", [False, True])
+@pytest.mark.parametrize("deploy", [False, True])
 def test_each_message_is_under_both_tags(deploy, secure):
     secure.CLERK_AUTH = {
         "FRONTEND_API": "clerk.example.com",
@@ -147,7 +146,7 @@ def test_each_message_is_under_both_tags(deploy, secure):
 # The setting
 
 
-@each_row(
+@pytest.mark.parametrize(
     ("values", "ids"),
     [
         pytest.param({}, ["E001"], id="nothing"),
@@ -198,7 +197,9 @@ def test_development_mode_is_judged_by_debug_at_start_up(secure, monkeypatch):
 # Parties and instance
 
 
-@each_row(("parties", "ids"), [([], ["W002"]), ([PARTY], []), ([PARTY, "https://b.example"], [])])
+@pytest.mark.parametrize(
+    ("parties", "ids"), [([], ["W002"]), ([PARTY], []), ([PARTY, "https://b.example"], [])]
+)
 def test_no_authorized_parties_warn_under_deploy_alone(parties, ids, secure):
     secure.CLERK_AUTH = {**SECURE, "AUTHORIZED_PARTIES": parties}
     assert found(deploy=True) == ids
@@ -235,7 +236,7 @@ REST = "rest_framework.authentication."
 BEARER, SILENT = f"{__name__}.OtherBearer", f"{__name__}.Silent"
 
 
-@each_row(
+@pytest.mark.parametrize(
     ("classes", "ids"),
     [
         pytest.param([OURS], [], id="alone"),
@@ -259,7 +260,7 @@ def test_neighbours_that_change_our_answers_warn(classes, ids, secure):
     assert found(deploy=True) == ids
 
 
-@each_row(
+@pytest.mark.parametrize(
     ("classes", "ids"),
     [
         pytest.param([OURS], ["W012"], id="alone"),
@@ -307,7 +308,7 @@ def django_redis(**changes: Any) -> dict[str, Any]:
 DJANGO = "django.core.cache.backends."
 
 
-@each_row(
+@pytest.mark.parametrize(
     ("cache", "ids"),
     [
         pytest.param({"BACKEND": DJANGO + "locmem.LocMemCache"}, ["W006"], id="locmem"),
@@ -497,7 +498,7 @@ class PickleSerializer(JSONSerializer):
 """
 
 
-@each_row(
+@pytest.mark.parametrize(
     ("options", "ids"),
     [
         ({}, ["W007", "W008"]),
@@ -528,7 +529,7 @@ def test_other_aliases_are_not_looked_at(secure):
     assert found(deploy=True) == []
 
 
-@each_row(("alias", "ids"), [("default", []), ("keys", ["E008"])])
+@pytest.mark.parametrize(("alias", "ids"), [("default", []), ("keys", ["E008"])])
 def test_alias_must_be_there(alias, ids, secure):
     secure.CLERK_AUTH = {**SECURE, "CACHE_ALIAS": alias}
     assert found(deploy=True) == ids
@@ -565,7 +566,7 @@ def test_backend_that_cannot_be_imported_is_left_to_django(secure):
 # Users
 
 
-@each_row(
+@pytest.mark.parametrize(
     ("values", "ids"),
     [
         pytest.param({"USER_RESOLVER": "no_such_module.resolve"}, ["E006"], id="no-module"),
@@ -615,7 +616,7 @@ COLUMNS = {**SECURE, "USER_RESOLVER": "clerk_auth.users.database_user", "USER_ID
 EXISTING = {"USER_RESOLVER": "clerk_auth.users.existing_user"}
 
 
-@each_row(
+@pytest.mark.parametrize(
     ("model", "values", "ids"),
     [
         ("Member", {}, []),
@@ -653,7 +654,7 @@ def test_columns_of_the_user_model(model, values, ids, secure):
     assert found(deploy=True) == ids
 
 
-@each_row(
+@pytest.mark.parametrize(
     ("model", "labels"),
     [
         ("ShortIdMember", ["ShortIdMember.clerk_id"]),
@@ -696,7 +697,7 @@ def test_model_and_field_are_named(secure):
     assert f"{User._meta.label}.first_name" in error.msg
 
 
-@each_row(
+@pytest.mark.parametrize(
     ("fields", "ids"),
     [
         pytest.param({"email": "email", "first_name": "name"}, [], id="columns-of-text"),
@@ -706,7 +707,9 @@ def test_model_and_field_are_named(secure):
         pytest.param({"username": "username"}, ["E011"], id="holds-the-user-id"),
     ],
 )
-@each_row("resolver", ["clerk_auth.users.database_user", f"{__name__}.refuse_claims"])
+@pytest.mark.parametrize(
+    "resolver", ["clerk_auth.users.database_user", f"{__name__}.refuse_claims"]
+)
 def test_profile_fields(fields, ids, resolver, secure):
     """Whichever resolver: one of the project's own may call ours."""
     secure.CLERK_AUTH = {**SECURE, "USER_RESOLVER": resolver, "USER_FIELDS": fields}
@@ -721,7 +724,7 @@ def test_profile_field_by_which_others_find_users(secure):
 # Metrics
 
 
-@each_row(
+@pytest.mark.parametrize(
     ("sinks", "middleware", "ids"),
     [
         ([], [], []),

@@ -7,7 +7,6 @@ from django.core.checks import Tags, run_checks
 
 from clerk_auth.checks.users import check_foreign_keys, check_numbered_rows
 from tests.conftest import PARTY
-from tests.rows import each_row
 
 pytestmark = pytest.mark.integration
 
@@ -96,7 +95,7 @@ def test_foreign_keys_to_another_model_of_users_are_none(use, settings):
     assert not found("W016")
 
 
-@each_row(
+@pytest.mark.parametrize(
     ("resolver", "field", "ids"),
     [
         ("database_user", "id", ["clerk_auth.E014"]),
@@ -110,7 +109,7 @@ def test_rows_are_not_made_under_numbers_of_the_database(resolver, field, ids, u
     assert [message.id for message in found("E014")] == ids
 
 
-@each_row(
+@pytest.mark.parametrize(
     ("name", "value"),
     [
         ("CLERK_AUTH", None),

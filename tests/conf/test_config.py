@@ -20,7 +20,6 @@ from clerk_auth.conf.problems import Problem
 from clerk_auth.users import get_user_resolver, stateless_user
 from clerk_auth.verifier import get_verifier
 from project.demo.environment import inherit_environment
-from tests.rows import each_row
 
 DOMAIN = "clerk.example.com"
 PUBLISHABLE = "pk_live_Y2xlcmsuZXhhbXBsZS5jb20k"
@@ -107,7 +106,7 @@ def test_configuration_cannot_be_changed():
         read(**MINIMAL).leeway_seconds = 60
 
 
-@each_row(
+@pytest.mark.parametrize(
     ("key", "value", "read_as"),
     [
         ("AUTHORIZED_PARTIES", ["https://a.example"], ("https://a.example",)),
@@ -144,7 +143,7 @@ def test_value_that_is_set_replaces_the_default(key, value, read_as):
     assert getattr(config, key.lower()) == read_as
 
 
-@each_row("key", ABSENT_BY_DEFAULT + WITH_DEFAULT)
+@pytest.mark.parametrize("key", ABSENT_BY_DEFAULT + WITH_DEFAULT)
 def test_wrong_container_is_refused_under_the_name_of_the_key(key):
     for value in ({"a": 1}, {"a"}, [["a"]], object(), b"bytes"):
         problem = problems_of(**{**MINIMAL, key: value})[key]
@@ -155,19 +154,19 @@ def test_wrong_container_is_refused_under_the_name_of_the_key(key):
             read(**{**MINIMAL, key: value})
 
 
-@each_row("key", ABSENT_BY_DEFAULT)
+@pytest.mark.parametrize("key", ABSENT_BY_DEFAULT)
 def test_none_is_absent_where_nothing_is_the_default(key):
     # Both name the same domain, so that each can be missing.
     values = {"PUBLISHABLE_KEY": PUBLISHABLE, **MINIMAL}
     assert read(**{**values, key: None}) == read(**values)
 
 
-@each_row("key", WITH_DEFAULT)
+@pytest.mark.parametrize("key", WITH_DEFAULT)
 def test_none_is_no_value_where_there_is_a_default(key):
     assert set(problems_of(**{**MINIMAL, key: None})) == {key}
 
 
-@each_row(
+@pytest.mark.parametrize(
     ("key", "accepted", "refused"),
     [
         ("LEEWAY_SECONDS", (0, 0.01), (-0.01,)),
@@ -192,7 +191,7 @@ def test_range_of_a_number(key, accepted, refused):
         assert set(problems_of(**MINIMAL, **{key: value})) == {key}
 
 
-@each_row(("max_age", "is_read"), [(119.99, False), (120, True), (120.01, True)])
+@pytest.mark.parametrize(("max_age", "is_read"), [(119.99, False), (120, True), (120.01, True)])
 def test_lowest_max_age_is_twice_the_lowest_refresh(max_age, is_read):
     values = {"JWKS_REFRESH_SECONDS": 60, "JWKS_MAX_AGE_SECONDS": max_age}
     assert set(problems_of(**MINIMAL, **values)) == (set() if is_read else {"JWKS_MAX_AGE_SECONDS"})
@@ -201,7 +200,7 @@ def test_lowest_max_age_is_twice_the_lowest_refresh(max_age, is_read):
 # Unknown keys
 
 
-@each_row(
+@pytest.mark.parametrize(
     ("key", "meant"),
     [
         ("AUTHORISED_PARTIES", "AUTHORIZED_PARTIES"),
@@ -217,14 +216,14 @@ def test_unknown_key_is_refused_with_a_suggestion(key, meant):
     assert problem.hint == f"Did you mean '{meant}'?"
 
 
-@each_row("key", ["XYZZY", "", 5, None, ("a", "b")])
+@pytest.mark.parametrize("key", ["XYZZY", "", 5, None, ("a", "b")])
 def test_key_that_is_like_no_other_is_refused_without_a_suggestion(key):
     (problem,) = problems_of_mapping({**MINIMAL, key: "x"})
     assert (problem.check_id, problem.key) == ("clerk_auth.E002", str(key))
     assert "Did you mean" not in problem.hint
 
 
-@each_row("mode", ["Observe", "observe ", "off", "", None, True, ["observe"]])
+@pytest.mark.parametrize("mode", ["Observe", "observe ", "off", "", None, True, ["observe"]])
 def test_mode_that_is_not_spelt_exactly_is_an_error_and_observes_nothing(mode):
     problem = problems_of(**MINIMAL, MODE=mode)["MODE"]
     assert problem.check_id == "clerk_auth.E003"
@@ -233,7 +232,7 @@ def test_mode_that_is_not_spelt_exactly_is_an_error_and_observes_nothing(mode):
         assert not is_observing()
 
 
-@each_row("others", [MINIMAL, {}, {"FRONTEND_API": "https://"}, {"XYZZY": 1}])
+@pytest.mark.parametrize("others", [MINIMAL, {}, {"FRONTEND_API": "https://"}, {"XYZZY": 1}])
 def test_observing_is_told_whatever_is_wrong_with_other_settings(others):
     with override_settings(CLERK_AUTH={**others, "MODE": "observe"}):
         assert is_observing()
@@ -241,7 +240,7 @@ def test_observing_is_told_whatever_is_wrong_with_other_settings(others):
         assert not is_observing()
 
 
-@each_row("values", [None, "observe", ["observe"], {}])
+@pytest.mark.parametrize("values", [None, "observe", ["observe"], {}])
 def test_setting_without_a_mode_observes_nothing(values):
     with override_settings(CLERK_AUTH=values):
         assert not is_observing()
@@ -257,7 +256,7 @@ def problems_of_mapping(values: object) -> list[Problem]:
         return find_problems()
 
 
-@each_row("values", [None, "clerk.example.com", [("FRONTEND_API", DOMAIN)], 5])
+@pytest.mark.parametrize("values", [None, "clerk.example.com", [("FRONTEND_API", DOMAIN)], 5])
 def test_setting_that_is_no_dict_is_refused(values):
     (problem,) = problems_of_mapping(values)
     assert problem.check_id == "clerk_auth.E003"
@@ -275,7 +274,7 @@ def test_every_problem_is_named_at_once():
 # Whose tokens, and where the keys are
 
 
-@each_row(
+@pytest.mark.parametrize(
     ("values", "issuers", "jwks_url"),
     [
         pytest.param(
@@ -315,7 +314,7 @@ def test_issuer_and_place_of_the_keys(values, issuers, jwks_url):
     assert (config.issuers, config.jwks_url) == (issuers, jwks_url)
 
 
-@each_row("whose", [{"FRONTEND_API": DOMAIN}, {"ISSUER": "https://a.example"}])
+@pytest.mark.parametrize("whose", [{"FRONTEND_API": DOMAIN}, {"ISSUER": "https://a.example"}])
 def test_configured_key_needs_no_url(whose, local_issuer):
     config = read(**whose, JWT_KEY=local_issuer.public_pem.strip())
     assert config.jwks_url is None
@@ -323,7 +322,7 @@ def test_configured_key_needs_no_url(whose, local_issuer):
     assert not config.policy.kid_required
 
 
-@each_row(
+@pytest.mark.parametrize(
     ("values", "key", "check_id"),
     [
         pytest.param({}, "FRONTEND_API", "clerk_auth.E001", id="nothing"),
@@ -387,7 +386,7 @@ def test_configured_key_and_url_exclude_each_other(local_issuer):
     assert found["JWKS_URL"].check_id == "clerk_auth.E003"
 
 
-@each_row(("refresh", "is_read"), [(499.9, True), (500, True), (500.1, False)], ids=str)
+@pytest.mark.parametrize(("refresh", "is_read"), [(499.9, True), (500, True), (500.1, False)])
 def test_refresh_is_at_most_half_of_max_age(refresh, is_read):
     values = {"JWKS_REFRESH_SECONDS": refresh, "JWKS_MAX_AGE_SECONDS": 1000}
     found = problems_of(**MINIMAL, **values)
@@ -480,7 +479,7 @@ def test_configuration_is_read_once():
         assert get_config() is get_config()
 
 
-@each_row(
+@pytest.mark.parametrize(
     "change",
     [
         {"CLERK_AUTH": {"FRONTEND_API": "clerk.other.example"}},
@@ -490,7 +489,7 @@ def test_configuration_is_read_once():
     ],
     ids=lambda change: next(iter(change)),
 )
-@each_row("get", [get_config, get_verifier, derived(object)])
+@pytest.mark.parametrize("get", [get_config, get_verifier, derived(object)])
 def test_what_is_derived_is_forgotten_when_a_setting_changes(get, change):
     with override_settings(CLERK_AUTH=MINIMAL):
         before = get()

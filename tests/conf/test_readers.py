@@ -11,7 +11,6 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from clerk_auth.conf import readers
 from clerk_auth.conf.readers import Refused
-from tests.rows import each_row
 
 
 def hint_of(reader, value) -> str:
@@ -34,7 +33,7 @@ def publishable(text: str, kind: str = "live") -> str:
 # Domains
 
 
-@each_row(
+@pytest.mark.parametrize(
     "domain",
     [
         "clerk.example.com",
@@ -50,7 +49,7 @@ def test_domain_is_taken_as_it_is(domain):
     assert readers.read_domain(domain) == domain
 
 
-@each_row(
+@pytest.mark.parametrize(
     ("text", "domain"),
     [
         ("https://clerk.example.com", "clerk.example.com"),
@@ -68,7 +67,7 @@ def test_domain_with_more_is_refused_with_the_corrected_value(text, domain):
     assert hint_of(readers.read_domain, text) == f'Write "{domain}".'
 
 
-@each_row(
+@pytest.mark.parametrize(
     "text",
     [
         pytest.param("clerk", id="no-dot"),
@@ -91,7 +90,7 @@ def test_text_that_holds_no_domain_is_refused_with_an_example(text):
     assert "clerk.example.com" in hint_of(readers.read_domain, text)
 
 
-@each_row("text", ["[", "https://[clerk", "clerk.example℀.com"])
+@pytest.mark.parametrize("text", ["[", "https://[clerk", "clerk.example℀.com"])
 def test_text_that_no_url_parser_takes_is_refused_too(text):
     assert "clerk.example.com" in hint_of(readers.read_domain, text)
 
@@ -99,7 +98,7 @@ def test_text_that_no_url_parser_takes_is_refused_too(text):
 # Publishable keys
 
 
-@each_row(
+@pytest.mark.parametrize(
     ("key", "domain"),
     [
         (publishable("clerk.example.com$"), "clerk.example.com"),
@@ -116,7 +115,7 @@ def test_publishable_key_names_its_domain(key, domain):
     assert readers.read_publishable_key(key) == domain
 
 
-@each_row(
+@pytest.mark.parametrize(
     "key",
     [
         pytest.param(publishable("clerk.example.com"), id="no-dollar"),
@@ -143,7 +142,7 @@ def test_other_text_is_no_publishable_key(key):
 # URLs
 
 
-@each_row(
+@pytest.mark.parametrize(
     "url",
     [
         "https://clerk.example.com/.well-known/jwks.json",
@@ -158,7 +157,7 @@ def test_https_url_is_taken_and_http_on_loopback(url):
     assert readers.read_url(url) == url
 
 
-@each_row(
+@pytest.mark.parametrize(
     "url",
     [
         "http://clerk.example.com/keys",
@@ -176,7 +175,7 @@ def test_plain_http_off_loopback_is_refused_as_such(url):
     assert "https" in caught.value.hint
 
 
-@each_row(
+@pytest.mark.parametrize(
     "url",
     [
         pytest.param("clerk.example.com/keys", id="no-scheme"),
@@ -206,7 +205,7 @@ def test_other_text_is_no_url_and_no_http_matter(url):
 # Issuers
 
 
-@each_row(
+@pytest.mark.parametrize(
     ("value", "issuers"),
     [
         ("https://clerk.example.com", ("https://clerk.example.com",)),
@@ -221,12 +220,12 @@ def test_issuer_is_one_text_or_a_list_of_aliases(value, issuers):
     assert readers.read_issuers(value) == issuers
 
 
-@each_row("value", ["https://clerk.example.com/", ["https://clerk.example.com//"]])
+@pytest.mark.parametrize("value", ["https://clerk.example.com/", ["https://clerk.example.com//"]])
 def test_issuer_with_trailing_slash_is_refused_with_the_corrected_value(value):
     assert hint_of(readers.read_issuers, value) == 'Write "https://clerk.example.com".'
 
 
-@each_row("value", [[], (), "", ["https://a.example", ""], [None], {"a": 1}, {"a"}])
+@pytest.mark.parametrize("value", [[], (), "", ["https://a.example", ""], [None], {"a": 1}, {"a"}])
 def test_issuer_is_never_nothing(value):
     assert hint_of(readers.read_issuers, value)
 
@@ -234,7 +233,7 @@ def test_issuer_is_never_nothing(value):
 # Origins
 
 
-@each_row(
+@pytest.mark.parametrize(
     "origins",
     [
         [],
@@ -252,7 +251,7 @@ def test_one_origin_as_bare_text_is_refused_with_the_corrected_value():
     assert hint_of(readers.read_parties, "https://a.example") == 'Write ["https://a.example"].'
 
 
-@each_row(
+@pytest.mark.parametrize(
     ("entry", "origin"),
     [
         ("https://app.example.com/", "https://app.example.com"),
@@ -270,7 +269,7 @@ def test_entry_that_is_no_origin_is_refused_with_the_corrected_value(entry, orig
     assert f'write "{origin}"' in hint_of(readers.read_parties, parties)
 
 
-@each_row(
+@pytest.mark.parametrize(
     ("entry", "origin"),
     [
         ("https://*.example.com", None),
@@ -301,7 +300,7 @@ def body(text: str) -> str:
     return "".join(text.strip().splitlines()[1:-1])
 
 
-@each_row(
+@pytest.mark.parametrize(
     "write",
     [
         pytest.param(lambda key: pem(key).strip(), id="pem"),
@@ -319,7 +318,7 @@ def test_public_key_is_read_in_every_form(private_key, write):
     assert key.kid == ""
 
 
-@each_row(("count", "is_read"), [(3, True), (4, True), (5, False)])
+@pytest.mark.parametrize(("count", "is_read"), [(3, True), (4, True), (5, False)])
 def test_at_most_four_keys_are_tried(private_key, count, is_read):
     # Blanks make texts differ; the keys may be equal.
     text = body(pem(private_key.public_key()))
@@ -338,7 +337,7 @@ def private_pem(key) -> str:
     ).decode()
 
 
-@each_row(
+@pytest.mark.parametrize(
     "write",
     [
         pytest.param(lambda key: private_pem(key).strip(), id="private"),
@@ -368,7 +367,7 @@ def test_what_is_no_strong_public_key_is_refused_and_never_quoted(private_key, w
 # Texts, flags, numbers, choices, paths
 
 
-@each_row("value", ["", "  ", None, 5, b"text", ["text"], True, object()])
+@pytest.mark.parametrize("value", ["", "  ", None, 5, b"text", ["text"], True, object()])
 def test_text_is_a_text_that_is_not_empty(value):
     assert "leave the key out" in hint_of(readers.read_text, value)
 
@@ -377,7 +376,7 @@ def test_blanks_around_a_text_are_refused_with_the_corrected_value():
     assert hint_of(readers.read_text, " keys\n") == 'Write "keys".'
 
 
-@each_row(
+@pytest.mark.parametrize(
     ("value", "audiences"),
     [("api", ("api",)), (["api", "admin"], ("api", "admin")), (("api", "api"), ("api",))],
 )
@@ -385,22 +384,22 @@ def test_audience_is_one_text_or_a_list(value, audiences):
     assert readers.read_audience(value) == audiences
 
 
-@each_row("value", [[], "", [""], {"api"}, [5], iter(["api"])])
+@pytest.mark.parametrize("value", [[], "", [""], {"api"}, [5], iter(["api"])])
 def test_audience_is_never_nothing_and_never_another_container(value):
     assert hint_of(readers.read_audience, value)
 
 
-@each_row("value", [True, False])
+@pytest.mark.parametrize("value", [True, False])
 def test_flag_is_a_boolean(value):
     assert readers.read_flag(value) is value
 
 
-@each_row("value", ["true", "false", "", 0, 1, None])
+@pytest.mark.parametrize("value", ["true", "false", "", 0, 1, None])
 def test_what_only_counts_as_true_or_false_is_no_flag(value):
     assert hint_of(readers.read_flag, value)
 
 
-@each_row(
+@pytest.mark.parametrize(
     ("value", "is_read"),
     [(0.99, False), (1, True), (1.01, True), (29.99, True), (30, True), (30.01, False)],
 )
@@ -412,12 +411,12 @@ def test_number_is_within_its_range(value, is_read):
         assert "from 1 to 30" in message_of(read, value)
 
 
-@each_row("value", ["5", True, None, [5], float("nan"), float("-inf"), 5j])
+@pytest.mark.parametrize("value", ["5", True, None, [5], float("nan"), float("-inf"), 5j])
 def test_what_only_looks_like_a_number_is_refused(value):
     assert "of at least 1" in message_of(readers.number_reader(1), value)
 
 
-@each_row("value", [1.5, 30.0, float("inf"), True])
+@pytest.mark.parametrize("value", [1.5, 30.0, float("inf"), True])
 def test_whole_number_has_no_fraction_and_no_point(value):
     assert "whole" in message_of(readers.number_reader(1, whole=True), value)
 
@@ -429,7 +428,7 @@ def test_choice_is_exactly_one_of_its_words():
         assert hint_of(read, value) == "Use one of: required, if_present."
 
 
-@each_row("path", ["users.resolve", "a.b.c_1.D"])
+@pytest.mark.parametrize("path", ["users.resolve", "a.b.c_1.D"])
 def test_dotted_path_is_taken_as_it_is(path):
     assert readers.read_dotted_path(path) == path
     assert readers.read_dotted_paths([path]) == (path,)
@@ -439,12 +438,14 @@ def test_dotted_paths_may_be_none_at_all():
     assert readers.read_dotted_paths([]) == ()
 
 
-@each_row("path", ["resolve", "a..b", ".a.b", "a.b.", "a-b.c", "a.b()", "a:b", "1.a"])
+@pytest.mark.parametrize(
+    "path", ["resolve", "a..b", ".a.b", "a.b.", "a-b.c", "a.b()", "a:b", "1.a"]
+)
 def test_other_text_is_no_dotted_path(path):
     assert "package.module.name" in hint_of(readers.read_dotted_path, path)
 
 
-@each_row("value", ["sinks.Statsd", None, {"sinks.Statsd": 1}, [["sinks.Statsd"]]])
+@pytest.mark.parametrize("value", ["sinks.Statsd", None, {"sinks.Statsd": 1}, [["sinks.Statsd"]]])
 def test_dotted_paths_are_a_list(value):
     assert hint_of(readers.read_dotted_paths, value)
 
@@ -456,7 +457,7 @@ def test_names_are_read_only():
         names["is_staff"] = "staff"
 
 
-@each_row(
+@pytest.mark.parametrize(
     "value",
     [["email"], "email", None, {"email": 1}, {1: "mail"}, {"email": ""}, {" email": "mail"}],
 )
@@ -464,11 +465,11 @@ def test_names_are_texts_to_texts(value):
     assert hint_of(readers.read_names, value)
 
 
-@each_row("realm", ["api", "My API, v2"])
+@pytest.mark.parametrize("realm", ["api", "My API, v2"])
 def test_realm_is_taken_as_it_is(realm):
     assert readers.read_realm(realm) == realm
 
 
-@each_row("realm", ['a"b', "a\\b", "a\r\nSet-Cookie: b", "a\x7fb", "Ärger", ""])
+@pytest.mark.parametrize("realm", ['a"b', "a\\b", "a\r\nSet-Cookie: b", "a\x7fb", "Ärger", ""])
 def test_realm_that_would_break_the_header_is_refused(realm):
     assert hint_of(readers.read_realm, realm)

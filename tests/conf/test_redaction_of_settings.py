@@ -26,7 +26,6 @@ from clerk_auth.health import read_readiness
 from clerk_auth.users import get_user_resolver
 from clerk_auth.verifier import get_verifier
 from tests.conftest import PARTY
-from tests.rows import each_row
 
 # Many settings, each read by every check.
 pytestmark = pytest.mark.integration
@@ -147,7 +146,7 @@ def test_secret_is_refused_where_any_text_would_do(key, value, settings):
     assert "rotate it" in problem_of(key, value, settings)
 
 
-@each_row(
+@pytest.mark.parametrize(
     ("key", "value"),
     [
         ("REALM", "ak_realm"),
@@ -164,7 +163,7 @@ def test_name_that_only_starts_like_a_secret_is_taken(key, value, settings):
     assert get_config()
 
 
-@each_row(
+@pytest.mark.parametrize(
     ("key", "value", "corrected"),
     [
         ("FRONTEND_API", f"https://{MARK}:{MARK}@clerk.example.com/{MARK}", "clerk.example.com"),
@@ -183,7 +182,9 @@ def test_correction_is_said_where_it_holds_no_secret(key, value, corrected, sett
     assert MARK not in said
 
 
-@each_row("value", [f"https://clerk.example.com/{MARK}/", f"https://{MARK}.example/{MARK}//"])
+@pytest.mark.parametrize(
+    "value", [f"https://clerk.example.com/{MARK}/", f"https://{MARK}.example/{MARK}//"]
+)
 def test_issuer_with_a_path_is_not_said(value, settings):
     assert MARK not in problem_of("ISSUER", value, settings)
 
@@ -191,7 +192,7 @@ def test_issuer_with_a_path_is_not_said(value, settings):
 # What is imported
 
 
-@each_row("key", ["USER_RESOLVER", "METRICS"])
+@pytest.mark.parametrize("key", ["USER_RESOLVER", "METRICS"])
 def test_path_that_cannot_be_imported_is_told_as_far_as_it_leads(key, settings):
     def said(path: str) -> str:
         settings.CLERK_AUTH = {**GOOD, key: path if key == "USER_RESOLVER" else [path]}
@@ -297,7 +298,9 @@ def test_commands_say_nothing_of_them(command, changes, marked, caplog):
 
 
 @pytest.mark.parametrize("mode", ["enforce", "observe"])
-@each_row("key", ["LEEWAY_SECONDS", "USER_RESOLVER", "JWT_KEY", "AUTHORIZED_PARTIES"])
+@pytest.mark.parametrize(
+    "key", ["LEEWAY_SECONDS", "USER_RESOLVER", "JWT_KEY", "AUTHORIZED_PARTIES"]
+)
 def test_requests_log_nothing_of_them(key, mode, settings, caplog):
     settings.SECURE_SSL_REDIRECT = False
     settings.CLERK_AUTH = {**GOOD, "MODE": mode, key: SECRETS["password"]}
@@ -319,7 +322,7 @@ def test_readiness_logs_no_key_that_is_no_name(settings, caplog):
 # The rule itself
 
 
-@each_row(
+@pytest.mark.parametrize(
     ("text", "is_shown"),
     [
         ("keys", True),

@@ -17,7 +17,6 @@ from clerk_auth.core.authorization import (
 )
 from clerk_auth.exceptions import AuthenticationUnavailable, InvalidToken, ReverificationRequired
 from clerk_auth.permissions import ClerkPermission
-from tests.rows import each_row
 
 DRF_BODY = {"detail": "Authentication credentials were not provided."}
 
@@ -34,17 +33,17 @@ def is_described(status, body):
     return Draft202012Validator({**schema, "components": components}).is_valid(body)
 
 
-@each_row("error", errors.REJECTIONS)
+@pytest.mark.parametrize("error", errors.REJECTIONS)
 def test_every_rejection(error):
     assert is_described("401", InvalidToken(error()).detail)
 
 
-@each_row("error", errors.OUTAGES)
+@pytest.mark.parametrize("error", errors.OUTAGES)
 def test_every_outage(error):
     assert is_described("503", AuthenticationUnavailable(error()).detail)
 
 
-@each_row(
+@pytest.mark.parametrize(
     ("status", "body"),
     [
         pytest.param("401", DRF_BODY, id="no-credential"),
@@ -55,13 +54,13 @@ def test_refusals_of_rest_framework(status, body):
     assert is_described(status, body)
 
 
-@each_row("code", [*REFUSALS, PERMISSION_DENIED])
+@pytest.mark.parametrize("code", [*REFUSALS, PERMISSION_DENIED])
 def test_every_refusal_by_a_permission(code):
     permission = type("Refusing", (ClerkPermission,), {"code": code})
     assert is_described("403", PermissionDenied(permission().message).detail)
 
 
-@each_row(
+@pytest.mark.parametrize(
     "reverification",
     [
         *PRESETS,
@@ -74,7 +73,7 @@ def test_every_step_up(reverification):
     assert is_described("403", ReverificationRequired(reverification).detail)
 
 
-@each_row(
+@pytest.mark.parametrize(
     ("status", "body"),
     [
         pytest.param("401", {}, id="nothing"),

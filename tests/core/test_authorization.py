@@ -15,7 +15,6 @@ from clerk_auth.core.authorization import (
     split_scope,
 )
 from tests.core import conftest
-from tests.rows import each_row
 
 ORGANIZATION = {"id": "org_1", "rol": "admin", "per": "read,manage", "fpm": "3,0"}
 GRANTS = {
@@ -41,7 +40,7 @@ def alone(local_issuer):
 # has()
 
 
-@each_row(
+@pytest.mark.parametrize(
     ("question", "answer"),
     [
         ({"role": "admin"}, True),
@@ -81,14 +80,14 @@ def test_all_that_is_asked_must_be_granted(claims, question, answer):
     assert claims.has(**question) is answer
 
 
-@each_row("name", ["role", "permission", "feature", "plan", "reverification"])
+@pytest.mark.parametrize("name", ["role", "permission", "feature", "plan", "reverification"])
 def test_question_in_a_wrong_form_is_not_granted_whatever_else_is(claims, name):
     for wrong in WRONG:
         assert claims.has(**{name: wrong}) is False, wrong
         assert claims.has(**{"role": "admin", "feature": "reports"} | {name: wrong}) is False, wrong
 
 
-@each_row(
+@pytest.mark.parametrize(
     "question",
     [
         {"role": "org:admin"},
@@ -163,21 +162,20 @@ MALFORMED = [
 ]
 
 
-@each_row("change", MALFORMED)
+@pytest.mark.parametrize("change", MALFORMED)
 def test_malformed_organization_grants_neither_role_nor_permission(local_issuer, change):
     claims = conftest.make_claims(local_issuer, **GRANTS | change)
     assert not claims.has(role="admin")
     assert not claims.has(permission="reports:read")
 
 
-@each_row(
+@pytest.mark.parametrize(
     "value",
     [
         *(None, True, 7, -1, 1.5, [], ["o:reports"], {}, {"o": "reports"}),
         *("", ",", "reports", ":reports", "o:", "o:re ports", "x:reports", "o:reports:x"),
         *("O:reports", "org:reports", "o:o:reports", "oo:reports", "uoo:reports"),
     ],
-    ids=repr,
 )
 def test_malformed_feature_or_plan_grants_nothing(local_issuer, value):
     claims = conftest.make_claims(local_issuer, fea=value, pla=value)
@@ -186,7 +184,7 @@ def test_malformed_feature_or_plan_grants_nothing(local_issuer, value):
         assert not claims.has(plan=asked)
 
 
-@each_row(
+@pytest.mark.parametrize(
     "ages",
     [
         *(None, True, 0, "0", "0,0", {}, [], [0], [0, 0, 0], [[0], [0]], [None, 0], [0, None]),
@@ -213,7 +211,7 @@ def test_numbers_of_thousands_of_digits_are_numbers(local_issuer):
 # The parts
 
 
-@each_row(
+@pytest.mark.parametrize(
     ("level", "ages", "is_met"),
     [
         ("first_factor", (9, -1), True),
@@ -250,14 +248,14 @@ def test_presets_are_clerks():
     }
 
 
-@each_row("level", LEVELS)
-@each_row("minutes", [1, 0.5, 10**400])
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("minutes", [1, 0.5, 10**400])
 def test_reverification_may_be_spelled_out(level, minutes):
     asked = {"level": level, "afterMinutes": minutes}
     assert read_reverification(asked) == Reverification(level, minutes)
 
 
-@each_row(
+@pytest.mark.parametrize(
     "wrong",
     [
         *WRONG,
@@ -273,7 +271,6 @@ def test_reverification_may_be_spelled_out(level, minutes):
             for minutes in (0, -1, -0.5, True, "10", None, float("nan"), float("inf"), [10])
         ),
     ],
-    ids=repr,
 )
 def test_reverification_that_is_none_is_refused(wrong):
     with pytest.raises(ValueError, match="reverification"):
@@ -286,7 +283,7 @@ def test_scope_of_both_counts_for_each():
             assert is_scoped(asked, [held])
 
 
-@each_row("asked", ["ou:reports", "team:reports", ":reports", "o:u:reports"])
+@pytest.mark.parametrize("asked", ["ou:reports", "team:reports", ":reports", "o:u:reports"])
 def test_unknown_scope_is_refused(asked):
     with pytest.raises(ValueError, match="scope"):
         split_scope(asked)

@@ -12,7 +12,6 @@ from clerk_auth.core.claims import Claims, Organization, is_identifier, is_numbe
 from clerk_auth.issuer.development import ABSENT
 from tests.conftest import ISSUER, NOW, PARTY
 from tests.core import conftest
-from tests.rows import each_row
 
 ATTRIBUTES = (
     "user_id",
@@ -75,7 +74,7 @@ def test_payload_is_what_the_token_carries(make_claims):
     assert "user_id" not in payload
 
 
-@each_row(
+@pytest.mark.parametrize(
     ("version", "expected"),
     [
         (2, 2),
@@ -126,7 +125,7 @@ def containers(value: object):
             yield from containers(inner)
 
 
-@each_row(
+@pytest.mark.parametrize(
     "read",
     [
         pytest.param(lambda claims: claims.payload, id="payload"),
@@ -196,7 +195,7 @@ def test_version_1_has_no_features_and_no_version_2_organization(make_claims):
     assert (claims.features, claims.plans) == ((), ())
 
 
-@each_row(
+@pytest.mark.parametrize(
     ("permissions", "expected"),
     [
         pytest.param(ABSENT, (), id="absent"),
@@ -229,8 +228,8 @@ def test_organization_of_version_2(make_claims):
     assert claims.organization == Organization("org_1", "acme", "org:admin", permissions)
 
 
-@each_row("role", ["admin", "org:admin"])
-@each_row("version", [1, 2])
+@pytest.mark.parametrize("role", ["admin", "org:admin"])
+@pytest.mark.parametrize("version", [1, 2])
 def test_role_has_its_prefix_in_both_versions(role, version, make_claims):
     claims = (
         make_claims(o={"id": "org_1", "rol": role})
@@ -240,7 +239,7 @@ def test_role_has_its_prefix_in_both_versions(role, version, make_claims):
     assert claims.organization.role == "org:admin"
 
 
-@each_row(
+@pytest.mark.parametrize(
     "forged",
     [
         pytest.param({}, id="without-an-organization"),
@@ -266,7 +265,7 @@ def test_flat_claims_add_nothing_to_an_organization_of_version_2(make_claims):
     assert claims.organization == Organization("org_1", None, None, ())
 
 
-@each_row(
+@pytest.mark.parametrize(
     ("claim", "expected"),
     [
         pytest.param("o:reports", ("o:reports",), id="organization"),
@@ -291,7 +290,7 @@ def test_features_and_plans_keep_their_scope(claim, expected, make_claims):
 
 
 # Clerk, "Session tokens"; Clerk's Python and Go SDKs count positions in the whole of `fea`.
-@each_row(
+@pytest.mark.parametrize(
     ("features", "names", "masks", "expected"),
     [
         pytest.param(
@@ -361,7 +360,7 @@ def test_permissions_of_version_2(features, names, masks, expected, make_claims)
     assert claims.organization.permissions == tuple(f"org:{name}" for name in expected)
 
 
-@each_row("bit", [52, 53, 54, 63, 64, 65, 200])
+@pytest.mark.parametrize("bit", [52, 53, 54, 63, 64, 65, 200])
 def test_mask_may_be_wider_than_a_machine_word(bit, make_claims):
     names = ",".join(f"p{number}" for number in range(bit + 2))
     claims = make_claims(fea="o:a", o={"id": "org_1", "per": names, "fpm": str(1 << bit | 1)})
@@ -373,7 +372,7 @@ def test_mask_may_be_wider_than_a_machine_word(bit, make_claims):
 JUNK = [None, True, 0, -1, 1.5, "", " ", "\ud800", "\u202eorg_1", [], [None], [[]], {}, {"id": {}}]
 
 
-@each_row(("version", "claim"), [(1, "org_id"), (2, "o")])
+@pytest.mark.parametrize(("version", "claim"), [(1, "org_id"), (2, "o")])
 def test_malformed_organization_is_none(version, claim, make_claims):
     rest = {"v": version, "org_role": "org:admin", "fea": "o:a"}
     for junk in JUNK:
@@ -394,7 +393,7 @@ def test_malformed_parts_of_an_organization_are_none(make_claims):
         assert make_claims(v=2, fea=junk, o={"id": "org_1", **parts}).organization == bare, junk
 
 
-@each_row("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 2])
 def test_malformed_optional_claims_raise_nothing(version, make_claims):
     names = ["o", "fea", "pla", "fva", "org_id", "org_slug", "org_role", "org_permissions", "x"]
     for junk in JUNK:
@@ -403,7 +402,7 @@ def test_malformed_optional_claims_raise_nothing(version, make_claims):
         assert (values["features"], values["plans"], values["factor_ages"]) == ((), (), None), junk
 
 
-@each_row(
+@pytest.mark.parametrize(
     ("ages", "expected"),
     [
         pytest.param([0, -1], (0, -1), id="second-not-enrolled"),
@@ -438,7 +437,9 @@ def test_actor_is_none_when_nobody_impersonates(make_claims):
     assert make_claims(act=ABSENT).actor is None
 
 
-@each_row("actor", [None, {}, [], "", "user_admin", 0, False, [{"sub": "user_admin"}]])
+@pytest.mark.parametrize(
+    "actor", [None, {}, [], "", "user_admin", 0, False, [{"sub": "user_admin"}]]
+)
 def test_malformed_actor_is_somebody(actor, make_claims):
     found = make_claims(act=actor).actor
     assert found is not None
@@ -490,7 +491,9 @@ def test_identifier_holds_nothing_blank_or_invisible():
             assert not is_identifier(around.format(character)), ascii(character)
 
 
-@each_row(("length", "is_one"), [(0, False), (1, True), (254, True), (255, True), (256, False)])
+@pytest.mark.parametrize(
+    ("length", "is_one"), [(0, False), (1, True), (254, True), (255, True), (256, False)]
+)
 def test_identifier_has_1_to_255_characters(length, is_one):
     assert is_identifier("x" * length) is is_one
     assert is_identifier("é" * length) is is_one

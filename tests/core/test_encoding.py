@@ -19,14 +19,13 @@ from clerk_auth.core.encoding import (
     split_compact,
 )
 from tests.core.conftest import ENTRY_AT_FAULT, HOSTILE_JSON
-from tests.rows import each_row
 
 ALPHABET = (string.ascii_letters + string.digits + "-_").encode()
 OBJECT = b'{"alg":"RS256"}'
 
 
 # RFC 4648 section 10, unpadded.
-@each_row(
+@pytest.mark.parametrize(
     ("data", "text"),
     [
         (b"f", "Zg"),
@@ -66,8 +65,8 @@ def test_whole_groups_have_no_unused_bits():
 LAST = [ALPHABET, b"", b"AQgw", b"AEIMQUYcgkosw048"]
 
 
-@each_row("over", range(4))
-@each_row("groups", [0, 1, 2])
+@pytest.mark.parametrize("over", range(4))
+@pytest.mark.parametrize("groups", [0, 1, 2])
 def test_last_character_of_a_segment_wastes_no_bit(groups, over):
     start = b"AAAA" * groups + b"A" * (over - 1) if over else b"AAAA" * groups + b"AAA"
     for byte in range(256):
@@ -92,7 +91,7 @@ def test_nothing_but_the_alphabet():
         assert sorted(text[place] for text in texts if is_base64url(text)) == sorted(ALPHABET)
 
 
-@each_row(
+@pytest.mark.parametrize(
     "text",
     [
         pytest.param(b"", id="empty"),
@@ -122,7 +121,7 @@ def test_anything_else_does_not_split():
             split_compact(text)
 
 
-@each_row(
+@pytest.mark.parametrize(
     ("document", "value"),
     [
         pytest.param(b"{}", {}, id="empty"),
@@ -159,7 +158,7 @@ def test_reading_by_entry_takes_ambiguity_and_wild_numbers_alone():
     assert taken == ENTRY_AT_FAULT
 
 
-@each_row(
+@pytest.mark.parametrize(
     ("document", "value"),
     [
         pytest.param(b'{"a":[{"b":1},{"b":1,"b":2}]}', {"a": [{"b": 1}, None]}, id="ambiguous"),
@@ -195,8 +194,10 @@ IN_STRINGS = [
 ]
 
 
-@each_row(("levels", "expected"), [(63, True), (64, True), (65, False)])
-@each_row(("opening", "closing"), [(b"[", b"]"), (b'{"y":', b"}")], ids=["lists", "objects"])
+@pytest.mark.parametrize(("levels", "expected"), [(63, True), (64, True), (65, False)])
+@pytest.mark.parametrize(
+    ("opening", "closing"), [(b"[", b"]"), (b'{"y":', b"}")], ids=["lists", "objects"]
+)
 def test_object_is_at_most_64_levels_deep(opening, closing, levels, expected):
     # The object itself and the core are two levels; what stands beside them adds none.
     cores, beside = (b"[]", b"[1]", b'{"z":1}'), [b"", b'"a":[[],[]],', *IN_STRINGS]
@@ -211,7 +212,7 @@ def test_brackets_in_a_text_are_no_levels():
     assert parse_json_object(b'{"x":"' + b"[{" * 500 + b'"}') == {"x": "[{" * 500}
 
 
-@each_row("levels", [63, 64, 65])
+@pytest.mark.parametrize("levels", [63, 64, 65])
 def test_depth_is_that_of_what_a_parser_reads(levels):
     inner = rb'{"\\":"\"]","]":' + b"[" * (levels - 1) + b"]" * (levels - 1) + b"}"
     assert json.loads(inner)

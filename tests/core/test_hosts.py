@@ -5,10 +5,9 @@ from __future__ import annotations
 import pytest
 
 from clerk_auth.core.hosts import is_domain, is_site, write_origin
-from tests.rows import each_row
 
 
-@each_row(
+@pytest.mark.parametrize(
     ("written", "sent"),
     [
         # Capitals, default ports, what stands around an origin.
@@ -73,7 +72,7 @@ def test_origin_is_written_as_a_browser_sends_it(written, sent):
     assert write_origin(sent) == sent
 
 
-@each_row(
+@pytest.mark.parametrize(
     "text",
     [
         *("", " ", "https://", "https:///", "https://:443", "https://@", "//", "https://."),
@@ -123,7 +122,9 @@ def test_site_is_what_holds_no_secret(origin, is_one):
     assert is_site(origin) == is_one
 
 
-@each_row("text", ["localhost", "10.0.0.12", "a.b1", "A.example", "a_b.example", "a.example.", ""])
+@pytest.mark.parametrize(
+    "text", ["localhost", "10.0.0.12", "a.b1", "A.example", "a_b.example", "a.example.", ""]
+)
 def test_domain_has_labels_and_ends_in_letters(text):
     assert not is_domain(text)
     assert is_domain("a.example")

@@ -31,7 +31,6 @@ from clerk_auth.core.keys import (
 )
 from tests.conftest import ISSUER
 from tests.core.conftest import ENTRY_AT_FAULT, HOSTILE_JSON, encode_number, make_jwk, verify
-from tests.rows import each_row
 
 MODULUS = (1 << 2047) + 1
 
@@ -68,7 +67,7 @@ def unusable_reason(make) -> str | None:
 # One key: modulus and exponent.
 
 
-@each_row(
+@pytest.mark.parametrize(
     ("bits", "reason"),
     [(2047, "modulus"), (2048, None), (2049, None), (8191, None), (8192, None), (8193, "modulus")],
 )
@@ -81,7 +80,7 @@ def test_even_modulus_is_unusable():
     assert unusable_reason(lambda: VerifyingKey.from_numbers("k", 1 << 2047, 65537)) == "modulus"
 
 
-@each_row(
+@pytest.mark.parametrize(
     ("exponent", "reason"),
     [
         (0, "exponent"),
@@ -105,7 +104,7 @@ def test_largest_key_verifies_without_an_error():
     assert not key.verifies(b"input", b"\x01" * 1024)
 
 
-@each_row("length", [0, 1, 255, 257, 512])
+@pytest.mark.parametrize("length", [0, 1, 255, 257, 512])
 def test_signature_of_another_length_does_not_verify(length, local_issuer):
     assert not local_issuer.verifying_key.verifies(b"input", b"\x01" * length)
 
@@ -190,7 +189,7 @@ UNUSABLE = [
 ]
 
 
-@each_row(("entry", "reason"), UNUSABLE)
+@pytest.mark.parametrize(("entry", "reason"), UNUSABLE)
 def test_unusable_key_is_skipped_and_counted(entry, reason):
     good = make_jwk(1000, kid="ins_good")
     for entries in ([entry, good], [good, entry]):
@@ -204,7 +203,7 @@ def test_every_reason_has_a_row():
     assert rows | {"repeated", "too_many_for_key_id"} == set(SKIP_REASONS)
 
 
-@each_row(
+@pytest.mark.parametrize(
     "members",
     [
         pytest.param({}, id="only-what-is-needed"),
@@ -234,7 +233,7 @@ def test_key_is_built_from_its_numbers_alone():
     assert key.to_jwk() == make_jwk(use="sig", alg="RS256")
 
 
-@each_row(
+@pytest.mark.parametrize(
     "members",
     [
         pytest.param({}, id="same-entry"),
@@ -262,19 +261,19 @@ def test_ambiguous_key_is_skipped_and_the_others_are_kept():
     assert key_set.skipped == {"malformed": 1}
 
 
-@each_row("count", [255, 256])
+@pytest.mark.parametrize("count", [255, 256])
 def test_document_of_up_to_256_keys_is_taken(count):
     assert len(parse(*map(make_jwk, range(count))).keys) == count
 
 
-@each_row("extra", [make_jwk(MAX_KEYS), None, {}], ids=["usable", "null", "empty"])
+@pytest.mark.parametrize("extra", [make_jwk(MAX_KEYS), None, {}], ids=["usable", "null", "empty"])
 def test_document_of_257_keys_is_refused_usable_or_not(extra):
     with pytest.raises(KeySetInvalid) as caught:
         parse(*map(make_jwk, range(MAX_KEYS)), extra)
     assert caught.value.reason == "too_many_keys"
 
 
-@each_row("count", [3, 4, 5, 8])
+@pytest.mark.parametrize("count", [3, 4, 5, 8])
 def test_key_id_keeps_its_first_four_keys(count):
     key_set = parse(*(make_jwk(number, kid="shared") for number in range(count)), make_jwk(99))
     kept = [key.to_jwk()["n"] for key in key_set.keys_for("shared")]
@@ -291,7 +290,7 @@ def test_unusable_and_repeated_keys_do_not_count_for_their_key_id():
     assert key_set.skipped == {"modulus": 4, "repeated": 3}
 
 
-@each_row(
+@pytest.mark.parametrize(
     ("document", "reason"),
     [
         pytest.param(b"", "not_json", id="empty"),
@@ -328,8 +327,10 @@ def test_hostile_document_is_refused_unless_one_member_is_at_fault():
     } == ENTRY_AT_FAULT
 
 
-@each_row("number", ["NaN", "1e999", "-1e999", "9" * 5000], ids=lambda text: text[:5])
-@each_row(("member", "count"), [("x", 2), ("alg", 1), ("n", 1)])
+@pytest.mark.parametrize(
+    "number", ["NaN", "1e999", "-1e999", "9" * 5000], ids=lambda text: text[:5]
+)
+@pytest.mark.parametrize(("member", "count"), [("x", 2), ("alg", 1), ("n", 1)])
 def test_wild_number_in_one_key_keeps_the_others(member, count, number):
     jwks = json.dumps({"keys": [make_jwk(1), {**make_jwk(2), member: "NUMBER"}]})
     key_set = parse_jwks(jwks.replace('"NUMBER"', number).encode())
@@ -416,7 +417,7 @@ def body_of(pem: str) -> str:
     return "".join(pem.splitlines()[1:-1])
 
 
-@each_row(
+@pytest.mark.parametrize(
     "text",
     [
         pytest.param(PEM, id="pem"),
@@ -458,12 +459,12 @@ def pem_of(key) -> str:
     return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
 
-@each_row(
+@pytest.mark.parametrize(
     "private_format",
     [PrivateFormat.PKCS8, PrivateFormat.TraditionalOpenSSL],
     ids=["pkcs8", "pkcs1"],
 )
-@each_row("form", [str, body_of], ids=["pem", "bare-body"])
+@pytest.mark.parametrize("form", [str, body_of], ids=["pem", "bare-body"])
 def test_private_key_is_refused(private_format, form, local_issuer):
     pem = private_pem(local_issuer._private_key, private_format)
     with pytest.raises(ValueError, match="not a PEM public key") as caught:
@@ -471,7 +472,7 @@ def test_private_key_is_refused(private_format, form, local_issuer):
     assert body_of(pem)[:16] not in str(caught.value)
 
 
-@each_row(
+@pytest.mark.parametrize(
     "pem",
     [
         pytest.param(pem_of(ec.generate_private_key(ec.SECP256R1()).public_key()), id="ec"),
@@ -483,7 +484,7 @@ def test_key_of_another_kind_is_refused(pem):
         load_public_key(pem)
 
 
-@each_row(
+@pytest.mark.parametrize(
     ("bits", "exponent", "reason"),
     [
         (1024, 65537, "modulus"),
@@ -497,7 +498,7 @@ def test_weak_public_key_is_refused(bits, exponent, reason):
     assert unusable_reason(lambda: load_public_key(pem)) == reason
 
 
-@each_row(
+@pytest.mark.parametrize(
     "text",
     [
         pytest.param("", id="empty"),

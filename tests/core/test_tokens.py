@@ -27,7 +27,6 @@ from tests.core.conftest import (
     make_jwk,
     verify,
 )
-from tests.rows import each_row
 
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 
@@ -68,7 +67,9 @@ def test_good_token_is_accepted(make_token, local_issuer):
 # 2: text.
 
 
-@each_row(("room", "expected"), [(-1, "token_malformed"), (0, ACCEPTED), (1, ACCEPTED)])
+@pytest.mark.parametrize(
+    ("room", "expected"), [(-1, "token_malformed"), (0, ACCEPTED), (1, ACCEPTED)]
+)
 def test_token_has_at_most_max_token_bytes(room, expected, make_token, outcome):
     token = make_token()
     assert outcome(token, max_token_bytes=len(token) + room) == expected
@@ -84,7 +85,7 @@ def test_default_limit_is_16_kibibytes(sign_bytes, payload, outcome):
     assert outcome(sign_bytes(payload + b" " * (padding + 6))) == "token_malformed"
 
 
-@each_row(
+@pytest.mark.parametrize(
     "text",
     [
         pytest.param("", id="empty"),
@@ -112,7 +113,7 @@ def test_what_is_no_token_is_malformed(text, refusal):
     assert refusal(text).code == "token_malformed"
 
 
-@each_row(
+@pytest.mark.parametrize(
     "change",
     [
         pytest.param(lambda token: " " + token, id="blank-before"),
@@ -142,7 +143,7 @@ def test_text_around_or_inside_a_token_is_malformed(change, make_token, refusal)
     assert refusal(change(make_token())).code == "token_malformed"
 
 
-@each_row(
+@pytest.mark.parametrize(
     "change",
     [
         pytest.param(lambda segment: "", id="empty"),
@@ -162,8 +163,8 @@ def test_segment_is_strict_base64url(change, make_token, refusal):
         assert refusal(changed).code == "token_malformed", place
 
 
-@each_row("place", [0, 1, 2], ids=["header", "payload", "signature"])
-@each_row("blanks", [1, 2], ids=["two-bits", "four-bits"])
+@pytest.mark.parametrize("place", [0, 1, 2], ids=["header", "payload", "signature"])
+@pytest.mark.parametrize("blanks", [1, 2], ids=["two-bits", "four-bits"])
 def test_unused_bits_are_zero(blanks, place, make_token, refusal):
     def spell_otherwise(segment: str) -> str:
         return segment[:-1] + ALPHABET[ALPHABET.index(segment[-1]) + 1]
@@ -199,7 +200,7 @@ def test_header_is_a_strict_json_object(make_token, refusal):
         assert error.reason.startswith("header"), name
 
 
-@each_row(
+@pytest.mark.parametrize(
     "algorithm",
     [
         "none",
@@ -233,7 +234,7 @@ def test_only_rs256_is_allowed(algorithm, make_token, refusal):
     assert error.code == "algorithm_not_allowed"
 
 
-@each_row(
+@pytest.mark.parametrize(
     "member",
     [
         pytest.param({"crit": []}, id="critical-empty"),
@@ -266,7 +267,7 @@ def test_header_that_is_not_allowed_is_malformed(member, make_token, refusal):
     assert refusal(make_token(header=member)).code == "token_malformed"
 
 
-@each_row(
+@pytest.mark.parametrize(
     ("length", "expected"),
     [(1, ACCEPTED), (511, ACCEPTED), (512, ACCEPTED), (513, "token_malformed")],
 )
@@ -275,19 +276,19 @@ def test_key_id_has_at_most_512_characters(length, expected, make_token, outcome
     assert outcome(make_token(header={"kid": "é" * length})) == expected
 
 
-@each_row("kid", ["../../etc/passwd", "' OR 1=1 --", "\ud800", "a\r\nb", "\u202e"])
+@pytest.mark.parametrize("kid", ["../../etc/passwd", "' OR 1=1 --", "\ud800", "a\r\nb", "\u202e"])
 def test_key_id_is_handed_over_as_it_is(kid, make_token):
     assert read_token(make_token(header={"kid": kid}), POLICY).kid == kid
 
 
-@each_row("kid", [ABSENT, "", None, 1, ["k"], "k" * 600, "ins_other"])
+@pytest.mark.parametrize("kid", [ABSENT, "", None, 1, ["k"], "k" * 600, "ins_other"])
 def test_key_id_is_not_looked_at_where_none_is_required(kid, make_token, outcome):
     token = make_token(header={"kid": kid})
     assert read_token(token, replace(POLICY, kid_required=False)).kid == ""
     assert outcome(token, kid_required=False) == ACCEPTED
 
 
-@each_row("is_required", [True, False], ids=["required-first", "required-last"])
+@pytest.mark.parametrize("is_required", [True, False], ids=["required-first", "required-last"])
 def test_header_is_judged_by_the_policy_at_hand(is_required, make_token, outcome):
     token = make_token(header={"kid": ABSENT, "order": is_required})
     codes = {
@@ -297,7 +298,7 @@ def test_header_is_judged_by_the_policy_at_hand(is_required, make_token, outcome
     assert codes == {True: "token_malformed", False: ACCEPTED}
 
 
-@each_row(
+@pytest.mark.parametrize(
     "members",
     [
         pytest.param({"typ": ABSENT}, id="type-absent"),
@@ -312,7 +313,7 @@ def test_other_members_are_ignored(members, make_token, outcome):
     assert outcome(make_token(header=members)) == ACCEPTED
 
 
-@each_row("member", ["jwk", "x5c", "jku"])
+@pytest.mark.parametrize("member", ["jwk", "x5c", "jku"])
 def test_key_that_the_token_brings_is_not_used(member, local_issuer, other_issuer, refusal):
     brought = {
         "jwk": other_issuer.jwk,
@@ -327,14 +328,14 @@ def test_key_that_the_token_brings_is_not_used(member, local_issuer, other_issue
 # 4: class.
 
 
-@each_row(
+@pytest.mark.parametrize(
     "category", ["cl_B7d4PD111AAA", "cl_I7d4PD111III", ABSENT], ids=["session", "ignore", "absent"]
 )
 def test_session_token_by_its_category(category, make_token, outcome):
     assert outcome(make_token(header={"cat": category})) == ACCEPTED
 
 
-@each_row(
+@pytest.mark.parametrize(
     "members",
     [
         pytest.param({"cat": "cl_B7d4PD222AAA"}, id="template"),
@@ -358,7 +359,7 @@ def test_other_class_of_token_is_not_accepted(members, make_token, refusal):
     assert refusal(make_token(header=members)).code == "token_class_not_accepted"
 
 
-@each_row(
+@pytest.mark.parametrize(
     "text",
     [
         pytest.param("ak_LCWGdaM8mv8K4PC/57IICZQXAeWfCgF30DZaFXHoGn9=", id="api-key"),
@@ -373,8 +374,8 @@ def test_credential_of_another_class_is_told_by_its_prefix(text, refusal):
     assert refusal(text).code == "token_class_not_accepted"
 
 
-@each_row("prefix", ["ak_", "mt_", "oat_"])
-@each_row(
+@pytest.mark.parametrize("prefix", ["ak_", "mt_", "oat_"])
+@pytest.mark.parametrize(
     ("room", "expected"),
     [(-1, "token_malformed"), (0, "token_class_not_accepted"), (1, "token_class_not_accepted")],
 )
@@ -386,7 +387,7 @@ def test_length_is_judged_before_the_prefix(room, expected, prefix, outcome):
 # 5 and 6: key and signature.
 
 
-@each_row(
+@pytest.mark.parametrize(
     "change",
     [
         pytest.param(
@@ -452,7 +453,7 @@ def parse_keys(kid: str, genuine: VerifyingKey, place: int) -> tuple[VerifyingKe
     return parse_jwks(json.dumps({"keys": jwks}).encode()).keys_for(kid)
 
 
-@each_row("place", range(MAX_KEYS_PER_KID))
+@pytest.mark.parametrize("place", range(MAX_KEYS_PER_KID))
 def test_every_key_under_a_key_id_is_tried(place, local_issuer, make_token):
     keys = parse_keys(local_issuer.kid, local_issuer.verifying_key, place)
     assert verify(make_token(), keys).user_id == "user_1"
@@ -465,7 +466,7 @@ def test_fifth_key_under_a_key_id_is_not_tried(local_issuer, make_token):
     assert caught.value.code == "signature_invalid"
 
 
-@each_row(
+@pytest.mark.parametrize(
     "payload",
     [b"", b"{", b"[]", b"null", b'{"exp":1,"exp":2}', b'{"iss":"https://evil.example"}'],
 )
@@ -490,15 +491,15 @@ def test_payload_is_a_strict_json_object(sign_bytes, payload, refusal):
         assert error.reason.startswith("payload"), name
 
 
-@each_row("depth", [1, 10])
+@pytest.mark.parametrize("depth", [1, 10])
 def test_claim_may_be_nested(depth, sign_bytes, payload, local_issuer):
     nested = payload[:-1] + b',"x":' + b'[{"y":' * depth + b"1" + b"}]" * depth + b"}"
     claims = verify(sign_bytes(nested), [local_issuer.verifying_key])
     assert claims.payload["x"] == claims.get("x")
 
 
-@each_row("depth", [100, 300, 500, 900, 1500, 3000, 5000])
-@each_row(
+@pytest.mark.parametrize("depth", [100, 300, 500, 900, 1500, 3000, 5000])
+@pytest.mark.parametrize(
     ("opening", "core", "closing"),
     [(b"[", b"", b"]"), (b'{"y":', b"1", b"}")],
     ids=["lists", "objects"],
@@ -519,8 +520,8 @@ def test_deep_claim_is_refused_or_can_be_read(
         assert claims.get("org_id")
 
 
-@each_row("leeway", [0, 5, 60])
-@each_row(
+@pytest.mark.parametrize("leeway", [0, 5, 60])
+@pytest.mark.parametrize(
     ("beyond", "expected"),
     [
         (-1, "token_expired"),
@@ -535,8 +536,8 @@ def test_token_expires_at_exp_and_leeway(beyond, expected, leeway, make_token, o
     assert outcome(token, leeway_seconds=leeway) == expected
 
 
-@each_row("leeway", [0, 5, 60])
-@each_row(
+@pytest.mark.parametrize("leeway", [0, 5, 60])
+@pytest.mark.parametrize(
     ("beyond", "expected"),
     [
         (-1, ACCEPTED),
@@ -552,12 +553,14 @@ def test_token_is_valid_from_nbf_and_iat(beyond, expected, leeway, make_token, o
         assert outcome(token, leeway_seconds=leeway) == expected, claim
 
 
-@each_row(("offset", "expected"), [(54.999, ACCEPTED), (65, "token_expired"), (64.999, ACCEPTED)])
+@pytest.mark.parametrize(
+    ("offset", "expected"), [(54.999, ACCEPTED), (65, "token_expired"), (64.999, ACCEPTED)]
+)
 def test_clock_of_the_verifier_decides(offset, expected, make_token, outcome):
     assert outcome(make_token(exp=NOW + 60), now=NOW + offset) == expected
 
 
-@each_row(
+@pytest.mark.parametrize(
     ("claims", "expected"),
     [
         pytest.param({"exp": 0}, "token_expired", id="epoch"),
@@ -582,9 +585,9 @@ def test_times_are_compared_as_numbers(claims, expected, make_token, outcome):
 UNCATEGORIZED = ({"cat": ABSENT}, {"cat": "cl_I7d4PD111III"})
 
 
-@each_row("header", UNCATEGORIZED, ids=["absent", "ignore"])
-@each_row("limit", [2, 60.5, 3600])
-@each_row(
+@pytest.mark.parametrize("header", UNCATEGORIZED, ids=["absent", "ignore"])
+@pytest.mark.parametrize("limit", [2, 60.5, 3600])
+@pytest.mark.parametrize(
     ("beyond", "expected"),
     [
         (-1, ACCEPTED),
@@ -607,20 +610,20 @@ def test_token_without_session_category_lives_so_long(
     assert is_worth_a_look(token, uncategorized_token_max_seconds=0)
 
 
-@each_row(("beyond", "expected"), [(0, ACCEPTED), (1, "claim_invalid")])
+@pytest.mark.parametrize(("beyond", "expected"), [(0, ACCEPTED), (1, "claim_invalid")])
 def test_token_without_session_category_lives_for_an_hour_by_default(
     beyond, expected, make_token, outcome
 ):
     assert outcome(make_token(header={"cat": ABSENT}, exp=NOW + 3600 + beyond)) == expected
 
 
-@each_row("limit", [0.001, 0.5, 1])
+@pytest.mark.parametrize("limit", [0.001, 0.5, 1])
 def test_any_limit_above_0_is_one(limit, make_token, outcome):
     token = make_token(header={"cat": ABSENT}, exp=NOW + 2)
     assert outcome(token, uncategorized_token_max_seconds=limit) == "claim_invalid"
 
 
-@each_row("exp", [NOW + 3601, NOW * 1000, 1e308, 10**4000])
+@pytest.mark.parametrize("exp", [NOW + 3601, NOW * 1000, 1e308, 10**4000])
 def test_session_token_lives_as_long_as_clerk_says(exp, make_token, refusal, outcome):
     assert outcome(make_token(exp=exp)) == ACCEPTED
     for header in UNCATEGORIZED:
@@ -635,10 +638,8 @@ def test_too_long_a_life_is_said_before_a_clock_that_is_behind(make_token, outco
     assert outcome(make_token(header={"cat": ABSENT}, **times)) == "claim_invalid"
 
 
-@each_row(
-    "value",
-    [None, True, False, "", str(NOW + 30), "NaN", [NOW + 30], [], {}, {"exp": NOW + 30}],
-    ids=ascii,
+@pytest.mark.parametrize(
+    "value", [None, True, False, "", str(NOW + 30), "NaN", [NOW + 30], [], {}, {"exp": NOW + 30}]
 )
 def test_times_are_numbers(value, make_token, refusal):
     for claim in ("exp", "nbf", "iat"):
@@ -649,7 +650,7 @@ def test_times_are_numbers(value, make_token, refusal):
 # 8: issuer.
 
 
-@each_row(
+@pytest.mark.parametrize(
     "issuer",
     [
         "",
@@ -670,14 +671,13 @@ def test_times_are_numbers(value, make_token, refusal):
         True,
         1,
     ],
-    ids=ascii,
 )
 def test_issuer_is_compared_exactly(issuer, make_token, refusal):
     error = refusal(make_token(iss=issuer))
     assert (error.code, error.claim) == ("issuer_not_allowed", "iss")
 
 
-@each_row("issuer", [ISSUER, "https://clerk.satellite.example"])
+@pytest.mark.parametrize("issuer", [ISSUER, "https://clerk.satellite.example"])
 def test_any_configured_issuer_is_accepted(issuer, make_token, local_issuer):
     issuers = frozenset({ISSUER, "https://clerk.satellite.example"})
     token = make_token(iss=issuer)
@@ -687,7 +687,7 @@ def test_any_configured_issuer_is_accepted(issuer, make_token, local_issuer):
 # 9: identity.
 
 
-@each_row(
+@pytest.mark.parametrize(
     "value",
     [
         "",
@@ -708,7 +708,6 @@ def test_any_configured_issuer_is_accepted(issuer, make_token, local_issuer):
         ["user_1"],
         {"user_1": 1},
     ],
-    ids=ascii,
 )
 def test_identity_is_visible_text(value, make_token, refusal):
     for claim in ("sub", "sid"):
@@ -716,7 +715,7 @@ def test_identity_is_visible_text(value, make_token, refusal):
         assert (error.code, error.claim) == ("claim_invalid", claim)
 
 
-@each_row(
+@pytest.mark.parametrize(
     ("length", "expected"),
     [(1, ACCEPTED), (254, ACCEPTED), (255, ACCEPTED), (256, "claim_invalid")],
 )
@@ -726,14 +725,14 @@ def test_identity_has_1_to_255_characters(length, expected, make_token, outcome)
         assert outcome(make_token(**{claim: "é" * length})) == expected, claim
 
 
-@each_row("subject", ["mch_1", "mch_", "mch_user_1"])
-@each_row("category", ["cl_B7d4PD111AAA", ABSENT], ids=["session", "absent"])
+@pytest.mark.parametrize("subject", ["mch_1", "mch_", "mch_user_1"])
+@pytest.mark.parametrize("category", ["cl_B7d4PD111AAA", ABSENT], ids=["session", "absent"])
 def test_machine_is_no_user(category, subject, make_token, refusal):
     error = refusal(make_token(sub=subject, header={"cat": category}))
     assert (error.code, error.claim) == ("token_class_not_accepted", "sub")
 
 
-@each_row("subject", ["mch", "xmch_1", "MCH_1", "user_mch_1"])
+@pytest.mark.parametrize("subject", ["mch", "xmch_1", "MCH_1", "user_mch_1"])
 def test_only_the_prefix_makes_a_machine(subject, make_token, outcome):
     assert outcome(make_token(sub=subject)) == ACCEPTED
 
@@ -743,7 +742,7 @@ def test_only_the_prefix_makes_a_machine(subject, make_token, outcome):
 OTHER_PARTY = "https://admin.example.com"
 
 
-@each_row(
+@pytest.mark.parametrize(
     "party",
     [
         "",
@@ -762,7 +761,6 @@ OTHER_PARTY = "https://admin.example.com"
         [PARTY],
         {PARTY: 1},
     ],
-    ids=ascii,
 )
 def test_party_is_compared_exactly(party, make_token, refusal):
     for is_required in (True, False):
@@ -770,7 +768,7 @@ def test_party_is_compared_exactly(party, make_token, refusal):
         assert (error.code, error.claim) == ("party_not_allowed", "azp")
 
 
-@each_row(
+@pytest.mark.parametrize(
     ("claim", "value", "found"),
     [
         ("azp", "https://evil.example", '"https://evil.example"'),
@@ -783,7 +781,6 @@ def test_party_is_compared_exactly(party, make_token, refusal):
         ("sts", "on fire", r'"on\u0020fire"'),
         ("sts", None, "null"),
     ],
-    ids=ascii,
 )
 def test_what_clerk_wrote_is_found_in_one_printable_word(claim, value, found, make_token, refusal):
     error = refusal(make_token(**{claim: value}))
@@ -793,7 +790,7 @@ def test_what_clerk_wrote_is_found_in_one_printable_word(claim, value, found, ma
     assert " " not in found
 
 
-@each_row(
+@pytest.mark.parametrize(
     "claims",
     [
         {"azp": ABSENT},
@@ -804,7 +801,6 @@ def test_what_clerk_wrote_is_found_in_one_printable_word(claim, value, found, ma
         {"aud": "other"},
         {"sts": "pending"},
     ],
-    ids=ascii,
 )
 def test_nothing_is_found_of_other_claims(claims, make_token, refusal):
     error = refusal(make_token(**{"aud": "api", **claims}), **CHECKED)
@@ -829,8 +825,8 @@ def test_missing_party_is_accepted_where_it_is_checked_if_present(make_token, lo
     assert claims.authorized_party is None
 
 
-@each_row("party", [PARTY, OTHER_PARTY])
-@each_row("is_required", [True, False], ids=["required", "if-present"])
+@pytest.mark.parametrize("party", [PARTY, OTHER_PARTY])
+@pytest.mark.parametrize("is_required", [True, False], ids=["required", "if-present"])
 def test_any_authorized_party_is_accepted(is_required, party, make_token, local_issuer):
     claims = verify(
         make_token(azp=party),
@@ -841,7 +837,7 @@ def test_any_authorized_party_is_accepted(is_required, party, make_token, local_
     assert claims.authorized_party == party
 
 
-@each_row(
+@pytest.mark.parametrize(
     ("party", "expected"),
     [
         (PARTY, PARTY),
@@ -862,16 +858,14 @@ def test_party_is_not_checked_where_none_is_configured(party, expected, make_tok
 AUDIENCES = frozenset({"api", "https://api.example.com"})
 
 
-@each_row(
-    "audience",
-    ["api", "https://api.example.com", ["api"], ["other", "api"], ["api", "api"]],
-    ids=ascii,
+@pytest.mark.parametrize(
+    "audience", ["api", "https://api.example.com", ["api"], ["other", "api"], ["api", "api"]]
 )
 def test_one_accepted_audience_is_enough(audience, make_token, outcome):
     assert outcome(make_token(aud=audience), audiences=AUDIENCES) == ACCEPTED
 
 
-@each_row(
+@pytest.mark.parametrize(
     "audience",
     [
         ABSENT,
@@ -902,7 +896,7 @@ def test_audience_is_compared_exactly(audience, make_token, refusal):
     assert (error.code, error.claim) == ("audience_not_allowed", "aud")
 
 
-@each_row("audience", [ABSENT, None, "other", ["other"], [], {}, 1])
+@pytest.mark.parametrize("audience", [ABSENT, None, "other", ["other"], [], {}, 1])
 def test_audience_is_not_looked_at_where_none_is_configured(audience, make_token, outcome):
     assert outcome(make_token(aud=audience)) == ACCEPTED
 
@@ -910,8 +904,8 @@ def test_audience_is_not_looked_at_where_none_is_configured(audience, make_token
 # 11: session.
 
 
-@each_row("status", ["active", ABSENT], ids=["active", "absent"])
-@each_row("accept_pending", [True, False])
+@pytest.mark.parametrize("status", ["active", ABSENT], ids=["active", "absent"])
+@pytest.mark.parametrize("accept_pending", [True, False])
 def test_active_session_is_accepted(accept_pending, status, make_token, local_issuer):
     token = make_token(sts=status)
     claims = verify(token, [local_issuer.verifying_key], accept_pending=accept_pending)
@@ -928,7 +922,7 @@ def test_pending_session_is_accepted_where_it_may_be(make_token, local_issuer):
     assert claims.status == "pending"
 
 
-@each_row(
+@pytest.mark.parametrize(
     "status", ["", "Active", "PENDING", "pending ", "ended", None, True, 1, [], ["active"], {}]
 )
 def test_unknown_status_is_refused(status, make_token, refusal):
@@ -942,7 +936,7 @@ def test_unknown_status_is_refused(status, make_token, refusal):
 CHECKED = {"authorized_parties": frozenset({PARTY}), "audiences": frozenset({"api"})}
 
 
-@each_row(
+@pytest.mark.parametrize(
     ("claim", "when_null", "when_absent"),
     [
         ("exp", "claim_invalid", "claim_invalid"),
@@ -977,7 +971,7 @@ ORDER = [
 ]
 
 
-@each_row("place", range(len(ORDER)), ids=[code for _, code in ORDER])
+@pytest.mark.parametrize("place", range(len(ORDER)), ids=[code for _, code in ORDER])
 def test_first_broken_rule_is_the_answer(place, make_token, outcome):
     broken: dict[str, object] = {"aud": "api"}
     for claims, _ in reversed(ORDER[place:]):
@@ -985,7 +979,7 @@ def test_first_broken_rule_is_the_answer(place, make_token, outcome):
     assert outcome(make_token(**broken), **CHECKED) == ORDER[place][1]
 
 
-@each_row(
+@pytest.mark.parametrize(
     ("header", "code"),
     [
         ({"alg": "none", "cat": "other", "kid": ""}, "algorithm_not_allowed"),
@@ -1001,7 +995,7 @@ def test_header_is_judged_before_claims_and_signature(header, code, other_issuer
 CANARY = "canary"
 
 
-@each_row(
+@pytest.mark.parametrize(
     ("header", "claims"),
     [
         ({"alg": CANARY}, {}),
@@ -1019,14 +1013,13 @@ CANARY = "canary"
         ({}, {"aud": CANARY}),
         ({}, {"sts": CANARY}),
     ],
-    ids=ascii,
 )
 def test_refusal_holds_no_part_of_the_token(header, claims, make_token, refusal):
     error = refusal(make_token(header=header, **{"aud": "api", **claims}), **CHECKED)
     assert CANARY not in f"{error!r} {error} {error.reason} {error.detail} {error.claim}"
 
 
-@each_row("place", [0, 1], ids=["header", "payload"])
+@pytest.mark.parametrize("place", [0, 1], ids=["header", "payload"])
 def test_refusal_of_unreadable_json_holds_no_part_of_it(place, sign_bytes, make_token, refusal):
     broken = b'{"canary": canary}'
     token = sign_bytes(broken) if place else with_bytes(make_token(), 0, lambda header: broken)
@@ -1043,14 +1036,14 @@ def is_worth_a_look(token: str, *, now: float = NOW, **policy: Any) -> bool:
     return may_be_ours(read_token(token, rules), rules, now=now)
 
 
-@each_row(("beyond", "expected"), [(-1, False), (0, False), (1, True)])
+@pytest.mark.parametrize(("beyond", "expected"), [(-1, False), (0, False), (1, True)])
 def test_expired_token_is_not_worth_a_look(beyond, expected, make_token):
     for leeway in (0, 5, 60):
         token = make_token(exp=NOW - leeway + beyond)
         assert is_worth_a_look(token, leeway_seconds=leeway) is expected, leeway
 
 
-@each_row(
+@pytest.mark.parametrize(
     "claims",
     [
         {"iss": "https://evil.example"},
@@ -1064,7 +1057,6 @@ def test_expired_token_is_not_worth_a_look(beyond, expected, make_token):
         {"exp": str(NOW + 30)},
         {"exp": [NOW + 30]},
     ],
-    ids=ascii,
 )
 def test_token_of_another_issuer_or_without_expiry_is_not_worth_a_look(claims, make_token):
     assert not is_worth_a_look(make_token(**claims))
@@ -1079,7 +1071,7 @@ def test_unreadable_payload_is_not_worth_a_look(sign_bytes, payload):
     assert taken == []
 
 
-@each_row(
+@pytest.mark.parametrize(
     "claims",
     [
         {},
@@ -1089,7 +1081,6 @@ def test_unreadable_payload_is_not_worth_a_look(sign_bytes, payload):
         {"sts": "pending"},
         {"nbf": NOW + 60},
     ],
-    ids=ascii,
 )
 def test_nothing_else_of_the_payload_is_looked_at(claims, make_token):
     assert is_worth_a_look(make_token(**claims))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from clerk_auth.diagnostics.durations import format_duration
-from tests.rows import each_row
 
 
-@each_row(
+@pytest.mark.parametrize(
     ("seconds", "words"),
     [
         (0, "0 s"),

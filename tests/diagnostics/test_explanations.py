@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from clerk_auth.core.errors import REJECTIONS, KeysUnavailable, TokenMalformed
 from clerk_auth.core.tokens import Policy
 from clerk_auth.diagnostics import explanations
 from clerk_auth.diagnostics.explanations import MAX_SHOWN, RULES, describe_time, expected_by, show
 from tests.conftest import NOW
-from tests.rows import each_row
 
 POLICY = Policy(
     issuers=frozenset({"https://b.example", "https://a.example"}),
@@ -18,7 +19,7 @@ POLICY = Policy(
 )
 
 
-@each_row(
+@pytest.mark.parametrize(
     "text", ["\x1b[2J", "\x9b2J", "\x07", "\x7f", "\u202e", "\u2028", "\ud800", "é", "\r\n", "\0"]
 )
 def test_value_is_written_in_printable_ascii(text):
@@ -27,14 +28,14 @@ def test_value_is_written_in_printable_ascii(text):
         assert show(value).isprintable()
 
 
-@each_row("excess", [-1, 0, 1])
+@pytest.mark.parametrize("excess", [-1, 0, 1])
 def test_value_is_shortened_beyond_a_length(excess):
     shown = show("x" * (MAX_SHOWN - 2 + excess))
     assert shown.endswith(f"({MAX_SHOWN + excess} characters)") == (excess > 0)
     assert len(shown) < MAX_SHOWN + 30
 
 
-@each_row(
+@pytest.mark.parametrize(
     ("value", "words"),
     [
         (NOW - 12, "2027-01-15 07:59:48 UTC (12 s ago)"),
@@ -71,7 +72,7 @@ def test_every_rule_expects_something_that_the_settings_decide():
     assert expected_by("party", unset) == expected_by("audience", unset) == ""
 
 
-@each_row("rule", RULES[:-1])
+@pytest.mark.parametrize("rule", RULES[:-1])
 def test_every_refusal_has_a_remedy(rule):
     for error in REJECTIONS:
         assert explanations.remedy_for(rule, error())

@@ -629,7 +629,6 @@ def test_mode_is_named_and_observing_is_a_warning(key_configured):
         ({"AUTHORIZED_PARTIES": []}, {"wrong-party", "no-party", "wrong-audience"}),
         ({"AUDIENCE": "api"}, set()),
     ],
-    ids=str,
 )
 def test_what_the_settings_let_in_is_skipped_and_said(key_configured, values, skipped):
     key_configured.CLERK_AUTH = {**key_configured.CLERK_AUTH, **values}

@@ -38,7 +38,6 @@ from clerk_auth.issuer.key_file import KEY_NAME, KeyFileRefused
 from clerk_auth.jwks.source import StaticKeySource
 from clerk_auth.verifier import Verifier, get_verifier
 from tests.conftest import ISSUER, NOW, PARTY
-from tests.rows import each_row
 
 pytestmark = pytest.mark.integration
 
@@ -202,7 +201,7 @@ def test_key_of_another_project_is_another_key(directory, settings, tmp_path):
     assert thumbprint() != first
 
 
-@each_row("base", [None, "", 5, b"bytes", ["list"]])
+@pytest.mark.parametrize("base", [None, "", 5, b"bytes", ["list"]])
 def test_settings_without_a_base_directory_have_the_working_directory(base, settings):
     settings.BASE_DIR = base
     assert find_dev_directory() == Path.cwd() / DEV_DIRECTORY
@@ -264,7 +263,7 @@ def test_key_for_its_owner_alone_is_taken(directory, mode):
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give a file away")
-@each_row("is_directory", [False, True])
+@pytest.mark.parametrize("is_directory", [False, True])
 def test_key_of_another_user_is_refused(directory, is_directory):
     path = write_key(directory)
     os.chown(directory if is_directory else path, 12345, -1)
@@ -312,7 +311,7 @@ def test_ignore_file_that_is_there_is_left_as_it_is(directory, tmp_path):
     assert (directory / ".gitignore").is_symlink()
 
 
-@each_row("make", [os.mkdir, os.mkfifo])
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
 def test_what_is_no_file_is_refused_at_once(directory, make):
     directory.mkdir(exist_ok=True)
     make(directory / KEY_NAME)
@@ -466,7 +465,7 @@ def test_threads_that_race_end_with_one_key(directory):
 
 
 @pytest.mark.integration
-@each_row("share", [0, 1, 40, 900, -10])
+@pytest.mark.parametrize("share", [0, 1, 40, 900, -10])
 def test_key_that_another_process_is_writing_is_waited_for(directory, share):
     """Between creating the file and writing it, a process may be slow."""
     path = write_key(directory)
@@ -552,7 +551,7 @@ def test_key_that_is_refused_is_a_matter_of_the_settings(settings, directory):
 # Saying that it is on
 
 
-@each_row(
+@pytest.mark.parametrize(
     ("argv", "is_said"),
     [
         (["/srv/.venv/bin/gunicorn", "project.wsgi"], True),
@@ -582,7 +581,7 @@ def test_process_that_may_serve_says_so_at_its_start(argv, is_said, settings, ca
     assert found == ([("WARNING", "development_mode")] if is_said else [])
 
 
-@each_row(
+@pytest.mark.parametrize(
     ("values", "debug"),
     [
         ({"DEV_MODE": True}, False),

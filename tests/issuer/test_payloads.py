@@ -11,7 +11,6 @@ from clerk_auth.issuer.payloads import authorization_claims, recipient_claims
 from clerk_auth.jwks.source import StaticKeySource
 from clerk_auth.verifier import Verifier
 from tests.conftest import NOW, PARTY
-from tests.rows import each_row
 
 
 @pytest.fixture
@@ -28,8 +27,8 @@ def read(local_issuer, policy):
     return read
 
 
-@each_row("version", [1, 2])
-@each_row(
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize(
     ("arguments", "organization"),
     [
         ({}, None),
@@ -48,14 +47,13 @@ def read(local_issuer, policy):
             Organization("org_1", permissions=("org:a:read", "org:a:write", "org:b:write")),
         ),
     ],
-    ids=str,
 )
 def test_organization_is_the_same_in_both_versions(read, version, arguments, organization):
     claims = read(version, **arguments)
     assert (claims.version, claims.organization) == (version, organization)
 
 
-@each_row(
+@pytest.mark.parametrize(
     ("arguments", "written"),
     [
         ({}, {}),
@@ -110,7 +108,7 @@ def test_more_permissions_than_bits_in_a_word_survive(read):
 IN_ORG = {"org": "org_1"}
 
 
-@each_row(
+@pytest.mark.parametrize(
     "arguments",
     [
         {"role": "admin"},
@@ -146,7 +144,6 @@ IN_ORG = {"org": "org_1"}
         {"version": 1, "features": "beta"},
         {"version": 1, "plans": "free"},
     ],
-    ids=str,
 )
 def test_what_clerk_would_not_make_is_refused(arguments):
     with pytest.raises(ValueError, match=r"."):

@@ -16,7 +16,6 @@ from django.test.utils import CaptureQueriesContext
 from clerk_auth.users import linking
 from tests.accounts.models import Imported, Member
 from tests.commands import Outcome, run_command
-from tests.rows import each_row
 
 pytestmark = [pytest.mark.integration, pytest.mark.django_db]
 
@@ -134,7 +133,7 @@ def test_inactive_row_is_linked_and_stays_inactive(members, clerk_link):
 # A file that is refused as a whole
 
 
-@each_row(
+@pytest.mark.parametrize(
     ("line", "reason"),
     [
         ("12", "2 columns are wanted, separated by commas, and not 1"),
@@ -226,7 +225,7 @@ def test_closed_standard_input(members):
 # Settings
 
 
-@each_row(
+@pytest.mark.parametrize(
     "clerk_auth",
     [
         {"USER_ID_CLAIM": "external_id"},

@@ -180,7 +180,7 @@ def test_json_of_a_failing_run_says_so(configured):
 # What cannot run
 
 
-@pytest.mark.parametrize("arguments", [[], ["--json"], ["--offline"], ["--wait", "60"]], ids=str)
+@pytest.mark.parametrize("arguments", [[], ["--json"], ["--offline"], ["--wait", "60"]])
 def test_wrong_settings_end_it_at_once_with_two(settings, arguments):
     settings.CLERK_AUTH = {"FRONTEND_API": "https://clerk.example.com", "LEEWAY_SECONDS": 61}
     done = run(*arguments)
@@ -227,7 +227,7 @@ def test_offline_makes_no_request(configured):
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("arguments", [[], ["--wait", "0.5"]], ids=str)
+@pytest.mark.parametrize("arguments", [[], ["--wait", "0.5"]])
 def test_failure_is_final_where_there_is_no_time_to_try_again(configured, arguments):
     configured.script = answer(b"", status="503 Busy")
     assert run(*arguments).status == 1
@@ -272,7 +272,7 @@ def test_progress_at_a_terminal_is_one_line_that_is_gone_at_the_end(issuer_serve
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("arguments", [["--wait", "60"], ["--wait", "60", "--json"]], ids=str)
+@pytest.mark.parametrize("arguments", [["--wait", "60"], ["--wait", "60", "--json"]])
 def test_ctrl_c_ends_the_waiting_without_a_traceback(arguments, issuer_server):
     issuer_server.stop()
     process = subprocess.Popen(
@@ -293,9 +293,7 @@ def test_ctrl_c_ends_the_waiting_without_a_traceback(arguments, issuer_server):
     assert "Traceback" not in err
 
 
-@pytest.mark.parametrize(
-    "seconds", ["-1", "-0.001", "nan", "-nan", "inf", "-inf", "1e400"], ids=str
-)
+@pytest.mark.parametrize("seconds", ["-1", "-0.001", "nan", "-nan", "inf", "-inf", "1e400"])
 def test_time_that_cannot_be_waited_ends_it_with_two(key_configured, seconds):
     done = run(f"--wait={seconds}")
     assert (done.status, done.out) == (2, "")
@@ -418,7 +416,7 @@ def test_token_is_explained_beside_the_probes(configured):
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("arguments", [["--token", "-"], ["--token"]], ids=str)
+@pytest.mark.parametrize("arguments", [["--token", "-"], ["--token"]])
 def test_token_that_is_refused_ends_it_with_one(configured, arguments):
     token = configured.signer.token(azp=PARTY, expires_in=-60)
     done = run(*arguments, "--json", given=token)
@@ -444,7 +442,6 @@ def test_token_among_the_arguments_ends_it_with_two_and_is_not_repeated():
 @pytest.mark.parametrize(
     "arguments",
     [["--token", "eyJ.a.b"], ["--token=eyJ.a.b"], ["eyJ.a.b"], ["--token", "-", "eyJ.a.b"]],
-    ids=str,
 )
 def test_token_is_no_argument(key_configured, arguments):
     done = run(*arguments, "--json")

@@ -22,7 +22,6 @@ from clerk_auth.permissions import IsNotImpersonated
 from clerk_auth.verifier import get_verifier
 from project.demo.environment import inherit_environment
 from tests.conftest import ISSUER, PARTY
-from tests.rows import each_row
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -174,7 +173,7 @@ def test_tokens_are_signed_with_the_key_of_the_project():
 
 
 @pytest.mark.usefixtures("developing")
-@each_row(
+@pytest.mark.parametrize(
     ("arguments", "ages"),
     [
         (["--fva", "5", "-1"], (5, -1)),
@@ -199,7 +198,7 @@ def test_step_up_is_fresh_or_stale_as_the_ages_say():
 
 
 @pytest.mark.usefixtures("developing")
-@each_row(
+@pytest.mark.parametrize(
     ("arguments", "actor"),
     [
         ([], None),
@@ -235,7 +234,7 @@ def test_custom_claims_are_as_they_are_given():
 
 
 @pytest.mark.usefixtures("developing")
-@each_row(
+@pytest.mark.parametrize(
     ("claim", "code"),
     [
         ("sub=null", "claim_invalid"),
@@ -264,7 +263,7 @@ def test_version_1_has_the_claims_of_version_1():
 
 
 @pytest.mark.usefixtures("developing")
-@each_row(
+@pytest.mark.parametrize(
     ("iat", "expires_in", "code"),
     [
         ("-30", "60", None),
@@ -307,7 +306,7 @@ def documented() -> list[str]:
 
 
 @pytest.mark.usefixtures("developing")
-@each_row("arguments", documented())
+@pytest.mark.parametrize("arguments", documented())
 def test_documented_command_prints_a_token(arguments):
     if "--help" not in arguments:
         assert make_token(*shlex.split(arguments)).count(".") == 2
@@ -380,7 +379,7 @@ def test_options_that_make_no_sense_end_it_with_two(arguments):
 
 
 @pytest.mark.usefixtures("developing")
-@each_row(
+@pytest.mark.parametrize(
     ("arguments", "hint"),
     [
         (["--fva", "x"], "as in 5 -1"),
@@ -429,7 +428,6 @@ def test_key_that_is_not_trusted_signs_nothing(settings, tmp_path):
         {"FRONTEND_API": "clerk.example.com", "DEV_MODE": True},
         {},
     ],
-    ids=str,
 )
 def test_outside_development_mode_nothing_is_signed(settings, tmp_path, values):
     settings.BASE_DIR = tmp_path

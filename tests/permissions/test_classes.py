@@ -31,7 +31,6 @@ from clerk_auth.permissions import (
 )
 from clerk_auth.users import ClerkUser
 from tests.conftest import ISSUER
-from tests.rows import each_row
 
 factory = APIRequestFactory()
 ADMIN, FREE = HasRole("org:admin"), HasPlan("free")
@@ -174,13 +173,13 @@ def name(value: object) -> str | None:
     return value.__name__ if isinstance(value, type) else None
 
 
-@each_row("what", ["list", "retrieve"])
-@each_row(("permission", "expected"), ANSWERS + NEGATED, ids=name)
+@pytest.mark.parametrize("what", ["list", "retrieve"])
+@pytest.mark.parametrize(("permission", "expected"), ANSWERS + NEGATED, ids=name)
 def test_who_is_let_in(let_in, permission, expected, what):
     assert let_in(permission, what) == expected
 
 
-@each_row(
+@pytest.mark.parametrize(
     ("permission", "on_lists", "on_objects"),
     [
         (OWNER, CLERK, {"admin"}),
@@ -227,7 +226,7 @@ class Owned:
         self.owner = owner
 
 
-@each_row(
+@pytest.mark.parametrize(
     ("owner", "is_theirs"),
     [
         ("user_alone", True),
@@ -240,7 +239,6 @@ class Owned:
         ([], False),
         (AnonymousUser(), False),
     ],
-    ids=repr,
 )
 def test_owner_is_named_by_clerks_id(ask, owner, is_theirs):
     class Detail(View):
@@ -270,12 +268,10 @@ def test_object_without_the_field_is_a_mistake_of_the_project(ask):
 # Step-up
 
 
-@each_row(
-    "reverification",
-    ["strict_mfa", "strict", {"level": "second_factor", "afterMinutes": 5}],
-    ids=str,
+@pytest.mark.parametrize(
+    "reverification", ["strict_mfa", "strict", {"level": "second_factor", "afterMinutes": 5}]
 )
-@each_row(
+@pytest.mark.parametrize(
     "compose",
     [
         lambda step_up: step_up,
@@ -306,7 +302,7 @@ def test_step_up_is_no_news_to_whom_it_does_not_help(ask):
     assert "clerk_error" not in response.data
 
 
-@each_row(
+@pytest.mark.parametrize(
     "negate",
     [
         lambda: ~STEP_UP,
@@ -339,8 +335,8 @@ def test_mapping_is_copied_when_the_class_is_made(ask):
 # Wrong arguments
 
 
-@each_row("make", [HasRole, HasPermission, HasFeature, HasPlan])
-@each_row(
+@pytest.mark.parametrize("make", [HasRole, HasPermission, HasFeature, HasPlan])
+@pytest.mark.parametrize(
     "wrong", [None, 1, True, "", " ", "org: admin", "org:", "a\nb", "x" * 256, b"admin", ["admin"]]
 )
 def test_name_that_is_none_is_refused_when_the_class_is_made(make, wrong):
@@ -348,7 +344,7 @@ def test_name_that_is_none_is_refused_when_the_class_is_made(make, wrong):
         make(wrong)
 
 
-@each_row(
+@pytest.mark.parametrize(
     ("make", "wrong"),
     [
         *((HasPermission, name) for name in ("read", "org:read", "org:a:b:c", "a::b", "org::b")),
@@ -364,7 +360,7 @@ def test_wrong_argument_is_refused_when_the_class_is_made(make, wrong):
         make(wrong)
 
 
-@each_row(
+@pytest.mark.parametrize(
     "make",
     [HasRole, HasPermission, HasFeature, HasPlan, RequiresReverification, IsOwner],
 )
@@ -379,7 +375,7 @@ def test_argument_is_required(make):
         _ = ~make
 
 
-@each_row("other", [None, "admin", object(), int, ADMIN()])
+@pytest.mark.parametrize("other", [None, "admin", object(), int, ADMIN()])
 def test_only_permission_classes_combine(other):
     with pytest.raises(TypeError):
         _ = ADMIN & other
@@ -459,7 +455,7 @@ def test_object_check_repeats_the_request_check(claims_of):
         assert answers == [True, False], permission
 
 
-@each_row("actor", [None, {}, {"sub": "user_support"}, [], "", 0, False])
+@pytest.mark.parametrize("actor", [None, {}, {"sub": "user_support"}, [], "", 0, False])
 def test_any_actor_claim_is_somebody_in_the_user_s_place(actor, claims_of):
     request = of_caller(claims_of("user_1", act=actor))
     assert not IsNotImpersonated().has_permission(request, None)
@@ -487,7 +483,7 @@ class OnThisView(drf.BasePermission):
         return view == "this"
 
 
-@each_row(("view", "expected"), [("this", True), ("other", False)])
+@pytest.mark.parametrize(("view", "expected"), [("this", True), ("other", False)])
 def test_foreign_class_sees_the_view_wherever_it_stands(view, expected, claims_of):
     request = of_caller(claims_of("user_admin", o=ORGANIZATION))
     for permission in (ADMIN & OnThisView, OnThisView & ADMIN, ~ADMIN | OnThisView):

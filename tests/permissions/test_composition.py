@@ -25,7 +25,6 @@ from clerk_auth.permissions import (
     RequiresReverification,
 )
 from clerk_auth.users import ClerkUser
-from tests.rows import each_row
 
 factory = APIRequestFactory()
 
@@ -86,7 +85,7 @@ def requests(local_issuer):
     }
 
 
-@each_row(
+@pytest.mark.parametrize(
     "permission",
     [
         ~(Yes & ADMIN),
@@ -110,7 +109,6 @@ def requests(local_issuer):
         SingleOperandHolder(NOT, OWNER),
         SingleOperandHolder(NOT, STEP_UP),
     ],
-    ids=str,
 )
 def test_not_lets_in_nobody_whom_clerk_does_not_know(permission, requests):
     for caller in OTHERS:
@@ -119,7 +117,7 @@ def test_not_lets_in_nobody_whom_clerk_does_not_know(permission, requests):
         assert not asked.has_object_permission(requests[caller], None, User()), caller
 
 
-@each_row(
+@pytest.mark.parametrize(
     "make",
     [
         lambda: NOT(ADMIN()),

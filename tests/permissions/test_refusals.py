@@ -27,7 +27,6 @@ from clerk_auth.permissions import (
     RequiresReverification,
 )
 from clerk_auth.users import ClerkUser
-from tests.rows import each_row
 
 factory = APIRequestFactory()
 ADMIN, OWNER, STEP_UP = HasRole("org:admin"), IsOwner("username"), RequiresReverification("strict")
@@ -133,7 +132,7 @@ def label(code: str) -> str:
     return code if code in REFUSAL_CODES else "permission_denied"
 
 
-@each_row(("permission", "code", "detail"), SAID, ids=str)
+@pytest.mark.parametrize(("permission", "code", "detail"), SAID)
 def test_body_names_what_is_missing(ask, caplog, permission, code, detail):
     response = ask(permission)
     assert response.status_code == 403
@@ -144,7 +143,9 @@ def test_body_names_what_is_missing(ask, caplog, permission, code, detail):
     assert line.startswith(f"clerk_auth.permission_refused code={label(code)} permission=")
 
 
-@each_row("permission", [IsNotImpersonated, IsOrganizationMember & IsNotImpersonated], ids=str)
+@pytest.mark.parametrize(
+    "permission", [IsNotImpersonated, IsOrganizationMember & IsNotImpersonated]
+)
 def test_impersonated_user(ask, permission):
     claims = {"act": {"sub": "user_support"}, "o": {"id": "org_1"}}
     response = ask(permission, claims=claims)
@@ -153,7 +154,7 @@ def test_impersonated_user(ask, permission):
     assert counted() == {"impersonation_not_allowed": 1}
 
 
-@each_row(
+@pytest.mark.parametrize(
     "permission",
     [
         STEP_UP,
@@ -162,7 +163,6 @@ def test_impersonated_user(ask, permission):
         STEP_UP | OWNER,
         drf.IsAdminUser | STEP_UP,
     ],
-    ids=str,
 )
 def test_step_up_keeps_its_body_and_is_counted(ask, caplog, permission):
     assert ask(permission).data.keys() == {"clerk_error"}
@@ -170,14 +170,16 @@ def test_step_up_keeps_its_body_and_is_counted(ask, caplog, permission):
     assert len(lines(caplog)) == 1
 
 
-@each_row(("permission", "code", "detail"), SAID, ids=str)
+@pytest.mark.parametrize(("permission", "code", "detail"), SAID)
 def test_foreign_user_is_told_the_same_kind_of_body(ask, permission, code, detail):
     response = ask(permission, user=User(pk=1, username="other"))
     assert (response.status_code, response.data.keys()) == (403, {"detail", "code"})
     assert counted() == {label(response.data["code"]): 1}
 
 
-@each_row("permission", [ADMIN, ~ADMIN, OWNER, STEP_UP, ADMIN & STEP_UP, ADMIN | OWNER], ids=str)
+@pytest.mark.parametrize(
+    "permission", [ADMIN, ~ADMIN, OWNER, STEP_UP, ADMIN & STEP_UP, ADMIN | OWNER]
+)
 def test_anonymous_caller_is_401_and_no_news(ask, caplog, permission):
     response = ask(permission, user=AnonymousUser())
     assert (response.status_code, response.data) == (401, ANONYMOUS)
@@ -218,7 +220,7 @@ class OfMyDrafts(OfDrafts):
         return super().has_object_permission(request, view, obj=obj)
 
 
-@each_row("permission", [OfDrafts, OfMyDrafts, OfDrafts & IsNotImpersonated], ids=str)
+@pytest.mark.parametrize("permission", [OfDrafts, OfMyDrafts, OfDrafts & IsNotImpersonated])
 def test_own_answers_are_counted_once(ask, caplog, permission):
     response = ask(permission)
     assert response.data == {"detail": "Drafts alone.", "code": "ownership_required"}

@@ -35,7 +35,6 @@ def is_accepted() -> bool:
         {"DEV_MODE": True, "PUBLISHABLE_KEY": "nonsense"},
         {},
     ],
-    ids=str,
 )
 def test_instance_is_replaced_and_the_rest_kept(settings, instance):
     kept = {

@@ -32,7 +32,6 @@ from clerk_auth.testing.instance import clerk_auth_settings
 from clerk_auth.users import ClerkUser
 from clerk_auth.verifier import get_verifier
 from tests.conftest import PARTY
-from tests.rows import each_row
 
 KINDS = [name.replace("-", "_") for name in BAD_TOKENS]
 
@@ -63,7 +62,7 @@ def test_default_is_a_token_that_the_settings_accept():
     assert claims.factor_ages is None
 
 
-@each_row("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 2])
 def test_arguments_are_claims_of_either_version(version):
     claims = verify(
         "user_alice",
@@ -117,12 +116,12 @@ def test_expiry_is_judged_by_the_clock_and_the_leeway(settings, expires_in, acce
         assert refusal(token) == "token_expired"
 
 
-@each_row("fva", [(-1, -1), (0, 0), (10.5, 3)])
+@pytest.mark.parametrize("fva", [(-1, -1), (0, 0), (10.5, 3)])
 def test_factor_ages_are_those_given(fva):
     assert verify(fva=fva).factor_ages == fva
 
 
-@each_row(
+@pytest.mark.parametrize(
     ("arguments", "named"),
     [
         ({"role": "admin"}, "organization"),
@@ -142,7 +141,6 @@ def test_factor_ages_are_those_given(fva):
         ({"plan": "pro", "pla": "u:free"}, "pla is written"),
         ({"version": 1, "org": "org_1", "org_id": "org_2"}, "org_id is written"),
     ],
-    ids=str,
 )
 def test_arguments_that_would_be_silently_wrong_are_refused(arguments, named):
     with pytest.raises(ValueError, match=named):
@@ -164,7 +162,7 @@ def test_settings_that_are_wrong_are_named(settings):
 # Bad tokens
 
 
-@each_row("kind", [kind for kind in KINDS if kind != "unknown_kid"])
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "unknown_kid"])
 def test_bad_token_is_refused_with_its_code(kind):
     bad = getattr(BadTokens(user_id="user_alice", org="org_acme", role="admin"), kind)
     assert (bad.name, refusal(bad.token)) == (kind, bad.code)
@@ -224,7 +222,7 @@ def test_claims_need_no_settings_but_the_projects_own(settings, instance):
     assert clerk_claims("user_1", org="org_1").organization.id == "org_1"
 
 
-@each_row("name", ["expired", "wrong_party", "no_subject", "pending"])
+@pytest.mark.parametrize("name", ["expired", "wrong_party", "no_subject", "pending"])
 def test_claims_that_the_settings_refuse_are_not_made(name):
     changes = {
         "expired": {"expires_in": -60},
@@ -236,7 +234,7 @@ def test_claims_that_the_settings_refuse_are_not_made(name):
         clerk_claims(**changes[name])
 
 
-@each_row(
+@pytest.mark.parametrize(
     ("permission", "arguments"),
     [
         (HasRole("admin"), {"org": "org_1", "role": "admin"}),
@@ -247,7 +245,6 @@ def test_claims_that_the_settings_refuse_are_not_made(name):
         (RequiresReverification("strict"), {"fva": (0, -1)}),
         (~IsNotImpersonated, {"act": {"sub": "user_support"}}),
     ],
-    ids=str,
 )
 def test_permissions_work_with_forced_authentication(permission, arguments):
     class View(APIView):

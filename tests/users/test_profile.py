@@ -17,7 +17,6 @@ from clerk_auth.users.profile import (
     write_profile,
 )
 from tests.accounts.models import Member
-from tests.rows import each_row
 
 CLERK_AUTH = {
     "FRONTEND_API": "clerk.example.com",
@@ -48,7 +47,7 @@ def member_fields(settings):
 # What a claim may be
 
 
-@each_row(
+@pytest.mark.parametrize(
     ("claim", "value", "column"),
     [
         ("full_name", "Alice", "name"),
@@ -72,7 +71,7 @@ def test_claim_that_fits_is_read(claim, value, column, claims_of):
     assert read_profile(claims_of("user_alice", **{claim: value})) == {column: value}
 
 
-@each_row(
+@pytest.mark.parametrize(
     ("claim", "value"),
     [
         pytest.param("name", "Alice", id="column-that-no-claim-is-named-after"),
@@ -112,7 +111,7 @@ def test_nothing_is_read_unless_it_is_mapped(settings, claims_of):
 # What may be mapped
 
 
-@each_row(
+@pytest.mark.parametrize(
     ("field", "check_id"),
     [
         *[(field, None) for field in ("email", "name", "age", "newsletter", "username")],

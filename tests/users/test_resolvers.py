@@ -23,7 +23,6 @@ from clerk_auth.permissions import (
 )
 from clerk_auth.users import ClerkUser, admit_user, check_resolver, get_user_resolver
 from tests.conftest import PARTY
-from tests.rows import each_row
 from tests.test_authentication import Public, call
 
 ADMIN = {"o": {"id": "org_1", "rol": "admin"}, "fva": [0, 0]}
@@ -97,8 +96,8 @@ def ask(configured, settings):
     return send
 
 
-@each_row("resolver", NOBODY.values(), ids=list(NOBODY))
-@each_row(
+@pytest.mark.parametrize("resolver", NOBODY.values(), ids=list(NOBODY))
+@pytest.mark.parametrize(
     "permission",
     [
         AllowAny,
@@ -117,7 +116,7 @@ def test_nobody_is_401_wherever(ask, resolver, permission):
     assert metrics.totals()["jwt_verifications_failure", "user_inactive", "enforce"] == 1
 
 
-@each_row("resolver", NO_USER.values(), ids=list(NO_USER))
+@pytest.mark.parametrize("resolver", NO_USER.values(), ids=list(NO_USER))
 def test_what_is_no_user_is_a_defect_that_names_the_setting(ask, resolver):
     # A coroutine that nobody awaits would be a warning, and so an error here.
     with pytest.raises(ImproperlyConfigured, match="USER_RESOLVER") as caught:
@@ -125,7 +124,7 @@ def test_what_is_no_user_is_a_defect_that_names_the_setting(ask, resolver):
     assert "user_1" not in str(caught.value)
 
 
-@each_row(
+@pytest.mark.parametrize(
     "user",
     [
         User(username="alice"),
@@ -146,17 +145,16 @@ def test_future_is_no_user():
     asyncio.run(admit())
 
 
-@each_row(
+@pytest.mark.parametrize(
     "resolver",
     [later, one_by_one, Later(), partial(later), partial(Later()), sync_to_async(resolve), "text"],
-    ids=repr,
 )
 def test_what_cannot_return_a_user_is_refused_before_it_is_called(resolver):
     with pytest.raises(ImproperlyConfigured, match="USER_RESOLVER"):
         check_resolver(resolver)
 
 
-@each_row("resolver", [resolve, partial(resolve), ClerkUser, async_to_sync(later)], ids=repr)
+@pytest.mark.parametrize("resolver", [resolve, partial(resolve), ClerkUser, async_to_sync(later)])
 def test_function_is_accepted(resolver):
     check_resolver(resolver)
 
@@ -169,7 +167,7 @@ def test_coroutine_function_is_refused_at_first_use(configured, settings):
         call(Public, "Bearer " + configured.signer.token(azp=PARTY))
 
 
-@each_row("error", [UserInactive("no row"), SessionPending("of our own")], ids=repr)
+@pytest.mark.parametrize("error", [UserInactive("no row"), SessionPending("of our own")])
 def test_every_refusal_of_a_resolver_is_counted(ask, error):
     def refuse(claims):
         raise error

@@ -18,7 +18,6 @@ from clerk_auth.users import (
 )
 from tests.accounts.models import Imported
 from tests.operations import count_operations
-from tests.rows import each_row
 
 pytestmark = [pytest.mark.integration, pytest.mark.django_db]
 
@@ -40,7 +39,7 @@ def use(settings):
 # The setting
 
 
-@each_row(
+@pytest.mark.parametrize(
     "name",
     [
         *("sub", "external_id", "externalId", "legacy_id", "app_user_id", "uid", "organizer_id"),
@@ -51,7 +50,7 @@ def test_claims_that_a_project_put_there_are_taken(name):
     assert read_id_claim(name) == name
 
 
-@each_row(
+@pytest.mark.parametrize(
     "name",
     [
         *("unsafe_metadata", "unsafeMetadata", "user.unsafe_metadata.id", "UNSAFE-METADATA"),
@@ -81,7 +80,7 @@ def test_refused_name_stops_the_first_use(use, claims_of):
 # The value
 
 
-@each_row(
+@pytest.mark.parametrize(
     ("field", "value"),
     [
         *(("legacy_id", value) for value in ("7", "auth0|5f7c8e", "x" * 12)),
@@ -94,7 +93,7 @@ def test_value_that_fits_its_column_is_taken_as_it_is(field, value, use, claims_
     assert read_user_id(claims_of("user_alice", external_id=value)) == value
 
 
-@each_row(
+@pytest.mark.parametrize(
     ("field", "value"),
     [
         *(("legacy_id", value) for value in ("", " ", "a b", "a\x00", "a\u202eb", "x" * 13)),
