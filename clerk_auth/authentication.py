@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from rest_framework.request import Request
 
 from clerk_auth.conf import ENFORCE, OBSERVE, get_config, is_observing
 from clerk_auth.core.claims import Claims
+from clerk_auth.core.credential import read_bearer_token
 from clerk_auth.core.error_reports import hide_locals
 from clerk_auth.core.errors import (
     ClerkAuthError,
@@ -27,29 +27,7 @@ from clerk_auth.verifier import get_verifier
 if TYPE_CHECKING:
     from django.http import HttpRequest
 
-# "bearer" as a whole word of RFC 9110's token characters, at the start of the value or of one that
-# a server joined to it: two Authorization fields arrive as one, with a comma between.
-_BEARER = re.compile(r"(?:\A *|, *)bearer(?![!#$%&'*+\-.^_`|~0-9a-z])", re.IGNORECASE)
-
-
-def read_bearer_token(authorization: str | bytes | None) -> str | None:
-    """Return the token of an ``Authorization`` header, ``None`` when it is not a bearer token.
-
-    Raises:
-        TokenMalformed: the scheme is ``Bearer``, and what follows is not one credential.
-    """
-    if not authorization:
-        return None
-    if isinstance(authorization, bytes):
-        authorization = authorization.decode("latin-1")
-    if authorization[:7].lower() != "bearer ":
-        if _BEARER.search(authorization):
-            raise TokenMalformed("the Authorization header is not one bearer credential")
-        return None
-    token = authorization[7:].strip(" ")
-    if not token or " " in token:
-        raise TokenMalformed("the Authorization header is not one bearer credential")
-    return token
+__all__ = ["ClerkAuthentication", "claims_of", "read_bearer_token", "read_claims"]
 
 
 @hide_locals

@@ -15,13 +15,12 @@ from rest_framework.throttling import UserRateThrottle
 from rest_framework.views import APIView
 
 from clerk_auth import metrics
-from clerk_auth.authentication import ClerkAuthentication, claims_of, read_bearer_token
+from clerk_auth.authentication import ClerkAuthentication, claims_of
 from clerk_auth.core.claims import Claims
 from clerk_auth.core.errors import (
     CODES,
     REJECTIONS,
     ClaimInvalid,
-    TokenMalformed,
     UserInactive,
     UserUnknown,
 )
@@ -71,48 +70,6 @@ def test_scheme_is_compared_without_case_and_spaces_may_follow(token, scheme):
     response = call(WhoAmI, scheme + token)
     assert response.status_code == 200
     assert response.data == {"user": "user_1", "session": "sess_local"}
-
-
-def test_header_in_bytes_is_read(token):
-    assert read_bearer_token(b"Bearer " + token.encode()) == token
-
-
-@pytest.mark.parametrize("text", ["X", "XX", "abcX", "Xabc", "XabcX", "abc\t", "\xa0abc"])
-@pytest.mark.parametrize("blanks", ["", " ", "  "])
-def test_nothing_but_spaces_is_taken_off_a_token(text, blanks):
-    assert read_bearer_token(f"Bearer {blanks}{text}{blanks}") == text
-
-
-@pytest.mark.parametrize(
-    "value",
-    [None, "", "Basic dXNlcjpwYXNz", "Token abc", "Bearers abc", "bear abc", "x-bearer abc", "abc"],
-)
-def test_other_scheme_is_left_to_the_next_authenticator(value):
-    assert read_bearer_token(value) is None
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        "Bearer",
-        "bearer",
-        "Bearer ",
-        "Bearer    ",
-        "Bearer a b",
-        "Bearer\tabc",
-        "Bearer,abc",
-        "Bearer:abc",
-        "Bearer\x00abc",
-        "Bearer\xa0abc",
-        " Bearer a.b.c",
-        "Basic abc, Bearer abc",
-        "Basic abc,Bearer abc",
-        'Digest username="x", bearer abc',
-    ],
-)
-def test_anything_else_under_the_bearer_scheme_is_malformed(value):
-    with pytest.raises(TokenMalformed):
-        read_bearer_token(value)
 
 
 @pytest.mark.parametrize(

@@ -28,9 +28,9 @@ from bench.main import make_parser
 from clerk_auth import logs, metrics, pytest_plugin, signals, testing
 from clerk_auth.checks.registration import TAG
 from clerk_auth.conf import config, readers
+from clerk_auth.conf.origins import write_origin
 from clerk_auth.contrib import responses
 from clerk_auth.core import authorization, errors
-from clerk_auth.core.hosts import write_origin
 from clerk_auth.core.keys import SKIP_REASONS
 from clerk_auth.core.tokens import Policy
 from clerk_auth.diagnostics import explanations

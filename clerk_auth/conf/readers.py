@@ -18,9 +18,10 @@ from urllib.parse import urlsplit
 
 from django.utils.module_loading import import_string
 
+from clerk_auth.conf.origins import is_site, write_origin
 from clerk_auth.conf.redaction import looks_secret, may_repeat
 from clerk_auth.core.claims import is_identifier
-from clerk_auth.core.hosts import is_domain, is_site, write_origin
+from clerk_auth.core.hosts import is_domain
 from clerk_auth.core.keys import MAX_KEYS_PER_KID, VerifyingKey, load_public_key
 
 _AN_ORIGIN = '"https://app.example.com"'

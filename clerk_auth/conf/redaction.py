@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 
-from clerk_auth.core import hosts
+from clerk_auth.conf.origins import is_site, write_origin
+from clerk_auth.core.hosts import is_domain
 
 SECRET_MESSAGE = "holds what looks like a secret."
 SECRET_HINT = (
@@ -52,7 +53,7 @@ def show_name(text: str) -> str:
 
 def may_repeat(text: str) -> bool:
     """Tell whether ``text`` is a domain, the origin of a site or a short word in small letters."""
-    has_form = _WORD.fullmatch(text) or hosts.is_domain(text) or _is_origin(text)
+    has_form = _WORD.fullmatch(text) or is_domain(text) or _is_origin(text)
     return bool(has_form) and not looks_secret(text)
 
 
@@ -63,7 +64,7 @@ def show_url(url: str) -> str:
 
 
 def _is_origin(text: str) -> bool:
-    return hosts.write_origin(text) == text and hosts.is_site(text)
+    return write_origin(text) == text and is_site(text)
 
 
 def _is_in(value: object, test: Callable[[str], bool]) -> bool:

@@ -1,9 +1,9 @@
 """Session tokens: compact JWS (RFC 7515) that carry Clerk's claims.
 
-``read_token`` checks what can be checked without a key, ``verify_token`` checks the signature and
-only then parses the payload. Both call the rules in order, a function each, that
-``clerk_auth.diagnostics.inspection`` calls one by one; the numbers in the comments are those of
-``docs/security.md``. What holds a credential is named ``token``, which error trackers hide.
+``read_token`` checks what needs no key, ``find_signing_key`` the signature, and only then
+``check_claims`` parses the payload. The rules are in order, a function each; the numbers in the
+comments are those of ``docs/security.md`` and of ``clerk_auth.diagnostics.rules``. What holds a
+credential is named ``token``, which error trackers hide.
 """
 
 from __future__ import annotations
@@ -110,14 +110,6 @@ def split_token(token: str, policy: Policy) -> list[bytes]:
         return split_compact(token.encode("ascii"))
     except ValueError as error:
         raise TokenMalformed(str(error)) from None
-
-
-def verify_token(
-    token: UnverifiedToken, keys: Iterable[VerifyingKey], policy: Policy, *, now: float
-) -> Claims:
-    """Check signature and claims, as :func:`find_signing_key` and :func:`check_claims` do."""
-    find_signing_key(token, keys)
-    return check_claims(token, policy, now=now)
 
 
 def find_signing_key(token: UnverifiedToken, keys: Iterable[VerifyingKey]) -> VerifyingKey:

@@ -14,9 +14,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from clerk_auth.authentication import read_bearer_token
 from clerk_auth.conf import Config
 from clerk_auth.core.claims import Claims, Verified
+from clerk_auth.core.credential import read_bearer_token
 from clerk_auth.core.encoding import decode_checked
 from clerk_auth.core.error_reports import hide_locals
 from clerk_auth.core.errors import ClerkAuthError, KeySetInvalid, KeysUnavailable, TokenMalformed

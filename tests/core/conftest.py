@@ -13,7 +13,7 @@ from clerk_auth.core.claims import Claims
 from clerk_auth.core.encoding import encode_base64url
 from clerk_auth.core.errors import TokenRejected
 from clerk_auth.core.keys import VerifyingKey
-from clerk_auth.core.tokens import Policy, read_token, verify_token
+from clerk_auth.core.tokens import Policy, check_claims, find_signing_key, read_token
 from clerk_auth.issuer.development import LocalIssuer
 from tests.conftest import ISSUER, NOW, PARTY
 
@@ -25,7 +25,9 @@ POLICY = Policy(issuers=frozenset({ISSUER}), authorized_parties=frozenset({PARTY
 def verify(token: str, keys: Iterable[VerifyingKey], *, now: float = NOW, **policy: Any) -> Claims:
     """Verify a token as a verifier does that has found its keys; ``policy`` changes the rules."""
     rules = replace(POLICY, **policy)
-    return verify_token(read_token(token, rules), keys, rules, now=now)
+    unverified = read_token(token, rules)
+    find_signing_key(unverified, keys)
+    return check_claims(unverified, rules, now=now)
 
 
 def make_claims(issuer: LocalIssuer, **claims: Any) -> Claims:
