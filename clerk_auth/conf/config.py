@@ -1,7 +1,7 @@
 """The setting ``CLERK_AUTH``: one dict, read into a frozen ``Config`` when it is first needed.
 
 Every key is described in ``docs/settings.md``. A setting that is unknown, malformed or out of
-range is a ``Problem``: system checks report all of them, and the first use raises them as
+range is a problem: system checks report all of them, and the first use raises them as
 ``ImproperlyConfigured``. Nothing is ignored, and nothing is read from the environment.
 """
 
@@ -13,13 +13,12 @@ from types import MappingProxyType
 from typing import Any
 
 from django.conf import settings
-from django.core.exceptions import ImproperlyConfigured
+from django.core.checks import CheckMessage
 from django.core.signals import setting_changed
 from django.dispatch import receiver
 
 from clerk_auth.conf import problems, readers, redaction
 from clerk_auth.conf.lifetime import derived
-from clerk_auth.conf.problems import Problem
 from clerk_auth.core.error_reports import hide_locals
 from clerk_auth.core.keys import VerifyingKey
 from clerk_auth.core.tokens import Policy
@@ -85,7 +84,7 @@ class Config:
         """Read the setting; ``ImproperlyConfigured`` names every problem and its remedy."""
         config, found = _read(values, debug=debug)
         if config is None:
-            raise ImproperlyConfigured("\n".join(map(str, found)))
+            raise problems.unusable(*found)
         return config
 
 
@@ -108,12 +107,12 @@ def is_observing() -> bool:
     return isinstance(values, Mapping) and values.get("MODE") == OBSERVE
 
 
-def find_problems() -> list[Problem]:
+def find_problems() -> list[CheckMessage]:
     """List what is wrong with the settings in force, for the system checks."""
     return _read(getattr(settings, "CLERK_AUTH", {}), debug=is_debug())[1]
 
 
-def find_cache_problem(config: Config) -> Problem | None:
+def find_cache_problem(config: Config) -> CheckMessage | None:
     """Tell when keys would be shared through a cache that is not there.
 
     Without it every process would fetch for itself, in silence.
@@ -183,7 +182,7 @@ _READERS: dict[str, tuple[Callable[[object], Any], Any]] = {
 }
 
 
-def _read(values: object, *, debug: bool) -> tuple[Config | None, list[Problem]]:
+def _read(values: object, *, debug: bool) -> tuple[Config | None, list[CheckMessage]]:
     if not isinstance(values, Mapping):
         return None, [problems.not_a_dict()]
     found = problems.find_unknown(values, _READERS)

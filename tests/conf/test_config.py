@@ -9,12 +9,12 @@ from dataclasses import FrozenInstanceError, fields
 import pytest
 from django.apps import apps
 from django.conf import settings as django_settings
+from django.core.checks import CheckMessage
 from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 
 from clerk_auth import conf
 from clerk_auth.conf import Config, find_problems, is_observing
-from clerk_auth.conf.problems import Problem
 from project.demo.environment import inherit_environment
 from tests.rows import each_row
 
@@ -57,10 +57,10 @@ def read(debug: bool = False, **values: object) -> Config:
     return Config.from_mapping(values, debug=debug)
 
 
-def problems_of(debug: bool = False, **values: object) -> dict[str, Problem]:
+def problems_of(debug: bool = False, **values: object) -> dict[str, CheckMessage]:
     """Return what is wrong by key, as the system checks see it."""
     with override_settings(CLERK_AUTH=values, DEBUG=debug):
-        return {problem.key: problem for problem in find_problems()}
+        return {problem.obj: problem for problem in find_problems()}
 
 
 # One value after the other
@@ -144,8 +144,8 @@ def test_value_that_is_set_replaces_the_default(key, value, read_as):
 def test_wrong_container_is_refused_under_the_name_of_the_key(key):
     for value in ({"a": 1}, {"a"}, [["a"]], object(), b"bytes"):
         problem = problems_of(**{**MINIMAL, key: value})[key]
-        assert problem.check_id == "clerk_auth.E003"
-        assert problem.message
+        assert problem.id == "clerk_auth.E003"
+        assert problem.msg
         assert problem.hint
         with pytest.raises(ImproperlyConfigured, match=rf"CLERK_AUTH\['{key}'\]"):
             read(**{**MINIMAL, key: value})
@@ -209,21 +209,24 @@ def test_lowest_max_age_is_twice_the_lowest_refresh(max_age, is_read):
 )
 def test_unknown_key_is_refused_with_a_suggestion(key, meant):
     problem = problems_of(**MINIMAL, **{key: "x"})[key]
-    assert problem.check_id == "clerk_auth.E002"
+    assert problem.id == "clerk_auth.E002"
     assert problem.hint == f"Did you mean '{meant}'?"
 
 
-@each_row("key", ["XYZZY", "", 5, None, ("a", "b")])
-def test_key_that_is_like_no_other_is_refused_without_a_suggestion(key):
+@each_row(
+    ("key", "shown"),
+    [("XYZZY", "XYZZY"), (None, "None"), ("", "..."), (5, "..."), (("a", "b"), "...")],
+)
+def test_key_that_is_like_no_other_is_refused_without_a_suggestion(key, shown):
     (problem,) = problems_of_mapping({**MINIMAL, key: "x"})
-    assert (problem.check_id, problem.key) == ("clerk_auth.E002", str(key))
+    assert (problem.id, problem.obj) == ("clerk_auth.E002", shown)
     assert "Did you mean" not in problem.hint
 
 
 @each_row("mode", ["Observe", "observe ", "off", "", None, True, ["observe"]])
 def test_mode_that_is_not_spelt_exactly_is_an_error_and_observes_nothing(mode):
     problem = problems_of(**MINIMAL, MODE=mode)["MODE"]
-    assert problem.check_id == "clerk_auth.E003"
+    assert problem.id == "clerk_auth.E003"
     assert "enforce, observe" in problem.hint
     with override_settings(CLERK_AUTH={**MINIMAL, "MODE": mode}):
         assert not is_observing()
@@ -248,7 +251,7 @@ def test_missing_setting_observes_nothing(settings):
     assert not is_observing()
 
 
-def problems_of_mapping(values: object) -> list[Problem]:
+def problems_of_mapping(values: object) -> list[CheckMessage]:
     with override_settings(CLERK_AUTH=values):
         return find_problems()
 
@@ -256,7 +259,8 @@ def problems_of_mapping(values: object) -> list[Problem]:
 @each_row("values", [None, "clerk.example.com", [("FRONTEND_API", DOMAIN)], 5])
 def test_setting_that_is_no_dict_is_refused(values):
     (problem,) = problems_of_mapping(values)
-    assert problem.check_id == "clerk_auth.E003"
+    assert problem.id == "clerk_auth.E003"
+    assert problem.msg == "CLERK_AUTH is not a dict."
     assert "CLERK_AUTH = {" in problem.hint
 
 
@@ -365,7 +369,7 @@ def test_configured_key_needs_no_url(whose, local_issuer):
 )
 def test_conflict_is_refused_with_a_remedy(values, key, check_id):
     (problem,) = problems_of(**values).values()
-    assert (problem.key, problem.check_id) == (key, check_id)
+    assert (problem.obj, problem.id) == (key, check_id)
     assert problem.hint
     with pytest.raises(ImproperlyConfigured, match=rf"CLERK_AUTH\['{key}'\]"):
         read(**values)
@@ -373,14 +377,14 @@ def test_conflict_is_refused_with_a_remedy(values, key, check_id):
 
 def test_configured_key_alone_says_not_whose_tokens(local_issuer):
     found = problems_of(JWT_KEY=local_issuer.public_pem.strip())
-    assert found["FRONTEND_API"].check_id == "clerk_auth.E001"
+    assert found["FRONTEND_API"].id == "clerk_auth.E001"
 
 
 def test_configured_key_and_url_exclude_each_other(local_issuer):
     values = {**MINIMAL, "JWT_KEY": local_issuer.public_pem.strip()}
     assert not problems_of(**values)
     found = problems_of(**values, JWKS_URL="https://a.example/keys")
-    assert found["JWKS_URL"].check_id == "clerk_auth.E003"
+    assert found["JWKS_URL"].id == "clerk_auth.E003"
 
 
 @each_row(("refresh", "is_read"), [(499.9, True), (500, True), (500.1, False)], ids=str)
