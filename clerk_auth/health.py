@@ -67,7 +67,7 @@ def read_readiness(*, now: float) -> Readiness:
 def _note_misconfigured(error: Exception) -> None:
     name = type(error).__name__
     if defects.admit("misconfigured", name) is not None:
-        settings = ", ".join(problem.shown_key for problem in find_problems()) or None
+        settings = ", ".join(str(problem.obj) for problem in find_problems()) or None
         log(logging.ERROR, "misconfigured", error=name, settings=settings)
 
 

@@ -11,10 +11,10 @@ from collections.abc import Callable
 
 from django.conf import settings
 from django.core.cache import caches
-from django.core.exceptions import ImproperlyConfigured
 
 from clerk_auth import metrics, signals
 from clerk_auth.conf import ENFORCE, Config, derived, find_cache_problem, get_config
+from clerk_auth.conf.problems import unusable
 from clerk_auth.core.claims import Claims
 from clerk_auth.core.error_reports import hide_locals
 from clerk_auth.core.errors import (
@@ -184,7 +184,7 @@ def get_verifier() -> Verifier:
 def make_source(config: Config) -> KeySource:
     """Make the source that the settings ask for; ``ImproperlyConfigured`` without its cache."""
     if problem := find_cache_problem(config):
-        raise ImproperlyConfigured(str(problem))
+        raise unusable(problem)
     if config.dev_mode:
         return StaticKeySource((load_local_issuer(config.issuers[0]).verifying_key,))
     if config.jwks_url is None:

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from rest_framework.settings import api_settings
 
 from clerk_auth.checks.registration import TAG
-from clerk_auth.conf import config
+from clerk_auth.conf import lifetime
 
 pytestmark = pytest.mark.integration
 
@@ -193,8 +193,7 @@ def overridden(values: dict[str, Any]) -> Iterator[None]:
 
 def forget() -> None:
     api_settings.reload()
-    for value in config._derived:
-        value.forget()
+    lifetime.forget()
 
 
 @pytest.mark.parametrize("model", ["", "auth", "auth.Nobody", "no_such.User", "a.b.c", None, 5, []])

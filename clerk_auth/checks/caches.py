@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from django.core.checks import CheckMessage, Error, Warning
+from django.core.checks import CheckMessage, Warning
 
 from clerk_auth.checks.registration import check, read_config
 from clerk_auth.conf import find_cache_problem
@@ -22,7 +22,7 @@ def check_cache(**_: Any) -> Iterator[CheckMessage]:
     if config is None or config.jwks_url is None:
         return
     if problem := find_cache_problem(config):
-        yield Error(problem.headline, hint=problem.hint, id=problem.check_id)
+        yield problem
     cache = CacheSettings(config.cache_alias)
     if cache.backend is None:  # Django says so itself
         return

@@ -6,7 +6,7 @@ raises: it would stand between a project and its ``migrate``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from importlib import metadata
 from typing import Any
 
@@ -20,7 +20,6 @@ from rest_framework.settings import api_settings
 from clerk_auth.authentication import ClerkAuthentication
 from clerk_auth.checks.registration import check, read_config, read_user_model
 from clerk_auth.conf import find_problems, is_debug, is_observing
-from clerk_auth.conf.problems import Problem
 from clerk_auth.conf.readers import import_named
 from clerk_auth.users import columns, database_user, existing_user, get_user_resolver
 from clerk_auth.users.profile import find_problems as find_profile_problems
@@ -41,7 +40,7 @@ def check_settings(**_: Any) -> list[CheckMessage]:
                 id="clerk_auth.W001",
             )
         ]
-    return _errors(find_problems())
+    return find_problems()
 
 
 @check(deploy=True)
@@ -186,8 +185,8 @@ def check_users(**_: Any) -> Iterator[CheckMessage]:
         )
     if finds_rows:
         creates = resolver is database_user
-        yield from _errors(columns.find_problems(creates=creates))
-        yield from _errors(columns.find_doubts(creates=creates), Warning)
+        yield from columns.find_problems(creates=creates)
+        yield from columns.find_doubts(creates=creates)
 
 
 @check()
@@ -210,7 +209,7 @@ def check_user_fields(**_: Any) -> list[CheckMessage]:
     if config is None or not config.user_fields or read_user_model() is None:
         return []
     # Whichever resolver: one of the project's own may call ``database_user``.
-    return _errors(find_profile_problems())
+    return find_profile_problems()
 
 
 @check()
@@ -237,10 +236,6 @@ def check_environment(**_: Any) -> Iterator[CheckMessage]:
             hint="Add enable-threads = true to its configuration.",
             id="clerk_auth.W010",
         )
-
-
-def _errors(problems: Iterable[Problem], kind: type[Error | Warning] = Error) -> list[CheckMessage]:
-    return [kind(problem.headline, hint=problem.hint, id=problem.check_id) for problem in problems]
 
 
 def _challenge(cls: type[Any]) -> str:

@@ -1,14 +1,12 @@
 """The setting ``CLERK_AUTH``: read, judged and explained; `docs/settings.md` has every key."""
 
 from clerk_auth.conf.config import (
-    DEPENDS_ON,
     DEV_ISSUER,
     ENFORCE,
     JWKS_PATH,
     MODES,
     OBSERVE,
     Config,
-    derived,
     find_cache_problem,
     find_problems,
     get_config,
@@ -17,9 +15,9 @@ from clerk_auth.conf.config import (
     is_observing,
     remember_debug,
 )
+from clerk_auth.conf.lifetime import derived
 
 __all__ = [
-    "DEPENDS_ON",
     "DEV_ISSUER",
     "ENFORCE",
     "JWKS_PATH",

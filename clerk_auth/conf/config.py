@@ -1,39 +1,32 @@
 """The setting ``CLERK_AUTH``: one dict, read into a frozen ``Config`` when it is first needed.
 
 Every key is described in ``docs/settings.md``. A setting that is unknown, malformed or out of
-range is a ``Problem``: system checks report all of them, and the first use raises them as
+range is a problem: system checks report all of them, and the first use raises them as
 ``ImproperlyConfigured``. Nothing is ignored, and nothing is read from the environment.
 """
 
 from __future__ import annotations
 
-import functools
-import os
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from django.conf import settings
-from django.core.exceptions import ImproperlyConfigured
+from django.core.checks import CheckMessage
 from django.core.signals import setting_changed
 from django.dispatch import receiver
 
 from clerk_auth.conf import problems, readers, redaction
-from clerk_auth.conf.problems import Problem
+from clerk_auth.conf.lifetime import derived
 from clerk_auth.core.error_reports import hide_locals
 from clerk_auth.core.keys import VerifyingKey
 from clerk_auth.core.tokens import Policy
-
-T = TypeVar("T")
 
 # Whether the verdict decides about the request, or is only noted.
 ENFORCE, OBSERVE = MODES = ("enforce", "observe")
 DEV_ISSUER = "https://clerk.localhost"
 JWKS_PATH = "/.well-known/jwks.json"
-# What everything derived from the settings depends on; a test may change any of them.
-DEPENDS_ON = frozenset({"CLERK_AUTH", "CACHES", "SECRET_KEY", "DEBUG", "AUTH_USER_MODEL"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,41 +84,8 @@ class Config:
         """Read the setting; ``ImproperlyConfigured`` names every problem and its remedy."""
         config, found = _read(values, debug=debug)
         if config is None:
-            raise ImproperlyConfigured("\n".join(map(str, found)))
+            raise problems.unusable(*found)
         return config
-
-
-class derived(Generic[T]):
-    """Remember what a function makes of the settings, until a test changes them.
-
-    It is made once per process, whatever number of threads ask first.
-    """
-
-    def __init__(self, make: Callable[[], T]) -> None:
-        self._make = make
-        self._made: list[T] = []
-        functools.update_wrapper(self, make)
-        _derived.append(self)
-
-    def __call__(self) -> T:
-        try:
-            return self._made[0]
-        except IndexError:
-            with _making[0]:
-                if not self._made:
-                    self._made = [self._make()]
-                return self._made[0]
-
-    def forget(self) -> None:
-        """Make it anew the next time."""
-        self._made = []
-
-
-_derived: list[derived[Any]] = []
-# In a list, so that a forked child can replace it: another thread may have held it.
-_making = [threading.RLock()]
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=lambda: _making.__setitem__(0, threading.RLock()))
 
 
 @derived
@@ -147,12 +107,12 @@ def is_observing() -> bool:
     return isinstance(values, Mapping) and values.get("MODE") == OBSERVE
 
 
-def find_problems() -> list[Problem]:
+def find_problems() -> list[CheckMessage]:
     """List what is wrong with the settings in force, for the system checks."""
     return _read(getattr(settings, "CLERK_AUTH", {}), debug=is_debug())[1]
 
 
-def find_cache_problem(config: Config) -> Problem | None:
+def find_cache_problem(config: Config) -> CheckMessage | None:
     """Tell when keys would be shared through a cache that is not there.
 
     Without it every process would fetch for itself, in silence.
@@ -180,15 +140,13 @@ def is_debug() -> bool:
 
 
 @receiver(setting_changed, dispatch_uid="clerk_auth.conf.config")
-def _forget(*, setting: str, value: object, enter: bool, **_: object) -> None:
-    if setting == "DEBUG":
-        if enter:
-            _debug.append(bool(value))
-        elif len(_debug) > 1:
-            _debug.pop()
-    if setting in DEPENDS_ON:
-        for value in _derived:
-            value.forget()
+def _note_debug(*, setting: str, value: object, enter: bool, **_: object) -> None:
+    if setting != "DEBUG":
+        return
+    if enter:
+        _debug.append(bool(value))
+    elif len(_debug) > 1:
+        _debug.pop()
 
 
 # key: (reader, default). A key whose default is ``None`` may be absent.
@@ -224,7 +182,7 @@ _READERS: dict[str, tuple[Callable[[object], Any], Any]] = {
 }
 
 
-def _read(values: object, *, debug: bool) -> tuple[Config | None, list[Problem]]:
+def _read(values: object, *, debug: bool) -> tuple[Config | None, list[CheckMessage]]:
     if not isinstance(values, Mapping):
         return None, [problems.not_a_dict()]
     found = problems.find_unknown(values, _READERS)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from django.core.checks import CheckMessage, Error, Warning
+from django.core.exceptions import ImproperlyConfigured
 
 from clerk_auth.conf import redaction
 from clerk_auth.conf.readers import Refused
@@ -20,60 +22,58 @@ NO_ISSUER, UNKNOWN, MALFORMED, DEV_MODE_WITHOUT_DEBUG, PLAIN_HTTP, NO_CACHE = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """What is wrong with one setting; ``check_id`` is the id of the system check."""
+def make_problem(check_id: str, key: str, message: str, hint: str) -> CheckMessage:
+    """Say what is wrong with the setting ``key``: an error or a warning, as its id says.
 
-    check_id: str
-    key: str
-    message: str
-    hint: str
-
-    @property
-    def shown_key(self) -> str:
-        """The key, and dots for one that may be a secret in the wrong place."""
-        return self.key if self.check_id != UNKNOWN else redaction.show_name(self.key)
-
-    @property
-    def headline(self) -> str:
-        """Say which setting, and what is wrong with it."""
-        return f"CLERK_AUTH[{self.shown_key!r}] {self.message}"
-
-    def __str__(self) -> str:
-        return f"{self.headline} {self.hint}"
+    Checks report it, and :func:`unusable` raises it. ``key`` stands in both, and in logs.
+    """
+    kind = Warning if check_id.startswith("clerk_auth.W") else Error
+    return kind(f"CLERK_AUTH[{key!r}] {message}", hint=hint, obj=key, id=check_id)
 
 
-def not_a_dict() -> Problem:
-    """Say that the setting as a whole is another type."""
-    return Problem(MALFORMED, "", "is not a dict.", "Write CLERK_AUTH = {...}.")
+def unusable(*problems: CheckMessage) -> ImproperlyConfigured:
+    """Return the exception that the first use raises: one line for each problem."""
+    return ImproperlyConfigured("\n".join(f"{found.msg} {found.hint}" for found in problems))
 
 
-def malformed(key: str, value: object, refused: Refused) -> Problem:
+def not_a_dict() -> CheckMessage:
+    """Say that the setting as a whole is of another type."""
+    hint = "Write CLERK_AUTH = {...}."
+    return Error("CLERK_AUTH is not a dict.", hint=hint, obj="CLERK_AUTH", id=MALFORMED)
+
+
+def malformed(key: str, value: object, refused: Refused) -> CheckMessage:
     """Say what a reader said of ``value``, or that it looks like a secret."""
     if redaction.looks_secret(value):
         hint = f"{redaction.SECRET_HINT} {refused.hint}".rstrip()
-        return Problem(MALFORMED, key, redaction.SECRET_MESSAGE, hint)
+        return make_problem(MALFORMED, key, redaction.SECRET_MESSAGE, hint)
     check_id = PLAIN_HTTP if refused.plain_http else MALFORMED
-    return Problem(check_id, key, refused.message, refused.hint)
+    return make_problem(check_id, key, refused.message, refused.hint)
 
 
-def no_cache(aliases: Iterable[object]) -> Problem:
+def no_cache(aliases: Iterable[object]) -> CheckMessage:
     """Say that ``CACHE_ALIAS`` is none of ``aliases``."""
     # Aliases are names; what else a dict may hold for keys is not repeated.
     names = [alias for alias in aliases if isinstance(alias, str) and redaction.is_name(alias)]
     hint = f"Use one of: {', '.join(names)}." if names else "Add it to CACHES."
-    return Problem(NO_CACHE, "CACHE_ALIAS", "names an alias that is not in CACHES.", hint)
+    return make_problem(NO_CACHE, "CACHE_ALIAS", "names an alias that is not in CACHES.", hint)
 
 
-def find_unknown(values: Mapping[Any, object], settings: Collection[str]) -> list[Problem]:
+def find_unknown(values: Mapping[Any, object], settings: Collection[str]) -> list[CheckMessage]:
     """List the keys that name none of ``settings``."""
     # Nobody is led to development mode by a slip of the keyboard.
     known = [name for name in settings if name != "DEV_MODE"]
     return [
-        Problem(UNKNOWN, str(key), "is not a setting.", _explain_unknown(str(key), number, known))
+        _describe_unknown(str(key), number, known)
         for number, key in enumerate(values, 1)
         if key not in settings
     ]
+
+
+def _describe_unknown(name: str, number: int, known: Iterable[str]) -> CheckMessage:
+    # A name that may be a secret in the wrong place is shown as dots.
+    hint = _explain_unknown(name, number, known)
+    return make_problem(UNKNOWN, redaction.show_name(name), "is not a setting.", hint)
 
 
 def _explain_unknown(name: str, number: int, known: Iterable[str]) -> str:
@@ -85,15 +85,15 @@ def _explain_unknown(name: str, number: int, known: Iterable[str]) -> str:
     return f"Did you mean {close[0]!r}?" if close else "See docs/settings.md for the list."
 
 
-def find_conflicts(read: Mapping[str, Any], *, debug: bool) -> list[Problem]:
+def find_conflicts(read: Mapping[str, Any], *, debug: bool) -> list[CheckMessage]:
     """List what contradicts itself in settings that were read one by one."""
     return [*_find_conflicts_of_instance(read, debug), *_find_conflicts_of_times(read)]
 
 
-def _find_conflicts_of_instance(read: Mapping[str, Any], debug: bool) -> Iterator[Problem]:
+def _find_conflicts_of_instance(read: Mapping[str, Any], debug: bool) -> Iterator[CheckMessage]:
     domain, decoded = read["FRONTEND_API"], read["PUBLISHABLE_KEY"]
     if domain and decoded and domain != decoded:
-        yield Problem(
+        yield make_problem(
             MALFORMED,
             "PUBLISHABLE_KEY",
             f'belongs to "{decoded}", but FRONTEND_API is "{domain}".',
@@ -101,24 +101,24 @@ def _find_conflicts_of_instance(read: Mapping[str, Any], debug: bool) -> Iterato
         )
     if read["JWT_KEY"] and read["JWKS_URL"]:
         message = "is never fetched while JWT_KEY is set."
-        yield Problem(MALFORMED, "JWKS_URL", message, "Remove one of the two.")
+        yield make_problem(MALFORMED, "JWKS_URL", message, "Remove one of the two.")
     if read["DEV_MODE"]:
         if not debug:
-            yield Problem(
+            yield make_problem(
                 DEV_MODE_WITHOUT_DEBUG,
                 "DEV_MODE",
                 "is on with DEBUG = False: anybody with the development key could sign in.",
                 "Remove it from this environment.",
             )
     elif not (domain or decoded or read["ISSUER"]):
-        yield Problem(
+        yield make_problem(
             NO_ISSUER,
             "FRONTEND_API",
             "is missing: nothing says whose tokens are accepted.",
             'Set it to your Clerk domain, as in "clerk.example.com".',
         )
     elif not (domain or decoded or read["JWKS_URL"] or read["JWT_KEY"]):
-        yield Problem(
+        yield make_problem(
             NO_ISSUER,
             "ISSUER",
             "is set, but nothing says where its keys are.",
@@ -126,11 +126,14 @@ def _find_conflicts_of_instance(read: Mapping[str, Any], debug: bool) -> Iterato
         )
 
 
-def _find_conflicts_of_times(read: Mapping[str, Any]) -> Iterator[Problem]:
+def _find_conflicts_of_times(read: Mapping[str, Any]) -> Iterator[CheckMessage]:
     refresh, max_age = read["JWKS_REFRESH_SECONDS"], read["JWKS_MAX_AGE_SECONDS"]
     if refresh > max_age / 2:
-        message = "is more than half of JWKS_MAX_AGE_SECONDS."
-        yield Problem(MALFORMED, "JWKS_REFRESH_SECONDS", message, f"Use at most {max_age / 2:g}.")
+        message, hint = (
+            "is more than half of JWKS_MAX_AGE_SECONDS.",
+            f"Use at most {max_age / 2:g}.",
+        )
+        yield make_problem(MALFORMED, "JWKS_REFRESH_SECONDS", message, hint)
     if read["JWKS_LOCAL_SECONDS"] > refresh:
-        message = "is more than JWKS_REFRESH_SECONDS."
-        yield Problem(MALFORMED, "JWKS_LOCAL_SECONDS", message, f"Use at most {refresh:g}.")
+        message, hint = "is more than JWKS_REFRESH_SECONDS.", f"Use at most {refresh:g}."
+        yield make_problem(MALFORMED, "JWKS_LOCAL_SECONDS", message, hint)

@@ -14,11 +14,12 @@ from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.hashers import make_password
-from django.core.exceptions import FieldDoesNotExist, ImproperlyConfigured
+from django.core.checks import CheckMessage
+from django.core.exceptions import FieldDoesNotExist
 from django.db import models
 
 from clerk_auth.conf import derived, get_config
-from clerk_auth.conf.problems import Problem
+from clerk_auth.conf.problems import make_problem, unusable
 from clerk_auth.conf.redaction import show_name
 
 NOT_UNIQUE, ID_DOES_NOT_FIT, ROW_DOES_NOT_FIT, BY_USER_NAME, UNFILLED = (
@@ -53,11 +54,11 @@ def get_id_column() -> Any:
         ImproperlyConfigured: the column does not exist, or two rows may have the same user id.
     """
     if problem := _find_ambiguity():
-        raise ImproperlyConfigured(str(problem))
+        raise unusable(problem)
     return get_column(get_id_field())
 
 
-def find_problems(*, creates: bool) -> list[Problem]:
+def find_problems(*, creates: bool) -> list[CheckMessage]:
     """List what is wrong with the columns, for the system checks.
 
     ``creates`` tells whether rows are made too. Where the first problem is that the user id does
@@ -69,14 +70,14 @@ def find_problems(*, creates: bool) -> list[Problem]:
     return [problem for problem in found if problem]
 
 
-def find_doubts(*, creates: bool) -> list[Problem]:
+def find_doubts(*, creates: bool) -> list[CheckMessage]:
     """List what only the project can judge, for the system checks; arguments as above."""
     if _find_ambiguity():
         return []
     found = []
     if (name := get_id_field()) == get_user_model().USERNAME_FIELD:
         found.append(
-            Problem(
+            make_problem(
                 BY_USER_NAME,
                 "USER_ID_FIELD",
                 f"stands for {get_label(name)}, the user name. Where people can sign up locally, "
@@ -90,7 +91,7 @@ def find_doubts(*, creates: bool) -> list[Problem]:
     unfilled = [get_label(name) for name in find_required() if name not in mapped]
     if creates and unfilled:
         found.append(
-            Problem(
+            make_problem(
                 UNFILLED,
                 "USER_RESOLVER",
                 f"makes rows, and nothing of ours fills {', '.join(unfilled)}.",
@@ -171,11 +172,11 @@ def has_column(name: str) -> bool:
         return False
 
 
-def _find_ambiguity() -> Problem | None:
+def _find_ambiguity() -> CheckMessage | None:
     name = get_id_field()
     if has_column(name) and _is_unique(get_column(name)):
         return None
-    return Problem(
+    return make_problem(
         NOT_UNIQUE,
         "USER_ID_FIELD",
         f"names {get_label(name)}, which is not a unique field: a Clerk user id must name one row.",
@@ -191,7 +192,7 @@ def _is_unique(column: Any) -> bool:
     )
 
 
-def _find_id_problem() -> Problem | None:
+def _find_id_problem() -> CheckMessage | None:
     # A claim of the project's own may be an integer or a UUID.
     if get_config().user_id_claim != "sub":
         return None
@@ -200,7 +201,7 @@ def _find_id_problem() -> Problem | None:
     misfit = "is an e-mail address" if is_address else _describe_misfit(name, _SAMPLE_ID)
     if misfit is None:
         return None
-    return Problem(
+    return make_problem(
         ID_DOES_NOT_FIT,
         "USER_ID_FIELD",
         f"names {get_label(name)} for Clerk's user ids, but it {misfit}.",
@@ -209,14 +210,14 @@ def _find_id_problem() -> Problem | None:
     )
 
 
-def _find_row_problems() -> Iterator[Problem]:
+def _find_row_problems() -> Iterator[CheckMessage]:
     mapped = get_config().user_fields
     sample = _SAMPLE_ID if get_config().user_id_claim == "sub" else "1"
     for name, value in make_row_values(sample).items():
         if name in mapped:
             continue
         if misfit := _describe_misfit(name, value):
-            yield Problem(
+            yield make_problem(
                 ROW_DOES_NOT_FIT,
                 "USER_RESOLVER",
                 f"makes rows, but {get_label(name)} {misfit}.",

@@ -15,11 +15,12 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from django.contrib.auth import get_user_model
-from django.core.exceptions import FieldDoesNotExist, ImproperlyConfigured, ValidationError
+from django.core.checks import CheckMessage
+from django.core.exceptions import FieldDoesNotExist, ValidationError
 from django.db import models, router
 
 from clerk_auth.conf import derived, get_config
-from clerk_auth.conf.problems import Problem
+from clerk_auth.conf.problems import make_problem, unusable
 from clerk_auth.core.claims import Claims
 from clerk_auth.logs import log
 from clerk_auth.users.columns import get_column, get_id_field, get_label
@@ -54,7 +55,7 @@ class ProfileField(NamedTuple):
     claim: str
 
 
-def find_problems() -> list[Problem]:
+def find_problems() -> list[CheckMessage]:
     """List what is wrong with ``USER_FIELDS``, for the system checks and for the first use."""
     return [problem for name in get_config().user_fields if (problem := _find_problem(name))]
 
@@ -63,7 +64,7 @@ def find_problems() -> list[Problem]:
 def get_profile_fields() -> tuple[ProfileField, ...]:
     """Return what ``USER_FIELDS`` maps; ``ImproperlyConfigured`` names every problem."""
     if problems := find_problems():
-        raise ImproperlyConfigured("\n".join(map(str, problems)))
+        raise unusable(*problems)
     columns = ((get_column(name), claim) for name, claim in get_config().user_fields.items())
     return tuple(ProfileField(column, _types(column), claim) for column, claim in columns)
 
@@ -146,9 +147,9 @@ def _types(column: object) -> frozenset[type]:
     return next((types for kind, types in _TYPES if isinstance(column, kind)), frozenset())
 
 
-def _find_problem(name: str) -> Problem | None:
-    def refuse(check_id: str, message: str, hint: str) -> Problem:
-        return Problem(check_id, "USER_FIELDS", f"names {get_label(name)}, {message}", hint)
+def _find_problem(name: str) -> CheckMessage | None:
+    def refuse(check_id: str, message: str, hint: str) -> CheckMessage:
+        return make_problem(check_id, "USER_FIELDS", f"names {get_label(name)}, {message}", hint)
 
     if name in _PRIVILEGED or name == get_id_field():
         return refuse(

@@ -135,15 +135,15 @@ def test_nothing_is_read_unless_it_is_mapped(settings, claims_of):
 def test_only_plain_columns_that_grant_nothing(field, check_id, settings):
     use_fields(settings, {field: "claim"})
     problems = find_problems()
-    assert [problem.check_id for problem in problems] == ([check_id] if check_id else [])
-    assert all(f"accounts.Member.{field}" in problem.message for problem in problems)
+    assert [problem.id for problem in problems] == ([check_id] if check_id else [])
+    assert all(f"accounts.Member.{field}" in problem.msg for problem in problems)
 
 
 def test_user_name_that_holds_the_id_is_refused(settings):
     use_fields(settings, {"id": "claim"})
     settings.AUTH_USER_MODEL = "accounts.KeyedMember"
     settings.CLERK_AUTH = {**settings.CLERK_AUTH, "USER_ID_FIELD": "id"}
-    assert [problem.check_id for problem in find_problems()] == ["clerk_auth.E011"]
+    assert [problem.id for problem in find_problems()] == ["clerk_auth.E011"]
 
 
 def test_refused_mapping_maps_nothing(settings, claims_of):
