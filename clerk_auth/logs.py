@@ -1,9 +1,9 @@
-"""The logger ``clerk_auth``: constant event names with facts as fields.
+"""The logger ``clerk_auth``: constant event names with facts as fields, and how often.
 
 The facts are in the message for people, and on the record for a JSON formatter. None of them is a
 token, a header, an e-mail address or anything else that a caller chose, except the user's id and,
-escaped and bounded, an origin or a status that Clerk signed.
-What a caller can cause at will is limited in its rate.
+escaped and bounded, an origin or a status that Clerk signed. What a caller can cause at will is
+limited in its rate.
 """
 
 from __future__ import annotations
@@ -11,19 +11,36 @@ from __future__ import annotations
 import logging
 import math
 import os
+import threading
+import time
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 
 from clerk_auth.core.errors import KeysBusy
-from clerk_auth.rate_limit import RateLimit
+
+__all__ = [
+    "MAX_KINDS",
+    "RateLimit",
+    "WithoutKeysBusy",
+    "defects",
+    "is_defect",
+    "is_keys_busy",
+    "log",
+    "logger",
+    "refusals",
+    "write",
+]
 
 logger = logging.getLogger("clerk_auth")
+MAX_KINDS = 1000
 
 
 def log(level: int, event: str, **facts: object) -> None:
     """Log ``event`` with its ``facts``; free when the level is off."""
     if logger.isEnabledFor(level):
         fields = " ".join(f"{name}={value}" for name, value in facts.items() if value is not None)
-        # One message per event, so that whatever groups records groups them by it.
+        # One message per event: error trackers group records by it.
         message = f"clerk_auth.{event} %s" if fields else f"clerk_auth.{event}"
         write(level, message, *filter(None, [fields]), extra={"event": event, **facts})
 
@@ -35,10 +52,10 @@ def write(level: int, message: str, *arguments: object, extra: dict[str, object]
 
 
 def is_defect(error: BaseException) -> bool:
-    """Tell whether somebody's code failed; what ends a thread or a greenlet is no failure.
+    """Tell whether code failed, as opposed to what ends a thread or a greenlet.
 
-    To have awaited what was cancelled is one, which is no ``Exception``, and is known by its name
-    where asyncio is not imported.
+    asyncio's ``CancelledError`` counts as a failure, although it is not an ``Exception``. It is
+    known by its name where asyncio is not imported.
     """
     return isinstance(error, Exception) or type(error).__name__ == "CancelledError"
 
@@ -49,11 +66,50 @@ def is_keys_busy(request: object, status: int) -> bool:
 
 
 class WithoutKeysBusy(logging.Filter):
-    """Drops what ``django.request`` logs of such an answer, so that it is mailed to nobody."""
+    """Drops what ``django.request`` logs of such an answer, so that it is mailed to no admin."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         request, status = getattr(record, "request", None), getattr(record, "status_code", 0)
         return not is_keys_busy(request, status)
+
+
+@dataclass(slots=True)
+class _Kind:
+    quiet_until: float = -math.inf
+    left_out: int = 0
+
+
+class RateLimit:
+    """Admits one event of each kind per ``seconds``, the first at once, and counts the others.
+
+    Kinds should come from closed lists. A project's own resolver or permission may make up more:
+    beyond ``MAX_KINDS`` all new ones are one.
+    """
+
+    def __init__(self, seconds: float, now: Callable[[], float] = time.monotonic) -> None:
+        self._seconds = seconds
+        self._now = now
+        self.forget()
+
+    def admit(self, *kind: str | None) -> int | None:
+        """Return how many of ``kind`` were left out since the last; ``None``: leave it out too."""
+        now = self._now()
+        with self._lock:
+            if (state := self._kinds.get(kind)) is None:
+                kind = kind if len(self._kinds) < MAX_KINDS else ()
+                state = self._kinds.setdefault(kind, _Kind())
+            if now < state.quiet_until:
+                state.left_out += 1
+                return None
+            left_out, state.left_out = state.left_out, 0
+            state.quiet_until = now + self._seconds
+            return left_out
+
+    def forget(self) -> None:
+        """Start anew, as a forked child must: another thread may have held the lock."""
+        # Reentrant, as the locks of logging are: a signal handler may log at any point.
+        self._lock = threading.RLock()
+        self._kinds: dict[tuple[str | None, ...], _Kind] = {}
 
 
 # Metrics count every refusal; the log shows one of a kind per interval.

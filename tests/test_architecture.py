@@ -22,7 +22,7 @@ LAYERS = (
     (
         "Django side",
         {
-            *("conf", "issuer", "jwks", "logs", "metrics", "rate_limit", "signals", "token_cache"),
+            *("conf", "issuer", "jwks", "logs", "metrics", "signals", "token_cache"),
             *("transport", "users", "verifier"),
         },
     ),

@@ -1,7 +1,7 @@
-"""Clerk's user ids for many rows, from a CSV file: what ``users.link`` does for one.
+"""Clerk's user ids for rows that are there: one whose user proves both, or many from a CSV file.
 
 A file is judged as a whole before anything is written. Then each row is linked by itself, in
-batches, under the conditions of ``link``.
+batches, under the conditions of :func:`link`.
 """
 
 from __future__ import annotations
@@ -15,13 +15,30 @@ from typing import Any, NamedTuple
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.db import IntegrityError, connections, router, transaction
-from django.db.models import Case, QuerySet, Value, When
+from django.db.models import Case, Q, QuerySet, Value, When
 from django.db.models.functions import Cast
 
 from clerk_auth.conf import get_config
-from clerk_auth.core.claims import is_identifier
-from clerk_auth.users.database import convert, get_link_field, is_unlinked
-from clerk_auth.users.rows import has_id
+from clerk_auth.core.claims import Claims, is_identifier
+from clerk_auth.core.error_reports import hide_locals
+from clerk_auth.users.columns import get_id_column
+from clerk_auth.users.database import convert, read_user_id
+from clerk_auth.users.rows import can_store, has_id
+
+__all__ = [
+    "MAX_LINES",
+    "NO_ROW",
+    "OTHER_ID",
+    "OTHER_ROW",
+    "Line",
+    "LinkRefused",
+    "Problem",
+    "Result",
+    "check_settings",
+    "link",
+    "link_lines",
+    "read_lines",
+]
 
 # So much is held in memory; a line takes about 300 bytes there.
 MAX_LINES = 1_000_000
@@ -34,6 +51,65 @@ _USER_PREFIX = "user_"
 NO_ROW = "there is no such row"
 OTHER_ID = "the row has another Clerk id"
 OTHER_ROW = "another row has this Clerk id"
+
+
+class LinkRefused(Exception):
+    """The row and the Clerk user do not become one; the message names neither."""
+
+
+@hide_locals
+def link(user: Any, claims: Claims) -> None:
+    """Write Clerk's user id, or what ``USER_ID_CLAIM`` names, into a row that has none yet.
+
+    The caller has proved both: that they are the row's user, and Clerk's. To link again what is
+    linked changes nothing. The resolvers find the row by these claims from then on.
+
+    Raises:
+        ClaimInvalid: see :func:`read_user_id`.
+        LinkRefused: the row has another Clerk id, the id has another row, or somebody impersonates
+            the Clerk user.
+        ImproperlyConfigured: ``USER_ID_FIELD`` is not a field for Clerk's id alone.
+        TypeError: ``user`` is not a row of ``AUTH_USER_MODEL``.
+    """
+    model = get_user_model()
+    if not isinstance(user, model):
+        raise TypeError("only a row of AUTH_USER_MODEL can be linked")
+    id_field = get_link_field()
+    if claims.actor is not None:
+        raise LinkRefused("Somebody impersonates this Clerk user.")
+    user_id = read_user_id(claims)
+    if not can_store(user_id):
+        raise LinkRefused("This Clerk user cannot be linked here.")
+    using = router.db_for_write(model, instance=user)
+    row = model._base_manager.using(using).filter(pk=user.pk)
+    try:
+        # One statement, so that of two links at once the second one finds the first.
+        with transaction.atomic(using=using):
+            linked = row.filter(is_unlinked()).update(**{id_field: user_id})
+    except IntegrityError:
+        has_id(model._base_manager.using(using), user_id)  # says so if only nearly
+        raise LinkRefused("This Clerk user has another account here.") from None
+    if not linked and not has_id(row, user_id):
+        raise LinkRefused("This account belongs to another Clerk user.")
+    setattr(user, id_field, user_id)
+
+
+def get_link_field() -> str:
+    """Return ``USER_ID_FIELD``; ``ImproperlyConfigured`` if it is not a field for that id only."""
+    model, column = get_user_model(), get_id_column()
+    if column.name == model.USERNAME_FIELD or column.primary_key:
+        raise ImproperlyConfigured(
+            "To link existing rows, give Clerk's user id a unique field of its own and name it in "
+            "CLERK_AUTH['USER_ID_FIELD']."
+        )
+    return str(column.name)
+
+
+def is_unlinked() -> Q:
+    """Return the condition that a row holds no id yet."""
+    column = get_id_column()
+    unlinked = Q(**{f"{column.name}__isnull": True})
+    return unlinked | Q(**{column.name: ""}) if column.empty_strings_allowed else unlinked
 
 
 class Line(NamedTuple):

@@ -2,48 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, NoReturn
 
 from clerk_auth.core.claims import Claims
 
-if TYPE_CHECKING:
-    from django.db.models import Manager
+__all__ = ["ClerkUser", "stateless_user"]
 
 _NO_ROW = (
     "no database row: CLERK_AUTH['USER_RESOLVER'] = 'clerk_auth.users.database_user' gives one"
 )
 
 
+def _awaitable(name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
+    async def method(self: object, *args: object, **kwargs: object) -> Any:
+        return getattr(self, name)(*args, **kwargs)
+
+    return method
+
+
+def _empty_relation(name: str) -> property:
+    def read(self: object) -> Any:
+        from django.contrib.auth.models import AnonymousUser  # only where it is installed
+
+        return getattr(AnonymousUser(), name)
+
+    return property(read)
+
+
 class ClerkUser:
     """The caller, as the token names them: no database row behind it.
 
-    ``pk`` is Clerk's user id. It reads like Django's ``AnonymousUser``, but is authenticated:
-    throttles, model permissions and the browsable API work; it has no Django permissions.
+    ``pk``, ``id`` and ``username`` are Clerk's user id. It has what Django's ``AnonymousUser`` has,
+    but is authenticated: throttles, model permissions and the browsable API work. It has no Django
+    permissions, and no authentication backend is asked for any.
     """
 
-    __slots__ = ("claims", "pk")
+    __slots__ = ("claims", "id", "pk", "username")
 
-    is_active = True
-    is_authenticated = True
-    is_anonymous = False
-    is_staff = False
-    is_superuser = False
+    is_active = is_authenticated = True
+    is_anonymous = is_staff = is_superuser = False
 
     def __init__(self, claims: Claims) -> None:
-        self.pk = claims.user_id
+        self.id = self.pk = self.username = claims.user_id
         self.claims = claims
-
-    @property
-    def id(self) -> str:
-        return self.pk
-
-    @property
-    def username(self) -> str:
-        return self.pk
-
-    def get_username(self) -> str:
-        return self.pk
 
     def __str__(self) -> str:
         return self.pk
@@ -58,28 +60,13 @@ class ClerkUser:
     def __hash__(self) -> int:
         return hash(self.pk)
 
-    @property
-    def groups(self) -> Manager[Any]:
-        """No groups; only where ``django.contrib.auth`` is installed."""
-        from django.contrib.auth.models import AnonymousUser
-
-        return AnonymousUser().groups
-
-    @property
-    def user_permissions(self) -> Manager[Any]:
-        """No permissions; only where ``django.contrib.auth`` is installed."""
-        from django.contrib.auth.models import AnonymousUser
-
-        return AnonymousUser().user_permissions
-
-    def get_user_permissions(self, obj: object = None) -> set[str]:
-        return set()
-
-    def get_group_permissions(self, obj: object = None) -> set[str]:
-        return set()
+    def get_username(self) -> str:
+        return self.username
 
     def get_all_permissions(self, obj: object = None) -> set[str]:
         return set()
+
+    get_user_permissions = get_group_permissions = get_all_permissions
 
     def has_perm(self, perm: str, obj: object = None) -> bool:
         return False
@@ -90,28 +77,16 @@ class ClerkUser:
     def has_module_perms(self, module: str) -> bool:
         return False
 
-    async def aget_user_permissions(self, obj: object = None) -> set[str]:
-        return self.get_user_permissions(obj)
-
-    async def aget_group_permissions(self, obj: object = None) -> set[str]:
-        return self.get_group_permissions(obj)
-
-    async def aget_all_permissions(self, obj: object = None) -> set[str]:
-        return self.get_all_permissions(obj)
-
-    async def ahas_perm(self, perm: str, obj: object = None) -> bool:
-        return self.has_perm(perm, obj)
-
-    async def ahas_perms(self, perm_list: Iterable[str], obj: object = None) -> bool:
-        return self.has_perms(perm_list, obj)
-
-    async def ahas_module_perms(self, module: str) -> bool:
-        return self.has_module_perms(module)
-
     def save(self, *args: object, **kwargs: object) -> NoReturn:
         raise NotImplementedError(f"A ClerkUser has {_NO_ROW}.")
 
     delete = set_password = check_password = save
+    groups, user_permissions = _empty_relation("groups"), _empty_relation("user_permissions")
+    aget_all_permissions = _awaitable("get_all_permissions")
+    aget_user_permissions = _awaitable("get_user_permissions")
+    aget_group_permissions = _awaitable("get_group_permissions")
+    ahas_perm, ahas_perms = _awaitable("has_perm"), _awaitable("has_perms")
+    ahas_module_perms = _awaitable("has_module_perms")
 
 
 def stateless_user(claims: Claims) -> ClerkUser:

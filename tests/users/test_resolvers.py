@@ -12,7 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.functional import SimpleLazyObject
 from rest_framework.permissions import AllowAny, IsAuthenticated
 
-from clerk_auth import metrics
+from clerk_auth import metrics, users
 from clerk_auth.core.errors import SessionPending, UserInactive
 from clerk_auth.permissions import (
     HasRole,
@@ -175,3 +175,10 @@ def test_every_refusal_of_a_resolver_is_counted(ask, error):
     response = ask(refuse, AllowAny)
     assert (response.status_code, response.data["code"]) == (401, error.code)
     assert metrics.totals()["jwt_verifications_failure", error.code, "enforce"] == 1
+
+
+def test_face_of_users_has_the_names_that_it_lists_and_no_other():
+    assert set(users.__all__) <= set(dir(users))
+    assert all(hasattr(users, name) for name in users.__all__)
+    with pytest.raises(AttributeError, match="no_such"):
+        _ = users.no_such

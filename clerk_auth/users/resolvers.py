@@ -1,0 +1,78 @@
+"""The user resolver: what ``USER_RESOLVER`` names, and whom it may let in.
+
+Permissions and throttles go by ``request.user``, so only an authenticated user may be one.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import partial
+from types import NoneType
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+
+from clerk_auth.conf import derived, get_config
+from clerk_auth.conf.readers import import_named
+from clerk_auth.core.claims import Claims
+from clerk_auth.core.errors import UserInactive
+
+__all__ = ["UserResolver", "admit_user", "check_resolver", "get_user_resolver"]
+
+UserResolver = Callable[[Claims], Any]
+
+_SETTING = "CLERK_AUTH['USER_RESOLVER']"
+
+
+@derived
+def get_user_resolver() -> UserResolver:
+    """Return what ``USER_RESOLVER`` names.
+
+    Raises:
+        ImportError: it cannot be imported.
+        ImproperlyConfigured: it is a coroutine function, or no function at all.
+    """
+    resolver: UserResolver = import_named("USER_RESOLVER", get_config().user_resolver)
+    check_resolver(resolver)
+    return resolver
+
+
+def check_resolver(resolver: object) -> None:
+    """Raise ``ImproperlyConfigured`` unless ``resolver`` is a function that can return a user."""
+    if not callable(resolver):
+        raise ImproperlyConfigured(f"{_SETTING} names {_kind(resolver)}, which is no function.")
+    while isinstance(resolver, partial):
+        resolver = resolver.func
+    for function in (resolver, type(resolver).__call__):
+        if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+            raise ImproperlyConfigured(
+                f"{_SETTING} names a coroutine function, and nothing awaits it: name a plain one."
+            )
+
+
+def admit_user(user: Any) -> Any:
+    """Return what a resolver returned, if it is an authenticated user.
+
+    Raises:
+        UserInactive: it is ``None``, ``False``, or a user who is not authenticated.
+        ImproperlyConfigured: it is no user at all.
+    """
+    is_authenticated = getattr(user, "is_authenticated", None)
+    if is_authenticated is True:
+        return user
+    # Not by identity: a lazy object stands for what is inside.
+    is_nobody = isinstance(user, NoneType | bool) and not user
+    if is_authenticated is False or is_nobody:
+        raise UserInactive("the resolver returned no authenticated user")
+    if inspect.iscoroutine(user):
+        user.close()  # or Python warns that it was never awaited
+    raise ImproperlyConfigured(
+        f"{_SETTING} returned {_kind(user)}, which is no user: its is_authenticated must be True "
+        "or False."
+    )
+
+
+def _kind(value: object) -> str:
+    # Never the value itself, which may hold anything.
+    return f"an object of type {type(value).__qualname__!r}"
