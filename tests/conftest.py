@@ -22,7 +22,7 @@ from clerk_auth.issuer.development import LocalIssuer
 from clerk_auth.jwks import cached
 from clerk_auth.jwks.source import StaticKeySource
 from clerk_auth.verifier import Verifier
-from project.redis_server import RedisServer, redis_server
+from project.demo.redis_server import RedisServer, redis_server
 from tests.issuer_server import IssuerServer
 
 # As the entry point of the installed package does.

@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 from django.conf import settings
 from django_redis.cache import RedisCache
 
-from project import children
+from project.demo import children
 from project.demo.environment import inherit_environment
 
 PATIENCE_SECONDS = 30.0
