@@ -32,7 +32,7 @@ from clerk_auth.core.errors import (
     KeysUnavailable,
     SignatureInvalid,
 )
-from clerk_auth.issuer.development import LocalIssuer
+from clerk_auth.issuer.local import LocalIssuer
 from clerk_auth.jwks.cached import CachedKeySource
 from clerk_auth.jwks.fleet import SharedKeys
 from clerk_auth.transport import fetch_document
