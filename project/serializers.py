@@ -6,8 +6,8 @@ from typing import get_args
 
 from rest_framework import serializers
 
-from project.column_type import ColumnType
 from project.models import Upload
+from project.uploads.column_type import ColumnType
 
 
 class ColumnSerializer(serializers.Serializer):

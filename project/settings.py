@@ -81,7 +81,7 @@ SPECTACULAR_SETTINGS = {
     },
 }
 # Keeps one upload in memory, and never more of it than is taken.
-FILE_UPLOAD_HANDLERS = ["project.upload_body.BoundedUploadHandler"]
+FILE_UPLOAD_HANDLERS = ["project.uploads.body.BoundedUploadHandler"]
 
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEBUG
 # DJANGO_HTTPS=0 is for runs on loopback, where nothing terminates TLS.

@@ -27,8 +27,6 @@ from clerk_auth.permissions import (
     IsOwner,
     RequiresReverification,
 )
-from project.csv_records import CSVRejected
-from project.csv_table import parse_csv
 from project.models import Upload
 from project.serializers import (
     CallerSerializer,
@@ -39,12 +37,14 @@ from project.serializers import (
     UploadSummarySerializer,
     UsageSerializer,
 )
-from project.upload_body import (
+from project.uploads.body import (
     CSVBodyParser,
     UploadMultiPartParser,
     UploadRejected,
     read_upload,
 )
+from project.uploads.records import CSVRejected
+from project.uploads.table import parse_csv
 
 # For the schema: a serializer cannot say that a body is one file, in a form or alone.
 _UPLOAD_BODIES = {

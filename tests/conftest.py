@@ -19,11 +19,11 @@ from django.core.cache import cache
 from clerk_auth import logs, metrics
 from clerk_auth.core.claims import Claims
 from clerk_auth.core.tokens import Policy
-from clerk_auth.issuer.development import LocalIssuer
+from clerk_auth.issuer.local import LocalIssuer
 from clerk_auth.jwks import cached
 from clerk_auth.jwks.source import StaticKeySource
 from clerk_auth.verifier import Verifier
-from project.redis_server import RedisServer, redis_server
+from project.demo.redis_server import RedisServer, redis_server
 from tests.issuer_server import IssuerServer
 
 # As the entry point of the installed package does.

@@ -8,7 +8,7 @@ from random import Random
 from typing import Any
 
 from clerk_auth.conf import Config
-from clerk_auth.issuer.development import LocalIssuer
+from clerk_auth.issuer.local import LocalIssuer
 from clerk_auth.jwks.cached import CachedKeySource
 from clerk_auth.jwks.fleet import SharedKeys
 from clerk_auth.transport import FetchFailed

@@ -17,7 +17,7 @@ import weakref
 from collections.abc import Callable, Iterable
 from email.utils import formatdate
 
-from clerk_auth.issuer.development import LocalIssuer
+from clerk_auth.issuer.local import LocalIssuer
 
 Script = Callable[[socket.socket], None]
 

@@ -47,7 +47,7 @@ def places() -> Iterator[tuple[str, Callable[[bytes], object]]]:
     from clerk_auth.core.keys import parse_jwks
     from clerk_auth.diagnostics import deployed
     from clerk_auth.diagnostics.inspection import inspect
-    from clerk_auth.issuer.development import LocalIssuer
+    from clerk_auth.issuer.local import LocalIssuer
     from clerk_auth.jwks.fleet import Clock, SharedKeys
     from clerk_auth.verifier import get_verifier
     from tests.issuer_server import IssuerServer, answer

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from project import children
+from project.demo import children
 
 TESTS = (
     "tests/management/test_clerk_link.py",

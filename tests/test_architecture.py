@@ -141,9 +141,9 @@ def test_nothing_that_serves_loads_what_is_for_tests():
 
 def test_only_keys_tokens_and_the_local_issuer_meet_the_jose_library():
     assert (
-        {"core.keys", "issuer.development"}
+        {"core.keys", "issuer.local"}
         <= importers_of(JOSE)
-        <= {"core.keys", "core.tokens", "issuer.development"}
+        <= {"core.keys", "core.tokens", "issuer.local"}
     )
 
 

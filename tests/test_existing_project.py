@@ -118,7 +118,7 @@ from accounts.clerk import link_account, linked_user
 from accounts.models import ClerkAccount
 from clerk_auth.core.errors import UserInactive, UserUnknown
 from clerk_auth.core.tokens import Policy
-from clerk_auth.issuer.development import LocalIssuer
+from clerk_auth.issuer.local import LocalIssuer
 from clerk_auth.jwks.source import StaticKeySource
 from clerk_auth.users import LinkRefused
 from clerk_auth.verifier import Verifier

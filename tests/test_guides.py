@@ -20,7 +20,7 @@ from django.test import RequestFactory
 
 from clerk_auth.core.errors import KeysUnavailable, TokenExpired
 from clerk_auth.issuer.standin import StandInClerk
-from project import children
+from project.demo import children
 from project.demo.api import run_api
 from project.demo.environment import AUTHORIZED_PARTY, make_environment
 from tests.conftest import PARTY

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import pytest
 from django.conf import settings
 
-from project import children
+from project.demo import children
 from project.demo.environment import inherit_environment
 from tests.test_docs import blocks, read
 

@@ -19,7 +19,7 @@ from clerk_auth.core.errors import (
 )
 from clerk_auth.core.tokens import Policy
 from clerk_auth.issuer.bad_tokens import BAD_TOKENS
-from clerk_auth.issuer.development import ABSENT
+from clerk_auth.issuer.local import ABSENT
 from clerk_auth.jwks.source import StaticKeySource
 from clerk_auth.token_cache import ENTRY_BYTES, TokenCache
 from clerk_auth.verifier import Verifier, get_verifier

@@ -21,7 +21,7 @@ from clerk_auth.core.errors import (
     TokenRejected,
 )
 from clerk_auth.issuer.bad_tokens import BAD_TOKENS
-from clerk_auth.issuer.development import ABSENT
+from clerk_auth.issuer.local import ABSENT
 from clerk_auth.jwks.source import StaticKeySource
 from clerk_auth.verifier import Verifier, get_verifier
 from tests.conftest import NOW, PARTY

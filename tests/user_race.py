@@ -83,7 +83,7 @@ def race(
     from django.db.models.signals import pre_save
     from django.test import Client, override_settings
 
-    from clerk_auth.issuer.development import LocalIssuer
+    from clerk_auth.issuer.local import LocalIssuer
 
     model = get_user_model()
     for row in rows:

@@ -13,7 +13,7 @@ from typing import Any
 from bench.inside.settings import GOOD, ISSUER, PARTY, WORK
 from clerk_auth.core.tokens import ALGORITHM, SESSION_CATEGORY, Policy
 from clerk_auth.issuer.bad_tokens import BAD_TOKENS
-from clerk_auth.issuer.development import LocalIssuer
+from clerk_auth.issuer.local import LocalIssuer
 
 TOKEN_CHARACTERS = 1024
 LIFETIME_SECONDS = 6 * 3600

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 
-from project.redis_server import NoRedis, redis_server
+from project.demo.redis_server import NoRedis, redis_server
 
 
 def main() -> None:

@@ -30,7 +30,7 @@ from clerk_auth.diagnostics.inspection import (
     inspect_now,
 )
 from clerk_auth.issuer.bad_tokens import BAD_TOKENS, BadToken
-from clerk_auth.issuer.development import LocalIssuer
+from clerk_auth.issuer.local import LocalIssuer
 from clerk_auth.issuer.payloads import recipient_claims
 from clerk_auth.jwks.source import Keys, StaticKeySource
 from clerk_auth.transport import FetchedDocument, FetchFailed, fetch_document

@@ -1,7 +1,7 @@
-"""Tokens that must be refused, and the code that each must get.
+"""Tokens that must be refused, and the code of each refusal.
 
-One list for the self-test, ``clerk_token --bad`` and the demo. Every one is made from the claims of
-a good token by one change.
+The self-test, ``clerk_token --bad``, ``clerk_auth.testing`` and the demo share this list. Each
+token is made from the claims of a good one by one change.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from clerk_auth.core.encoding import encode_base64url
 from clerk_auth.core.errors import TokenRejected
 from clerk_auth.core.keys import VerifyingKey
 from clerk_auth.core.tokens import Policy
-from clerk_auth.issuer.development import ABSENT, LocalIssuer, encode_segment, merge
+from clerk_auth.issuer.local import ABSENT, LocalIssuer, encode_segment, merge
+
+__all__ = ["BAD_TOKENS", "BadToken"]
 
 Payload = Mapping[str, Any]
 Make = Callable[[LocalIssuer, Payload, VerifyingKey], str]
@@ -33,10 +35,10 @@ _FAR_SECONDS = 10**10
 
 @dataclass(frozen=True, slots=True)
 class BadToken:
-    """One way to be refused: ``title`` for people, ``error`` what a verifier must raise.
+    """One way to be refused: ``title`` for reports, ``error`` is what a verifier must raise.
 
-    ``by_claims`` needs the issuer's signature under other claims; the others are what somebody
-    can make who has only seen the public key.
+    A token ``by_claims`` has other claims and the issuer's own signature; the others can be made
+    by an attacker who knows only the public key.
     """
 
     name: str
@@ -51,7 +53,7 @@ class BadToken:
         return self.error.code
 
     def applies(self, policy: Policy) -> bool:
-        """Tell whether ``policy`` refuses it at all."""
+        """Tell whether ``policy`` refuses it."""
         return self._applies(policy)
 
     def make(
@@ -59,8 +61,8 @@ class BadToken:
     ) -> str:
         """Make it from the claims of a good token.
 
-        ``genuine_key`` is the public key that the token pretends to be signed with, the issuer's
-        own by default.
+        The token pretends to be signed with the private half of ``genuine_key``, by default the
+        issuer's own key.
         """
         return self._make(issuer, payload, genuine_key or issuer.verifying_key)
 
@@ -207,7 +209,7 @@ _ALL = (
     BadToken(
         "oauth", "of an OAuth client", errors.TokenClassNotAccepted, True, _under(typ="at+jwt")
     ),
-    BadToken("forged", "signed by somebody else", errors.SignatureInvalid, False, _forged),
+    BadToken("forged", "signed with another key", errors.SignatureInvalid, False, _forged),
     BadToken("tampered", "changed after signing", errors.SignatureInvalid, False, _tampered),
     BadToken(
         "embedded-key", "that brings its own key", errors.SignatureInvalid, False, _embedded_key
@@ -229,7 +231,7 @@ _ALL = (
         _under(kid="ins_of_nobody"),
         lambda policy: policy.kid_required,
     ),
-    BadToken("malformed", "that is no token", errors.TokenMalformed, False, _malformed),
+    BadToken("malformed", "that is not a JWT", errors.TokenMalformed, False, _malformed),
 )
 
 BAD_TOKENS: Mapping[str, BadToken] = MappingProxyType({bad.name: bad for bad in _ALL})

@@ -1,10 +1,10 @@
-"""A private key in a directory of the project: made once, for its owner alone, and trusted only so.
+"""The file of a private key: made once, readable by its owner only, and refused otherwise.
 
-Whoever can read the file can sign in as anybody, and so can whoever put it there. A file that came
-with a checkout, a link or another user's file is refused; it is no more than a key to make again.
+A user who can read the file, or who wrote it, can sign in as any user. So a link, a file of another
+user and a file that others can read are refused. Nothing is lost: a new key can be made.
 
-Several processes may need it for the first time at once. The file is created exclusively, and
-written in one call; who comes second reads what the first one wrote.
+Several processes may need it for the first time at once. The file is created exclusively and
+written in one call; the second process reads what the first one wrote.
 """
 
 from __future__ import annotations
@@ -19,12 +19,14 @@ from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
 
+__all__ = ["KEY_NAME", "KeyFileRefused", "load_or_make", "refuse"]
+
 KEY_NAME = "signing-key.pem"
 MAX_BYTES = 64 * 1024
 # How long another process may take between creating the file and writing it.
 PATIENCE_SECONDS = 2.0
 
-# What a platform lacks is nothing to it.
+# A flag that the platform lacks has no effect.
 _SAFELY = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 _NO_WAITING = getattr(os, "O_NONBLOCK", 0)
 _PUBLIC = stat.S_IRWXG | stat.S_IRWXO
@@ -32,7 +34,7 @@ _WRITABLE = stat.S_IWGRP | stat.S_IWOTH
 
 
 class KeyFileRefused(ImproperlyConfigured, ValueError):
-    """The key cannot be had or must not be trusted; the message names the file."""
+    """The key cannot be read or must not be trusted; the message names the file."""
 
 
 def refuse(directory: Path, why: str, remedy: str = "remove it to get a new one") -> KeyFileRefused:
@@ -41,10 +43,10 @@ def refuse(directory: Path, why: str, remedy: str = "remove it to get a new one"
 
 
 def load_or_make(directory: Path, make: Callable[[], bytes]) -> bytes:
-    """Return what the key file of ``directory`` holds; ``make`` writes it where there is none.
+    """Return the content of ``directory``'s key file, which ``make`` provides if there is none.
 
     Raises:
-        KeyFileRefused: it is a link, another user's or open to others, or cannot be had.
+        KeyFileRefused: it is a link, belongs to another user, is open to others or is unreadable.
     """
     try:
         key = _read(directory)
@@ -52,15 +54,15 @@ def load_or_make(directory: Path, make: Callable[[], bytes]) -> bytes:
             _create(directory, make())
             key = _read(directory)
     except OSError as error:
-        why = f"cannot be had ({type(error).__name__}: {error.strerror})"
+        why = f"cannot be read or made ({type(error).__name__}: {error.strerror})"
         raise refuse(directory, why, f"let this user write to {directory}") from error
     if key is None:
-        raise refuse(directory, "was removed while it was made", "try again")
+        raise refuse(directory, "was removed while it was being made", "try again")
     return key
 
 
 def _read(directory: Path) -> bytes | None:
-    """Return the key, ``None`` where there is none."""
+    """Return the key; ``None`` if there is no file."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
@@ -79,13 +81,13 @@ def _read(directory: Path) -> bytes | None:
 
 
 def _is_partial(key: bytes) -> bool:
-    """Tell whether ``key`` is the start of a PEM file, which another process is writing."""
+    """Tell whether ``key`` is the start of a PEM file that another process is still writing."""
     is_pem = b"-----BEGIN".startswith(key[:10])
     return is_pem and not (b"-----END" in key and key.rstrip().endswith(b"-----"))
 
 
 def _create(directory: Path, key: bytes) -> None:
-    """Write the key, unless another process does."""
+    """Write the key unless another process has."""
     is_new = False
     with contextlib.suppress(FileExistsError):
         os.mkdir(directory, 0o700)
@@ -96,7 +98,7 @@ def _create(directory: Path, key: bytes) -> None:
         if is_new:
             os.rmdir(directory)
         raise
-    # Keeps the directory out of git; one that is there, or is a link, is left as it is.
+    # Keeps the directory out of git; an existing file or link is left as it is.
     with contextlib.suppress(FileExistsError):
         _write(directory / ".gitignore", b"*\n")
     with contextlib.suppress(FileExistsError):
@@ -106,7 +108,7 @@ def _create(directory: Path, key: bytes) -> None:
 def _write(
     path: Path, data: bytes, check: Callable[[os.stat_result], None] = lambda found: None
 ) -> None:
-    """Write a new file, whole or not at all; ``check`` sees it before there is anything in it."""
+    """Write a new file, whole or not at all; ``check`` sees it while it is still empty."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _SAFELY, 0o600)
     try:
         with os.fdopen(descriptor, "wb", buffering=0) as file:
@@ -120,7 +122,7 @@ def _write(
 
 
 def _check_directory(directory: Path) -> None:
-    """Refuse a directory in which others could put a key of theirs."""
+    """Refuse a directory in which another user could put a key."""
     found = os.lstat(directory)
     why = _find_fault(found, _WRITABLE) or ("" if stat.S_ISDIR(found.st_mode) else "is a file")
     if why:
@@ -131,8 +133,8 @@ def _check_directory(directory: Path) -> None:
 
 
 def _check_file(directory: Path, found: os.stat_result) -> None:
-    """Refuse a file that others can read, or have put there."""
-    why = _find_fault(found, _PUBLIC) or ("" if stat.S_ISREG(found.st_mode) else "is no file")
+    """Refuse a file that another user can read or has written."""
+    why = _find_fault(found, _PUBLIC) or ("" if stat.S_ISREG(found.st_mode) else "is not a file")
     if why:
         remedy = "remove it to get a new one, on a file system that keeps owners and modes"
         raise refuse(directory, why, remedy)

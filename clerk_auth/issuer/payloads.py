@@ -1,6 +1,6 @@
-"""What Clerk writes into a session token about its recipient, and about the active organization.
+"""The claims that Clerk writes about a token's recipient, organization, features and plans.
 
-One writer for ``clerk_token``, the self-test and ``clerk_auth.testing``; ``core.claims`` reads it.
+Used by ``clerk_token``, the self-test and ``clerk_auth.testing``; ``core.claims`` reads it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from clerk_auth.conf import Config
 from clerk_auth.core.authorization import SCOPES
 from clerk_auth.core.claims import is_simple_name
 
+__all__ = ["Names", "authorization_claims", "recipient_claims"]
+
 Names = str | Iterable[str]
 
 # A question names one scope; Clerk also writes both.
@@ -19,7 +21,7 @@ _SCOPES = {**SCOPES, "ou": "uo", "uo": "uo"}
 
 
 def recipient_claims(config: Config) -> dict[str, Any]:
-    """Return the claims that say for whom: the first party and audience of the settings, if any."""
+    """Return ``azp`` and ``aud``: the first party and audience of the settings, if any."""
     allowed = {"azp": config.authorized_parties, "aud": config.audience}
     return {claim: values[0] for claim, values in allowed.items() if values}
 
@@ -38,7 +40,7 @@ def authorization_claims(
 
     ``permissions`` look like ``reports:read``, with or without ``org:``. Features and plans take a
     scope, as in ``o:reports`` or ``u:beta``; without one they are the organization's, or the
-    user's where there is none. One name may stand for a list of one.
+    user's where there is none. A string stands for a list of one.
 
     Raises:
         ValueError: Clerk makes no such token.
@@ -51,11 +53,11 @@ def authorization_claims(
     role = role and role.removeprefix("org:")
     for value in (org, org_slug, role):
         if value is not None and not is_simple_name(value):
-            raise ValueError(f"{value!r} is no id, slug or role of an organization")
+            raise ValueError(f"{value!r} is not a valid id, slug or role of an organization")
     if version == 2:
         return _version_2(org, org_slug, role, granted, scoped_features, scoped_plans)
     if version != 1:
-        raise ValueError(f"{version!r} is no version of Clerk's claims: they are 1 and 2")
+        raise ValueError(f"{version!r} is not a version of Clerk's claims: those are 1 and 2")
     if scoped_features or scoped_plans:
         raise ValueError("features and plans are in tokens of version 2 only")
     return _without_empty(
@@ -104,9 +106,9 @@ def _without_empty(**claims: Any) -> dict[str, Any]:
 def _split_permission(text: str) -> tuple[str, str]:
     feature, _, name = text.removeprefix("org:").partition(":")
     if not (is_simple_name(feature) and is_simple_name(name)):
-        raise ValueError(f"{text!r} is no permission: write it as in reports:read")
+        raise ValueError(f"{text!r} is not a valid permission: write it as in reports:read")
     if feature.startswith("sys_"):
-        raise ValueError(f"{text!r} is a system permission: Clerk puts none into tokens")
+        raise ValueError(f"{text!r} is a system permission, which Clerk does not put into tokens")
     return feature, name
 
 
@@ -114,7 +116,7 @@ def _scoped(text: str, org: str | None) -> str:
     scope, colon, name = text.rpartition(":")
     scope = _SCOPES.get(scope, "") if colon else "u" if org is None else "o"
     if not (scope and is_simple_name(name)):
-        raise ValueError(f"{text!r} is no feature or plan: write it as in reports or u:beta")
+        raise ValueError(f"{text!r} is not a valid feature or plan: write reports or u:beta")
     if scope == "o" and org is None:
-        raise ValueError(f"{text!r} is an organization's, and there is no organization")
+        raise ValueError(f"{text!r} belongs to an organization, and there is none")
     return f"{scope}:{name}"

@@ -16,7 +16,7 @@ from typing import Self
 from urllib.parse import urlsplit
 
 from clerk_auth.conf import JWKS_PATH
-from clerk_auth.issuer.development import LocalIssuer
+from clerk_auth.issuer.local import LocalIssuer
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from clerk_auth.testing.guard import require_test_run
 require_test_run()
 
 # After the guard: outside a test run, nothing else of this package is loaded.
-from clerk_auth.issuer.development import ABSENT  # noqa: E402
+from clerk_auth.issuer.local import ABSENT  # noqa: E402
 from clerk_auth.issuer.standin import Answer, StandInClerk  # noqa: E402
 from clerk_auth.testing.client import ClerkAPIClient  # noqa: E402
 from clerk_auth.testing.instance import override_clerk_auth  # noqa: E402

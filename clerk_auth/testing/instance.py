@@ -10,7 +10,7 @@ from django.conf import settings
 from django.test import override_settings
 
 from clerk_auth.conf import get_config
-from clerk_auth.issuer.development import LocalIssuer
+from clerk_auth.issuer.local import LocalIssuer
 from clerk_auth.issuer.standin import StandInClerk
 
 # What says whose tokens are accepted.

@@ -11,7 +11,7 @@ from clerk_auth.core.claims import Claims, is_factor_age
 from clerk_auth.core.encoding import decode_base64url, parse_json_object
 from clerk_auth.core.error_reports import hide_locals
 from clerk_auth.issuer.bad_tokens import BAD_TOKENS
-from clerk_auth.issuer.development import ABSENT, TOKEN_SECONDS
+from clerk_auth.issuer.local import ABSENT, TOKEN_SECONDS
 from clerk_auth.issuer.payloads import Names, authorization_claims, recipient_claims
 from clerk_auth.jwks.source import StaticKeySource
 from clerk_auth.testing.instance import signer_in_force

@@ -17,7 +17,7 @@ import requests
 from django.conf import settings
 
 from clerk_auth.issuer.standin import StandInClerk
-from project import children
+from project.demo import children
 from project.demo.environment import make_environment
 
 _READY_SECONDS = 30.0

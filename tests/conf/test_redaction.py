@@ -21,7 +21,7 @@ from django.test import Client, override_settings
 
 from clerk_auth.core.errors import CODES, UserInactive
 from clerk_auth.issuer.bad_tokens import BAD_TOKENS
-from clerk_auth.issuer.development import LocalIssuer
+from clerk_auth.issuer.local import LocalIssuer
 from clerk_auth.logs import refusals
 from clerk_auth.verifier import get_verifier
 from tests.issuer_server import IssuerServer, answer

@@ -13,7 +13,7 @@ import requests
 from django.conf import settings
 
 from clerk_auth.issuer.standin import StandInClerk
-from project import children
+from project.demo import children
 from project.demo.environment import inherit_environment, make_environment
 
 

@@ -14,7 +14,7 @@ from clerk_auth.core.encoding import encode_base64url
 from clerk_auth.core.errors import TokenRejected
 from clerk_auth.core.keys import VerifyingKey
 from clerk_auth.core.tokens import Policy, check_claims, find_signing_key, read_token
-from clerk_auth.issuer.development import LocalIssuer
+from clerk_auth.issuer.local import LocalIssuer
 from tests.conftest import ISSUER, NOW, PARTY
 
 ACCEPTED = "accepted"

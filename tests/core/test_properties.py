@@ -14,7 +14,7 @@ from clerk_auth.core.encoding import decode_base64url, encode_base64url, is_base
 from clerk_auth.core.errors import KeySetInvalid
 from clerk_auth.core.keys import load_public_key, parse_jwks
 from clerk_auth.core.tokens import may_be_ours, read_token
-from clerk_auth.issuer.development import ABSENT
+from clerk_auth.issuer.local import ABSENT
 from tests.conftest import ISSUER, NOW, PARTY
 from tests.core.conftest import ACCEPTED, POLICY, make_jwk, verify
 from tests.core.test_claims import read_everything

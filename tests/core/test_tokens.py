@@ -17,7 +17,7 @@ from clerk_auth.core.encoding import decode_base64url, encode_base64url
 from clerk_auth.core.errors import TokenRejected
 from clerk_auth.core.keys import MAX_KEYS_PER_KID, VerifyingKey, parse_jwks
 from clerk_auth.core.tokens import may_be_ours, read_token
-from clerk_auth.issuer.development import ABSENT
+from clerk_auth.issuer.local import ABSENT
 from tests.conftest import ISSUER, NOW, PARTY
 from tests.core.conftest import (
     ACCEPTED,

@@ -26,7 +26,7 @@ from clerk_auth.diagnostics import deployed
 from clerk_auth.diagnostics.inspection import FAILED, PASSED
 from clerk_auth.diagnostics.selftest import SKIPPED, WARNED, Report, Result
 from clerk_auth.issuer.bad_tokens import BAD_TOKENS
-from clerk_auth.issuer.development import LocalIssuer
+from clerk_auth.issuer.local import LocalIssuer
 from clerk_auth.verifier import get_verifier
 from project.urls import urlpatterns as project_urlpatterns
 from tests.api_server import serve_api

@@ -25,7 +25,7 @@ from clerk_auth.diagnostics.inspection import (
     inspect,
 )
 from clerk_auth.issuer.bad_tokens import BAD_TOKENS
-from clerk_auth.issuer.development import ABSENT, LocalIssuer
+from clerk_auth.issuer.local import ABSENT, LocalIssuer
 from clerk_auth.jwks.source import StaticKeySource
 from clerk_auth.verifier import Verifier, get_verifier
 from tests.conftest import ISSUER, NOW, PARTY

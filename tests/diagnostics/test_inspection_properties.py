@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clerk_auth.issuer.development import ABSENT
+from clerk_auth.issuer.local import ABSENT
 from tests.core.test_properties import CLAIMS, HEADER_MEMBERS, TOKEN, encode, members
 from tests.diagnostics.test_inspection import STRICT, judging, signing
 

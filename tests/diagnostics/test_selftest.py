@@ -25,7 +25,7 @@ from clerk_auth.diagnostics.inspection import FAILED, PASSED
 from clerk_auth.diagnostics.selftest import SKIPPED, WARNED, Report, Result
 from clerk_auth.issuer import bad_tokens
 from clerk_auth.issuer.bad_tokens import BAD_TOKENS
-from clerk_auth.issuer.development import LocalIssuer
+from clerk_auth.issuer.local import LocalIssuer
 from clerk_auth.jwks import fleet
 from clerk_auth.jwks.source import StaticKeySource
 from clerk_auth.transport import FAILURE_REASONS, FetchedDocument

@@ -32,14 +32,14 @@ from clerk_auth.core.errors import (
     KeysUnavailable,
     SignatureInvalid,
 )
-from clerk_auth.issuer.development import LocalIssuer
+from clerk_auth.issuer.local import LocalIssuer
 from clerk_auth.jwks.cached import CachedKeySource
 from clerk_auth.jwks.fleet import SharedKeys
 from clerk_auth.transport import fetch_document
 from clerk_auth.verifier import Verifier
-from project import children
+from project.demo import children
+from project.demo.redis_server import RedisServer, redis_server
 from project.environment import read_caches
-from project.redis_server import RedisServer, redis_server
 from tests.conftest import PARTY
 from tests.faults.processes import Nursery, run_nursery
 from tests.issuer_server import IssuerServer

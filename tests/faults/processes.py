@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 from django.conf import settings
 from django_redis.cache import RedisCache
 
-from project import children
+from project.demo import children
 from project.demo.environment import inherit_environment
 
 PATIENCE_SECONDS = 30.0
@@ -310,7 +310,7 @@ def attack(
 def forge(kid: str | None, payload: Mapping[str, Any]) -> str:
     """Return a token whose signature nobody made."""
     from clerk_auth.core.encoding import encode_base64url
-    from clerk_auth.issuer.development import encode_segment
+    from clerk_auth.issuer.local import encode_segment
 
     header = {"alg": "RS256", "kid": kid or f"ins_{os.urandom(8).hex()}", "typ": "JWT"}
     return ".".join(

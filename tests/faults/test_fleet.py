@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import pytest
 
-from project import children
+from project.demo import children
 from tests.faults import processes
 from tests.faults.processes import (
     PATIENCE_SECONDS,

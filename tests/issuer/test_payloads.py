@@ -6,7 +6,7 @@ import pytest
 
 from clerk_auth.conf import get_config
 from clerk_auth.core.claims import Organization
-from clerk_auth.issuer.development import ABSENT
+from clerk_auth.issuer.local import ABSENT
 from clerk_auth.issuer.payloads import authorization_claims, recipient_claims
 from clerk_auth.jwks.source import StaticKeySource
 from clerk_auth.verifier import Verifier

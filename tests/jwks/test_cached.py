@@ -8,7 +8,7 @@ import pytest
 
 from clerk_auth import metrics
 from clerk_auth.core.errors import KeyNotFound, KeysBusy, KeysUnavailable
-from clerk_auth.issuer.development import LocalIssuer
+from clerk_auth.issuer.local import LocalIssuer
 from clerk_auth.jwks.cached import CachedKeySource
 from tests.fleet import ISSUER, Fleet, ScriptedIssuer
 from tests.issuer_server import spare_signer

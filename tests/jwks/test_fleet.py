@@ -13,7 +13,7 @@ from django.core.signing import Signer
 from clerk_auth import metrics
 from clerk_auth.core.errors import KeysUnavailable
 from clerk_auth.core.keys import MAX_KEYS, KeySet, parse_jwks
-from clerk_auth.issuer.development import LocalIssuer
+from clerk_auth.issuer.local import LocalIssuer
 from clerk_auth.jwks.cached import CachedKeySource
 from clerk_auth.jwks.fleet import Clock, SharedKeys, Snapshot
 from clerk_auth.jwks.source import Failure

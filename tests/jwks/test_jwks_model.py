@@ -33,7 +33,7 @@ from hypothesis.stateful import (
 )
 
 from clerk_auth.core.errors import ClerkAuthError, KeyNotFound, KeysUnavailable
-from clerk_auth.issuer.development import LocalIssuer
+from clerk_auth.issuer.local import LocalIssuer
 from clerk_auth.jwks.cached import KEY_ID, SIGNATURE, WAIT_SECONDS, CachedKeySource
 from tests.conftest import ManualClock
 from tests.fleet import ISSUER, Fleet, ScriptedIssuer

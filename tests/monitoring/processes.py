@@ -15,7 +15,7 @@ from typing import Any
 import requests
 
 from clerk_auth.issuer.standin import StandInClerk
-from project import children
+from project.demo import children
 from project.demo.environment import AUTHORIZED_PARTY
 from tests.contrib.processes import Server, serve
 from tests.monitoring.conftest import RULES

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from clerk_auth.issuer.development import LocalIssuer
+from clerk_auth.issuer.local import LocalIssuer
 from clerk_auth.issuer.standin import Answer
 from project.demo.environment import AUTHORIZED_PARTY
 from tests.monitoring.processes import Api, Prometheus, run_api, run_prometheus, wait_for

@@ -9,8 +9,8 @@ import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.handlers.wsgi import LimitedStream
 
-from project.csv_records import MAX_BYTES
 from project.models import Upload
+from project.uploads.records import MAX_BYTES
 
 pytestmark = pytest.mark.django_db
 
@@ -270,7 +270,7 @@ def test_form_without_a_boundary(alice, boundary):
 
 def test_many_files_hold_no_more_memory_than_one(alice, monkeypatch):
     kept = []
-    from project.upload_body import BoundedUploadHandler
+    from project.uploads.body import BoundedUploadHandler
 
     complete = BoundedUploadHandler.file_complete
     monkeypatch.setattr(

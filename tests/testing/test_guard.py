@@ -79,7 +79,7 @@ def test_refusal_loads_neither_the_signer_nor_the_server():
         "import sys\n"
         "try:\n    import clerk_auth.testing\n"
         "except ImportError:\n"
-        "    ours = {'clerk_auth.issuer.development', 'clerk_auth.issuer.standin', 'jwt'}\n"
+        "    ours = {'clerk_auth.issuer.local', 'clerk_auth.issuer.standin', 'jwt'}\n"
         "    print(ours & sys.modules.keys())"
     )
     assert (done.returncode, done.stdout) == (0, "set()\n")

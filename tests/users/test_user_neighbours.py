@@ -17,7 +17,7 @@ from rest_framework.throttling import UserRateThrottle
 from rest_framework.views import APIView
 
 from clerk_auth import metrics
-from clerk_auth.issuer.development import LocalIssuer
+from clerk_auth.issuer.local import LocalIssuer
 from tests.accounts.models import Member
 from tests.conftest import ISSUER, PARTY
 from tests.test_docs import blocks, read

@@ -15,7 +15,8 @@ from clerk_auth.core.claims import is_factor_age
 from clerk_auth.core.encoding import parse_json
 from clerk_auth.core.error_reports import hide_locals
 from clerk_auth.issuer.bad_tokens import BAD_TOKENS
-from clerk_auth.issuer.development import ABSENT, TOKEN_SECONDS, load_local_issuer, merge
+from clerk_auth.issuer.development import load_local_issuer
+from clerk_auth.issuer.local import ABSENT, TOKEN_SECONDS, merge
 from clerk_auth.issuer.payloads import authorization_claims, recipient_claims
 
 _NEEDS_DEV_MODE = (

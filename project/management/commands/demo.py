@@ -15,13 +15,13 @@ from django.core.management.base import BaseCommand, CommandError
 
 from clerk_auth.diagnostics.terminal import measure_width
 from clerk_auth.issuer.standin import StandInClerk
-from project.children import temporary_directory
 from project.demo.api import Api, ApiFailed, run_api
+from project.demo.children import temporary_directory
+from project.demo.redis_server import NoRedis, redis_server
 from project.demo.steps import ALICE, FETCHES_EXPLAINED, SAMPLE, run_steps
 from project.demo.stopping import Stopped, stop_on_signals
 from project.demo.table import format_table
 from project.demo.tokens import TOKEN_PATH, TokenClerk
-from project.redis_server import NoRedis, redis_server
 
 _POLL_SECONDS = 0.5
 

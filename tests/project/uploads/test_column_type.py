@@ -7,7 +7,7 @@ from functools import reduce
 
 import pytest
 
-from project.column_type import infer_type
+from project.uploads.column_type import infer_type
 
 
 @pytest.mark.parametrize(

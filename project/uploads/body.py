@@ -19,7 +19,7 @@ from rest_framework.exceptions import APIException, ParseError
 from rest_framework.parsers import BaseParser, DataAndFiles, MultiPartParser
 from rest_framework.request import Request
 
-from project.csv_records import MAX_BYTES
+from project.uploads.records import MAX_BYTES
 
 _CHUNK_BYTES = 64 * 1024
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from project.csv_records import MAX_BYTES, CSVRejected
-from project.csv_table import MAX_COLUMNS, Column, parse_csv
+from project.uploads.records import MAX_BYTES, CSVRejected
+from project.uploads.table import MAX_COLUMNS, Column, parse_csv
 
 
 def refuse(data: bytes) -> tuple[str, int]:

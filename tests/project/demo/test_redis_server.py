@@ -8,9 +8,10 @@ import sys
 
 import pytest
 import redis
+from django.conf import settings
 
-from project import redis_server as module
-from project.redis_server import NoRedis, redis_server
+from project.demo import redis_server as module
+from project.demo.redis_server import NoRedis, redis_server
 from tests.processes import is_running, wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.redis]
@@ -79,7 +80,7 @@ def test_server_that_cannot_start(monkeypatch):
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel of Linux ends children")
 def test_server_and_directory_go_with_a_killed_parent(tmp_path):
     program = (
-        "import sys; from project.redis_server import redis_server\n"
+        "import sys; from project.demo.redis_server import redis_server\n"
         "with redis_server() as server: print(server.pid, flush=True); sys.stdin.read()"
     )
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
@@ -89,7 +90,7 @@ def test_server_and_directory_go_with_a_killed_parent(tmp_path):
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=environment,
-        cwd=os.path.dirname(os.path.dirname(module.__file__)),
+        cwd=settings.BASE_DIR,
     ) as parent:
         pid = int(parent.stdout.readline())
         assert is_running(pid)

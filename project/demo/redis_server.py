@@ -15,7 +15,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from project import children
+from project.demo import children
 
 _ATTEMPTS = 5
 _START_SECONDS = 5.0

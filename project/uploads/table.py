@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from project.column_type import ColumnType, infer_type, is_value
-from project.csv_records import CSVRejected, decode, read_records
+from project.uploads.column_type import ColumnType, infer_type, is_value
+from project.uploads.records import CSVRejected, decode, read_records
 
 # A file of commas alone would otherwise make five million columns.
 MAX_COLUMNS = 1_000
