@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple, cast
 
-from clerk_auth.core.claims import Claims, Verified, is_identifier, is_number
-from clerk_auth.core.encoding import decode_checked, parse_json_object, show, split_compact
+from clerk_auth.core.claims import Claims, Verified, is_identifier
+from clerk_auth.core.encoding import decode_checked, is_number, parse_json_object, show, split_compact
 from clerk_auth.core.errors import (
     AlgorithmNotAllowed,
     AudienceNotAllowed,

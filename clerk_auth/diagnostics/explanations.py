@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from clerk_auth.core.claims import is_number
+from clerk_auth.core.encoding import is_number
 from clerk_auth.core.errors import ClerkAuthError, KeysUnavailable, TokenMalformed
 from clerk_auth.core.keys import hash_kid
 from clerk_auth.core.tokens import ALGORITHM, IGNORED_CATEGORY, SESSION_CATEGORY, Policy
