@@ -18,14 +18,13 @@ from clerk_auth.conf.problems import unusable
 from clerk_auth.core.claims import Claims
 from clerk_auth.core.error_reports import hide_locals
 from clerk_auth.core.errors import (
+    REASONS,
     ClaimInvalid,
     ClerkAuthError,
     KeyNotFound,
     SignatureInvalid,
-    TokenRejected,
-    UserInactive,
-    UserUnknown,
 )
+from clerk_auth.core.keys import hash_kid
 from clerk_auth.core.tokens import (
     Policy,
     UnverifiedToken,
@@ -114,7 +113,7 @@ class Verifier:
         keys = self._source.keys_for(token.kid, wait=wait)
         if not keys:
             if not may_be_ours(token, self._policy, now=self._now()):
-                raise KeyNotFound("kid is unknown, and the token is expired or of another issuer")
+                raise KeyNotFound("not_looked_for", kid_sha256=hash_kid(token.kid))
             keys = self._source.search(token.kid, wait=wait)
         try:
             key = find_signing_key(token, keys)
@@ -145,17 +144,18 @@ class Verifier:
         if isinstance(error, ClaimInvalid) and error.claim == "sts":
             _warn_of_unknown_status(error)
         if logger.isEnabledFor(logging.INFO):
-            claim = error.claim if isinstance(error, TokenRejected) else None
-            suppressed = refusals.admit(error.code, claim, mode, _constant_part(error))
+            # A project's own resolver may give any reason, for each user another one.
+            kind = error.reason if error.reason in REASONS else None
+            suppressed = refusals.admit(error.code, error.claim, mode, kind)
             if suppressed is not None:
                 log(
                     logging.INFO,
                     "token_rejected",
                     code=error.code,
-                    claim=claim,
+                    claim=error.claim,
                     reason=error.reason,
                     mode=mode,
-                    found=error.found if isinstance(error, TokenRejected) else None,
+                    **error.facts,
                     suppressed=suppressed or None,
                 )
         if mode == ENFORCE:
@@ -166,11 +166,6 @@ def _warn_of_unknown_status(error: ClaimInvalid) -> None:
     # Of a session that Clerk signed: it knows more than this version, which refuses all of them.
     if defects.admit("session_status_unknown") is not None:
         log(logging.WARNING, "session_status_unknown", found=error.found)
-
-
-def _constant_part(error: ClerkAuthError) -> str:
-    """Return what is the same in a reason whoever causes it; a resolver's may be anything."""
-    return "" if isinstance(error, UserInactive | UserUnknown) else error.reason.partition(" (")[0]
 
 
 @derived

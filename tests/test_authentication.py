@@ -242,9 +242,9 @@ def broken_user(claims):
 @pytest.mark.parametrize(
     "error",
     [
-        UserInactive("is_active is false"),
-        UserUnknown("no row has the user id"),
-        ClaimInvalid("the claim is missing", claim="legacy_id"),
+        UserInactive("inactive"),
+        UserUnknown("no_row"),
+        ClaimInvalid("missing", claim="legacy_id"),
     ],
     ids=lambda error: error.code,
 )

@@ -33,7 +33,7 @@ from clerk_auth.contrib import responses
 from clerk_auth.core import authorization, errors
 from clerk_auth.core.keys import SKIP_REASONS
 from clerk_auth.core.tokens import Policy
-from clerk_auth.diagnostics import explanations
+from clerk_auth.diagnostics.rules import NAMES, RULES
 from clerk_auth.exceptions import AuthenticationUnavailable, InvalidToken
 from clerk_auth.issuer.bad_tokens import BAD_TOKENS
 from clerk_auth.jwks import cached
@@ -275,20 +275,38 @@ class TestErrors:
         assert row["HTTP"] == str(answer.status_code)
         assert row["detail"] == answer.detail["detail"]
 
-    @pytest.mark.parametrize(
-        "reason",
-        [
-            "azp is missing",
-            "azp is not an authorized party",
-            "cat is of another token class",
-            "kid is unknown, and the token is expired or of another issuer",
-            "is not in the key set",
-            "kid is not one of the configured keys",
-        ],
-    )
-    def test_quoted_reasons_are_those_logged(self, reason):
-        assert reason in read("deployment.md")
-        assert any(reason in path.read_text() for path in SOURCES)
+    def test_every_reason_has_its_row_and_is_given_somewhere(self):
+        assert rows("errors.md", "reason").keys() == given_reasons() == errors.REASONS
+
+    def test_every_fact_of_a_reason_is_a_field(self):
+        said = {fact for row in rows("errors.md", "reason").values() for fact in names(row["with"])}
+        assert said == {"claim", *errors.Facts.__annotations__}
+
+    def test_quoted_reasons_are_those_logged(self):
+        pages = [page.read_text(encoding="utf-8") for page in PAGES]
+        quoted = {
+            reason
+            for page in pages
+            for reason in re.findall(r"token_rejected code=\S+ (?:claim=\S+ )?reason=(\S+)", page)
+        }
+        quoted |= set(re.findall(r"`[^`\n]*reason=(\w+)", "".join(pages)))
+        quoted |= set(rows("deployment.md", "reason in the log"))
+        assert len(quoted) > 6
+        assert quoted <= errors.REASONS
+
+
+def given_reasons() -> set[str]:
+    """Return the reason of every error of a token or of the keys that the package raises."""
+    raised = {error.__name__ for error in (*errors.REJECTIONS, *errors.OUTAGES)}
+    found = set()
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            match node:
+                case ast.Call(func=ast.Name(id=name), args=[reason]) if name in raised:
+                    found.add(reason.value if isinstance(reason, ast.Constant) else "")
+    # What is not written there is one of two.
+    assert "" in found
+    return found - {""} | {"missing", "malformed"}
 
 
 def logged_events() -> dict[str, tuple[str, set[str]]]:
@@ -301,12 +319,27 @@ def logged_events() -> dict[str, tuple[str, set[str]]]:
                     func=ast.Name(id="log"),
                     args=[ast.Attribute(attr=level), ast.Constant(value=str(event))],
                 ):
-                    found[event] = level, {str(keyword.arg) for keyword in node.keywords}
+                    facts = {keyword.arg for keyword in node.keywords}
+                    if None in facts:  # those of an error
+                        facts = facts - {None} | errors.Facts.__annotations__.keys()
+                    found[event] = level, facts
     return found
 
 
+def test_rules_are_numbered_as_in_the_table_and_name_what_they_read():
+    text = read("security.md")
+    text = text[text.index("## The rules, in order") : text.index("## What an attacker controls")]
+    items = dict(re.findall(r"(?ms)^(\d+)\. (.*?)(?=^\d+\. |^A process)", text))
+    assert list(map(int, items)) == list(range(1, 12))
+    looks_at = rows("inspect.md", "rule")
+    for rule in filter(lambda rule: rule.number, RULES):
+        for claim in rule.claims:
+            assert f"`{claim}`" in items[str(rule.number)]
+            assert f"`{claim}`" in looks_at[rule.name]["looks at"]
+
+
 def test_every_rule_of_an_inspection_has_its_row():
-    assert tuple(rows("inspect.md", "rule")) == explanations.RULES
+    assert tuple(rows("inspect.md", "rule")) == NAMES
 
 
 def json_formatter() -> logging.Formatter:
@@ -413,10 +446,10 @@ class TestRollout:
     def test_log_commands_count_what_was_logged_and_left_out(self, tmp_path):
         refused = "2026-11-26 04:49:07,642 INFO clerk_auth clerk_auth.token_rejected code="
         (tmp_path / "api.log").write_text(
-            f"{refused}party_not_allowed claim=azp reason=azp is missing mode=observe\n"
+            f"{refused}party_not_allowed claim=azp reason=missing mode=observe\n"
             f"{refused}party_not_allowed claim=azp reason=x mode=observe suppressed=41\n"
-            f"{refused}token_malformed reason=not ASCII mode=observe\n"
-            f"{refused}token_malformed reason=not ASCII mode=enforce suppressed=9\n"
+            f"{refused}token_malformed reason=not_ascii mode=observe\n"
+            f"{refused}token_malformed reason=not_ascii mode=enforce suppressed=9\n"
             "2026-11-26 04:49:07,643 INFO clerk_auth JWT signature verified for user user_dev\n"
         )
         printed = [

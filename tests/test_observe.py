@@ -333,7 +333,7 @@ def test_refusal_is_counted_and_logged_with_the_mode(observing, local_issuer, ca
     (record,) = caplog.records
     assert record.getMessage() == (
         "clerk_auth.token_rejected code=party_not_allowed claim=azp "
-        "reason=azp is not an authorized party mode=observe "
+        "reason=mismatch mode=observe "
         'found="https://other.example"'
     )
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from clerk_auth.core.encoding import is_number
+
 # Not None: `has(role=None)` asks for a role that nobody has, and must not ask for nothing.
 NOT_ASKED: Any = object()
 
@@ -89,8 +91,7 @@ def read_reverification(value: object) -> Reverification:
         return PRESETS[value]
     if isinstance(value, Mapping) and value.keys() == {"level", "afterMinutes"}:
         level, minutes = value["level"], value["afterMinutes"]
-        is_number = isinstance(minutes, int | float) and not isinstance(minutes, bool)
-        if level in LEVELS and is_number and 0 < minutes < float("inf"):
+        if level in LEVELS and is_number(minutes) and 0 < minutes < float("inf"):
             return Reverification(level, minutes)
     raise ValueError(
         f"a reverification is one of {', '.join(PRESETS)}, or "

@@ -8,10 +8,11 @@ nothing.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from types import MappingProxyType
-from typing import Any, NamedTuple, TypeGuard, cast
+from typing import Any, Final, NamedTuple, TypeGuard, cast
 
 from clerk_auth.core.authorization import (
     NOT_ASKED,
@@ -20,11 +21,13 @@ from clerk_auth.core.authorization import (
     is_scoped,
     with_prefix,
 )
-from clerk_auth.core.encoding import parse_json_object
+from clerk_auth.core.encoding import is_number, parse_json_object
 
 _MAX_IDENTIFIER_LENGTH = 255
-# Control, format (bidi overrides among them), surrogate and the three blank categories.
-_UNSAFE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zs", "Zl", "Zp"})
+# Control characters, surrogates, and what ends a line or a paragraph; in an id also format
+# characters (bidi overrides among them) and spaces.
+UNSAFE_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
+_UNSAFE_IN_ID = UNSAFE_CATEGORIES | {"Cf", "Zs"}
 _ORGANIZATION_SCOPES = frozenset({"o", "ou", "uo"})
 _SCOPES = _ORGANIZATION_SCOPES | {"u"}
 # Letters and symbols that show as nothing.
@@ -39,13 +42,8 @@ def is_identifier(value: object) -> TypeGuard[str]:
     if value.isascii():
         return value.isprintable() and " " not in value
     return _INVISIBLE.isdisjoint(value) and all(
-        unicodedata.category(character) not in _UNSAFE_CATEGORIES for character in value
+        unicodedata.category(character) not in _UNSAFE_IN_ID for character in value
     )
-
-
-def is_number(value: object) -> TypeGuard[int | float]:
-    """Tell whether ``value`` is a JSON number; ``True`` is not (RFC 7519 section 2)."""
-    return type(value) is int or type(value) is float
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +78,10 @@ class Verified(NamedTuple):
         return f"Verified(user_id={self.user_id!r}, session_id={self.session_id!r})"
 
 
+def _checked(name: str, doc: str) -> Any:
+    return property(attrgetter(f"_verified.{name}"), doc=doc)
+
+
 class Claims:
     """Claims of a verified token; nothing in it can be changed.
 
@@ -103,45 +105,20 @@ class Claims:
     def __repr__(self) -> str:
         return f"Claims(user_id={self.user_id!r}, session_id={self.session_id!r})"
 
-    @property
-    def verified(self) -> Verified:
-        """What was checked; claims can be made from it again."""
-        return self._verified
-
-    @property
-    def user_id(self) -> str:
-        """Clerk's id of the user, the ``sub`` claim."""
-        return self._verified.user_id
-
-    @property
-    def session_id(self) -> str:
-        """Clerk's id of the session, the ``sid`` claim."""
-        return self._verified.session_id
-
-    @property
-    def issuer(self) -> str:
-        """The instance that issued the token, ``iss``."""
-        return self._verified.issuer
-
-    @property
-    def authorized_party(self) -> str | None:
-        """The origin that the token was made for, ``azp``; ``None`` if it names none."""
-        return self._verified.authorized_party
-
-    @property
-    def issued_at(self) -> float | None:
-        """When the token was made, ``iat``."""
-        return self._verified.issued_at
-
-    @property
-    def expires_at(self) -> float:
-        """When the token expires, ``exp``."""
-        return self._verified.expires_at
-
-    @property
-    def status(self) -> str:
-        """Status of the session, ``sts``: ``active`` unless pending ones are accepted."""
-        return self._verified.status
+    verified: Final[Verified] = property(
+        attrgetter("_verified"), doc="What was checked; claims can be made from it again."
+    )  # type: ignore[assignment]
+    user_id: Final[str] = _checked("user_id", "Clerk's id of the user, the ``sub`` claim.")
+    session_id: Final[str] = _checked("session_id", "Clerk's id of the session, ``sid``.")
+    issuer: Final[str] = _checked("issuer", "The instance that issued the token, ``iss``.")
+    authorized_party: Final[str | None] = _checked(
+        "authorized_party", "The origin that the token was made for, ``azp``, if it names one."
+    )
+    issued_at: Final[float | None] = _checked("issued_at", "When the token was made, ``iat``.")
+    expires_at: Final[float] = _checked("expires_at", "When the token expires, ``exp``.")
+    status: Final[str] = _checked(
+        "status", "Status of the session, ``sts``: ``active`` unless pending ones are accepted."
+    )
 
     @property
     def payload(self) -> Mapping[str, Any]:
@@ -160,55 +137,35 @@ class Claims:
 
     @property
     def version(self) -> int:
-        """Version of Clerk's claims: 2 when ``v`` is 2, 1 when it is 1 or absent.
-
-        Otherwise 0: a version that nobody here knows, of which nothing is granted.
-        """
-        version = self._claims().get("v", 1)
-        return int(version) if is_number(version) and version in (1, 2) else 0
+        """Version of Clerk's claims, as :func:`read_version` reads it."""
+        return read_version(self._claims())
 
     @property
     def organization(self) -> Organization | None:
         """The active organization; ``None`` outside one."""
-        organization = self._organization
-        if organization is _NOT_READ:
-            read = {1: _organization_v1, 2: _organization_v2}.get(self.version)
-            organization = self._organization = read(self._claims()) if read else None
-        return cast("Organization | None", organization)
+        if self._organization is _NOT_READ:
+            self._organization = read_organization(self._claims())
+        return cast("Organization | None", self._organization)
 
     @property
     def features(self) -> tuple[str, ...]:
         """Features with their scope, ``o:reports`` or ``u:beta``; version 2 only."""
-        return _scoped_names(self._claims().get("fea")) if self.version == 2 else ()
+        return read_scoped_names(self._claims(), "fea")
 
     @property
     def plans(self) -> tuple[str, ...]:
         """Plans with their scope, ``o:pro`` or ``u:free``; version 2 only."""
-        return _scoped_names(self._claims().get("pla")) if self.version == 2 else ()
+        return read_scoped_names(self._claims(), "pla")
 
     @property
     def factor_ages(self) -> tuple[float, float] | None:
         """Minutes since the first and second factor when the token was made; -1: not enrolled."""
-        ages = self._claims().get("fva")
-        if not isinstance(ages, list) or len(ages) != 2:
-            return None
-        first, second = ages
-        if not (is_factor_age(first) and is_factor_age(second)):
-            return None
-        return first, second
+        return read_factor_ages(self._claims())
 
     @property
     def actor(self) -> Mapping[str, Any] | None:
-        """Who impersonates the user; ``None`` only when nobody does.
-
-        A malformed ``act`` claim, ``null`` too, is an empty mapping: somebody acts, and it is not
-        known who.
-        """
-        claims = self._claims()
-        if "act" not in claims:
-            return None
-        actor = claims["act"]
-        return _freeze(actor) if isinstance(actor, dict) else MappingProxyType({})
+        """Who impersonates the user, as :func:`read_actor` reads it."""
+        return read_actor(self._claims())
 
     def has(
         self,
@@ -256,61 +213,75 @@ def is_factor_age(value: object) -> TypeGuard[int | float]:
     return is_number(value) and (value == -1 or value >= 0)
 
 
-def _identifier_or_none(value: object) -> str | None:
-    return value if is_identifier(value) else None
+def read_version(payload: Mapping[str, Any]) -> int:
+    """Return the version of Clerk's claims: 2 when ``v`` is 2, 1 when it is 1 or absent.
+
+    Otherwise 0: a version that is not known here, of which nothing is granted.
+    """
+    version = payload.get("v", 1)
+    return int(version) if is_number(version) and version in (1, 2) else 0
 
 
-def _prefixed_role(value: object) -> str | None:
-    if not is_identifier(value):
+def read_organization(payload: Mapping[str, Any]) -> Organization | None:
+    """Return the active organization; ``None`` outside one."""
+    match read_version(payload):
+        case 1:
+            names = payload.get("org_permissions")
+            permissions: Iterator[str] = filter(
+                is_identifier, names if isinstance(names, list) else ()
+            )
+            found = (payload.get(f"org_{name}") for name in ("id", "slug", "role"))
+        case 2 if isinstance(organization := payload.get("o"), dict):
+            permissions = _permissions(payload.get("fea"), organization)
+            found = (organization.get(name) for name in ("id", "slg", "rol"))
+        case _:
+            return None
+    organization_id, slug, role = (value if is_identifier(value) else None for value in found)
+    if organization_id is None:
         return None
-    return with_prefix(value)
+    return Organization(organization_id, slug, role and with_prefix(role), tuple(permissions))
 
 
-def _organization_v1(payload: dict[str, Any]) -> Organization | None:
-    organization_id = payload.get("org_id")
-    if not is_identifier(organization_id):
-        return None
-    permissions = payload.get("org_permissions")
-    return Organization(
-        id=organization_id,
-        slug=_identifier_or_none(payload.get("org_slug")),
-        role=_prefixed_role(payload.get("org_role")),
-        permissions=tuple(filter(is_identifier, permissions))
-        if isinstance(permissions, list)
-        else (),
-    )
-
-
-def _organization_v2(payload: dict[str, Any]) -> Organization | None:
-    organization = payload.get("o")
-    if not isinstance(organization, dict) or not is_identifier(organization.get("id")):
-        return None
-    return Organization(
-        id=organization["id"],
-        slug=_identifier_or_none(organization.get("slg")),
-        role=_prefixed_role(organization.get("rol")),
-        permissions=_permissions(
-            payload.get("fea"), organization.get("per"), organization.get("fpm")
-        ),
-    )
-
-
-def _permissions(features: object, names: object, masks: object) -> tuple[str, ...]:
-    """Expand the feature-permission map: the i-th mask belongs to the i-th of all features."""
-    if not (isinstance(features, str) and isinstance(names, str) and isinstance(masks, str)):
+def read_scoped_names(payload: Mapping[str, Any], claim: str) -> tuple[str, ...]:
+    """Return what ``fea`` or ``pla`` lists, each with its scope; version 2 only."""
+    value = payload.get(claim)
+    if not isinstance(value, str) or read_version(payload) != 2:
         return ()
+    return tuple(filter(_is_scoped_name, map(str.strip, value.split(","))))
+
+
+def read_factor_ages(payload: Mapping[str, Any]) -> tuple[float, float] | None:
+    """Return ``fva``, minutes since the first and second factor; ``None`` unless two ages."""
+    ages = payload.get("fva")
+    if not isinstance(ages, list) or len(ages) != 2 or not all(map(is_factor_age, ages)):
+        return None
+    return ages[0], ages[1]
+
+
+def read_actor(payload: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return who impersonates the user; ``None`` only without an ``act`` claim.
+
+    A malformed one, ``null`` too, is an empty mapping: somebody acts, and it is not known who.
+    """
+    if "act" not in payload:
+        return None
+    actor = payload["act"]
+    return _freeze(actor) if isinstance(actor, dict) else MappingProxyType({})
+
+
+def _permissions(features: object, organization: dict[str, Any]) -> Iterator[str]:
+    """Expand the feature-permission map: the i-th mask belongs to the i-th of all features."""
+    names, masks = organization.get("per"), organization.get("fpm")
+    if not (isinstance(features, str) and isinstance(names, str) and isinstance(masks, str)):
+        return
     permission_names = [name.strip() for name in names.split(",")]
-    granted: list[str] = []
     for entry, mask in zip(features.split(","), masks.split(","), strict=False):
         scope, _, feature = entry.strip().partition(":")
         if scope in _ORGANIZATION_SCOPES and is_simple_name(feature):
             bits = _parse_mask(mask)
-            granted.extend(
-                f"org:{feature}:{name}"
-                for position, name in enumerate(permission_names[: bits.bit_length()])
-                if bits >> position & 1 and is_simple_name(name)
-            )
-    return tuple(granted)
+            for position, name in enumerate(permission_names[: bits.bit_length()]):
+                if bits >> position & 1 and is_simple_name(name):
+                    yield f"org:{feature}:{name}"
 
 
 def is_simple_name(text: str) -> bool:
@@ -327,13 +298,6 @@ def _parse_mask(text: str) -> int:
         return int(text)
     except ValueError:  # more digits than the interpreter converts
         return 0
-
-
-def _scoped_names(value: object) -> tuple[str, ...]:
-    if not isinstance(value, str):
-        return ()
-    entries = (entry.strip() for entry in value.split(","))
-    return tuple(entry for entry in entries if _is_scoped_name(entry))
 
 
 def _is_scoped_name(entry: str) -> bool:

@@ -27,5 +27,5 @@ def read_bearer_token(authorization: str | bytes | None) -> str | None:
     if value[:7].lower() == "bearer " and token and " " not in token:
         return token
     if _BEARER.search(value):
-        raise TokenMalformed("the Authorization header is not one bearer credential")
+        raise TokenMalformed("malformed", part="authorization")
     return None

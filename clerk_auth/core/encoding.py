@@ -11,7 +11,7 @@ import math
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable
 from itertools import accumulate
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeGuard
 
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 _MAX_DEPTH = 64
@@ -143,6 +143,11 @@ def _is_deep(data: bytes) -> bool:
     outside = b"".join(data.replace(rb"\\", b"").replace(rb"\"", b"").split(b'"')[::2])
     steps = map(_STEPS.__getitem__, outside.translate(None, _NO_BRACKETS))
     return max(accumulate(steps), default=0) > _MAX_DEPTH
+
+
+def is_number(value: object) -> TypeGuard[int | float]:
+    """Tell whether ``value`` is a JSON number; ``True`` is not (RFC 7519 section 2)."""
+    return type(value) is int or type(value) is float
 
 
 def show(value: object) -> str:

@@ -1,40 +1,73 @@
 """What can go wrong with a token, and whose fault it is.
 
-Two kinds never mix: ``TokenRejected`` is the caller's (HTTP 401), ``KeysUnavailable`` is ours
-(HTTP 503). Every class has a stable ``code`` and a fixed ``detail`` sentence that may be shown to
-a client. What went wrong in particular is ``reason``, which is for the log: neither holds any part
-of a token. What Clerk wrote into a claim may be ``found``, for the log as well.
+ClerkAuthError
+    TokenRejected      401: the caller's fault
+        TokenMalformed  AlgorithmNotAllowed  TokenClassNotAccepted  KeyNotFound  SignatureInvalid
+        TokenExpired  TokenNotYetValid  IssuerNotAllowed  PartyNotAllowed  AudienceNotAllowed
+        ClaimInvalid  SessionPending  UserInactive  UserUnknown
+    KeysUnavailable    503: ours
+        KeysBusy
+    KeySetInvalid      of a key document, and never answered to a client
+
+The two kinds never mix. Every class has a stable ``code`` and a fixed ``detail`` sentence that may
+be shown to a client. What went wrong in particular is for the log: a ``reason``, and facts.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar, TypedDict, Unpack
+
+# Every reason that this package gives; a project's own resolver may write what it likes.
+REASONS = frozenset(
+    {
+        *("missing", "malformed", "mismatch"),  # a claim, or a member of the header
+        *("too_long", "not_ascii", "not_compact", "not_utf8", "not_json", "other_class"),
+        *("not_in_key_set", "not_configured", "not_looked_for"),
+        *("past", "future", "too_far_ahead", "pending", "unknown"),
+        *("inactive", "has_password", "other_id", "hidden", "not_authenticated"),
+        *("no_row", "not_created", "unfit"),
+        *("no_keys", "fetch_failed", "busy"),
+    }
+)
+
+
+class Facts(TypedDict, total=False):
+    """What is known beside a reason and a claim; nothing that a caller wrote but ``found``.
+
+    ``found`` is the beginning of the claim's JSON in printable ASCII. It is set where an operator
+    needs it, and only of a claim that is checked once the signature holds.
+    """
+
+    part: str  # what is at fault, where no claim is: the header, one of its members, the whole
+    found: str
+    limit: float
+    kid_sha256: str  # 8 digits that stand for the key id
+    cause: str  # why keys cannot be had, or what for others wait
 
 
 class ClerkAuthError(Exception):
-    """Base of every error that verification raises."""
+    """Base of every error that verification raises; ``claim`` names the claim at fault, if any."""
 
     code: ClassVar[str]
     detail: ClassVar[str]
 
-    def __init__(self, reason: str = "") -> None:
-        super().__init__(reason or self.detail)
+    def __init__(
+        self, reason: str = "", *, claim: str | None = None, **facts: Unpack[Facts]
+    ) -> None:
+        super().__init__(reason)
         self.reason = reason
+        self.claim = claim
+        self.subject = claim or facts.get("part")
+        self.found = facts.get("found")
+        self.facts: dict[str, Any] = {**dict.fromkeys(Facts.__annotations__), **facts}
+
+    def __str__(self) -> str:
+        why = f"{self.subject or ''} {self.reason}".strip()
+        return f"{self.code} ({why})" if self.reason else self.detail
 
 
 class TokenRejected(ClerkAuthError):
-    """The token does not authenticate anybody. ``claim`` names the claim at fault, if one is.
-
-    ``found`` is what that claim says, as the beginning of its JSON in printable ASCII. It is set
-    where an operator needs it, and only of a claim that is checked once the signature holds.
-    """
-
-    def __init__(
-        self, reason: str = "", *, claim: str | None = None, found: str | None = None
-    ) -> None:
-        super().__init__(reason)
-        self.claim = claim
-        self.found = found
+    """The token does not authenticate anybody."""
 
 
 class TokenMalformed(TokenRejected):
@@ -103,7 +136,7 @@ class UserInactive(TokenRejected):
 
 
 class UserUnknown(TokenRejected):
-    """The person has no row here: not linked yet, or not imported."""
+    """The user has no row here: not linked yet, or not imported."""
 
     code = "user_unknown"
     detail = "The user has no account here."
@@ -115,8 +148,10 @@ class KeysUnavailable(ClerkAuthError):
     code = "keys_unavailable"
     detail = "Authentication is temporarily unavailable."
 
-    def __init__(self, reason: str = "", *, retry_after: float = 5.0) -> None:
-        super().__init__(reason)
+    def __init__(
+        self, reason: str = "", *, retry_after: float = 5.0, **facts: Unpack[Facts]
+    ) -> None:
+        super().__init__(reason, **facts)
         self.retry_after = retry_after
 
 
@@ -125,8 +160,8 @@ class KeysBusy(KeysUnavailable):
 
     code = "keys_busy"
 
-    def __init__(self, reason: str = "") -> None:
-        super().__init__(reason, retry_after=1.0)
+    def __init__(self, reason: str = "", **facts: Unpack[Facts]) -> None:
+        super().__init__(reason, retry_after=1.0, **facts)
 
 
 class KeySetInvalid(ClerkAuthError):
@@ -136,21 +171,7 @@ class KeySetInvalid(ClerkAuthError):
     detail = "The key document cannot be used."
 
 
-REJECTIONS: tuple[type[TokenRejected], ...] = (
-    TokenMalformed,
-    AlgorithmNotAllowed,
-    TokenClassNotAccepted,
-    KeyNotFound,
-    SignatureInvalid,
-    TokenExpired,
-    TokenNotYetValid,
-    IssuerNotAllowed,
-    PartyNotAllowed,
-    AudienceNotAllowed,
-    ClaimInvalid,
-    SessionPending,
-    UserInactive,
-    UserUnknown,
-)
+# In the order of the rules; a project's own subclass is none of them.
+REJECTIONS: tuple[type[TokenRejected], ...] = tuple(TokenRejected.__subclasses__())
 OUTAGES: tuple[type[KeysUnavailable], ...] = (KeysUnavailable, KeysBusy)
 CODES: tuple[str, ...] = tuple(error.code for error in (*REJECTIONS, *OUTAGES))

@@ -13,8 +13,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple, cast
 
-from clerk_auth.core.claims import Claims, Verified, is_identifier, is_number
-from clerk_auth.core.encoding import decode_checked, parse_json_object, show, split_compact
+from clerk_auth.core.claims import Claims, Verified, is_identifier
+from clerk_auth.core.encoding import (
+    decode_checked,
+    is_number,
+    parse_json_object,
+    show,
+    split_compact,
+)
 from clerk_auth.core.errors import (
     AlgorithmNotAllowed,
     AudienceNotAllowed,
@@ -100,16 +106,16 @@ def split_token(token: str, policy: Policy) -> list[bytes]:
     """Return header, payload and signature, each of them base64url."""
     # 2: text
     if len(token) > policy.max_token_bytes:
-        raise TokenMalformed("longer than MAX_TOKEN_BYTES")
+        raise TokenMalformed("too_long", part="token", limit=policy.max_token_bytes)
     # 4: class, of what has no header
     if token.startswith(OPAQUE_PREFIXES):
-        raise TokenClassNotAccepted("an API key, or an opaque machine or OAuth token")
+        raise TokenClassNotAccepted("other_class", part="token")
     if not token.isascii():
-        raise TokenMalformed("not ASCII")
+        raise TokenMalformed("not_ascii", part="token")
     try:
         return split_compact(token.encode("ascii"))
-    except ValueError as error:
-        raise TokenMalformed(str(error)) from None
+    except ValueError:
+        raise TokenMalformed("not_compact", part="token") from None
 
 
 def find_signing_key(token: UnverifiedToken, keys: Iterable[VerifyingKey]) -> VerifyingKey:
@@ -118,7 +124,7 @@ def find_signing_key(token: UnverifiedToken, keys: Iterable[VerifyingKey]) -> Ve
     for key in keys:
         if key.verifies(token.signing_input, token.signature):
             return key
-    raise SignatureInvalid("no key of this key id made the signature")
+    raise SignatureInvalid("mismatch", part="signature")
 
 
 def check_claims(token: UnverifiedToken, policy: Policy, *, now: float) -> Claims:
@@ -169,14 +175,15 @@ def check_times(times: Times, policy: Policy, *, has_category: bool, now: float)
     """
     expires_at, not_before, issued_at = times
     if not has_category and _is_too_far_ahead(expires_at, policy, now):
-        raise ClaimInvalid("exp is too far ahead without session category", claim="exp")
+        limit = policy.uncategorized_token_max_seconds
+        raise ClaimInvalid("too_far_ahead", claim="exp", limit=limit)
     if expires_at <= now - policy.leeway_seconds:
-        raise TokenExpired("exp is past", claim="exp")
+        raise TokenExpired("past", claim="exp")
     latest = now + policy.leeway_seconds
     if not_before is not None and not_before > latest:
-        raise TokenNotYetValid("nbf is in the future", claim="nbf")
+        raise TokenNotYetValid("future", claim="nbf")
     if issued_at is not None and issued_at > latest:
-        raise TokenNotYetValid("iat is in the future", claim="iat")
+        raise TokenNotYetValid("future", claim="iat")
 
 
 def _is_too_far_ahead(expires_at: float, policy: Policy, now: float) -> bool:
@@ -189,8 +196,10 @@ def check_issuer(payload: dict[str, Any], policy: Policy) -> str:
     """Return ``iss``."""
     # 8: issuer
     issuer = payload.get("iss")
-    if not isinstance(issuer, str) or issuer not in policy.issuers:
-        raise IssuerNotAllowed("iss is missing or not a configured issuer", claim="iss")
+    if not isinstance(issuer, str):
+        raise IssuerNotAllowed(_lack(payload, "iss"), claim="iss")
+    if issuer not in policy.issuers:
+        raise IssuerNotAllowed("mismatch", claim="iss")
     return issuer
 
 
@@ -199,7 +208,7 @@ def check_identity(payload: dict[str, Any]) -> tuple[str, str]:
     # 9: identity
     user_id = _read_identifier(payload, "sub")
     if user_id.startswith(_MACHINE_SUBJECT_PREFIX):
-        raise TokenClassNotAccepted("sub is a machine", claim="sub")
+        raise TokenClassNotAccepted("other_class", claim="sub")
     return user_id, _read_identifier(payload, "sid")
 
 
@@ -211,10 +220,10 @@ def check_party(payload: dict[str, Any], policy: Policy) -> str | None:
         return party if isinstance(party, str) else None
     if party is _ABSENT:
         if policy.party_required:
-            raise PartyNotAllowed("azp is missing", claim="azp")
+            raise PartyNotAllowed("missing", claim="azp")
         return None
     if not isinstance(party, str) or party not in policy.authorized_parties:
-        raise PartyNotAllowed("azp is not an authorized party", claim="azp", found=show(party))
+        raise PartyNotAllowed("mismatch", claim="azp", found=show(party))
     return party
 
 
@@ -225,9 +234,9 @@ def check_audience(payload: dict[str, Any], policy: Policy) -> None:
     audience = payload.get("aud")
     audiences = audience if isinstance(audience, list) else [audience]
     if not all(isinstance(entry, str) for entry in audiences):
-        raise AudienceNotAllowed("aud is missing or malformed", claim="aud")
+        raise AudienceNotAllowed(_lack(payload, "aud"), claim="aud")
     if policy.audiences.isdisjoint(audiences):
-        raise AudienceNotAllowed("aud holds no accepted audience", claim="aud")
+        raise AudienceNotAllowed("mismatch", claim="aud")
 
 
 def check_session(payload: dict[str, Any], policy: Policy) -> str:
@@ -235,9 +244,9 @@ def check_session(payload: dict[str, Any], policy: Policy) -> str:
     # 11: session
     status = payload.get("sts", "active")
     if status == "pending" and not policy.accept_pending:
-        raise SessionPending("sts is pending", claim="sts")
+        raise SessionPending("pending", claim="sts")
     if status not in ("active", "pending"):
-        raise ClaimInvalid("sts is neither active nor pending", claim="sts", found=show(status))
+        raise ClaimInvalid("unknown", claim="sts", found=show(status))
     return cast("str", status)
 
 
@@ -285,11 +294,13 @@ def check_header(header: dict[str, Any]) -> None:
     """Check what a header says of the signature, and that it is one of a JWT."""
     # 3: header
     if header.get("alg") != ALGORITHM:
-        raise AlgorithmNotAllowed("alg is not RS256")
-    if "crit" in header or header.get("b64", True) is not True:
-        raise TokenMalformed("header: crit or b64")
+        raise AlgorithmNotAllowed("mismatch", part="alg")
+    if "crit" in header:
+        raise TokenMalformed("mismatch", part="crit")
+    if header.get("b64", True) is not True:
+        raise TokenMalformed("mismatch", part="b64")
     if header.get("typ", "JWT") != "JWT" and not _names_another_class(header["typ"]):
-        raise TokenMalformed("header: typ is not JWT")
+        raise TokenMalformed("mismatch", part="typ")
 
 
 def check_class(header: dict[str, Any]) -> bool:
@@ -299,10 +310,10 @@ def check_class(header: dict[str, Any]) -> bool:
     """
     # 4: class
     if _names_another_class(header.get("typ")):
-        raise TokenClassNotAccepted("typ is of another token class")
+        raise TokenClassNotAccepted("other_class", part="typ")
     category = header.get("cat", IGNORED_CATEGORY)
     if category not in (SESSION_CATEGORY, IGNORED_CATEGORY):
-        raise TokenClassNotAccepted("cat is of another token class")
+        raise TokenClassNotAccepted("other_class", part="cat")
     return bool(category == SESSION_CATEGORY)
 
 
@@ -310,7 +321,7 @@ def read_kid(header: dict[str, Any]) -> str:
     """Return the key id, of 1 to 512 characters; after the class, which explains a lack of it."""
     kid = header.get("kid")
     if not is_kid(kid):
-        raise TokenMalformed("header: kid is missing or malformed")
+        raise TokenMalformed(_lack(header, "kid"), part="kid")
     return kid
 
 
@@ -322,21 +333,25 @@ def _parse(part: str, text: bytes) -> dict[str, Any]:
     try:
         return parse_json_object(text)
     except UnicodeDecodeError:
-        raise TokenMalformed(f"{part}: not UTF-8") from None
+        raise TokenMalformed("not_utf8", part=part) from None
     except ValueError:
         # Without the parser's message, which may quote the token.
-        raise TokenMalformed(f"{part}: not a strict JSON object") from None
+        raise TokenMalformed("not_json", part=part) from None
+
+
+def _lack(members: dict[str, Any], name: str) -> str:
+    return "malformed" if name in members else "missing"
 
 
 def _read_time(payload: dict[str, Any], claim: str) -> float:
     value = payload.get(claim)
     if not is_number(value):
-        raise ClaimInvalid(f"{claim} is missing or not a number", claim=claim)
+        raise ClaimInvalid(_lack(payload, claim), claim=claim)
     return value
 
 
 def _read_identifier(payload: dict[str, Any], claim: str) -> str:
     value = payload.get(claim)
     if not is_identifier(value):
-        raise ClaimInvalid(f"{claim} is missing or malformed", claim=claim)
+        raise ClaimInvalid(_lack(payload, claim), claim=claim)
     return value

@@ -30,8 +30,8 @@ from clerk_auth.diagnostics.inspection import (
     PASSED,
     inspect_now,
     load_keys,
-    read_credential,
 )
+from clerk_auth.diagnostics.rules import read_credential
 from clerk_auth.diagnostics.selftest import (
     SKIPPED,
     WARNED,

@@ -28,12 +28,12 @@ def print_verdict(inspection: Inspection, page: Page) -> None:
     if inspection.verdict == ACCEPTED:
         page.write(page.style.SUCCESS("ACCEPTED: the verifier lets this token in."))
     else:
-        why = f"{inspection.code} ({inspection.reason})"
-        page.write(page.style.ERROR(f"{inspection.verdict.upper()}: {why}."))
+        page.write(page.style.ERROR(f"{inspection.verdict.upper()}: {inspection.error}."))
 
 
 def _describe_rule(finding: Finding) -> Row:
-    said = "; ".join(filter(None, [finding.reason, finding.found]))
+    why = f"{finding.subject or ''} {finding.reason}".strip()
+    said = "; ".join(filter(None, [why, finding.found]))
     is_failed = finding.status == FAILED
     notes = (f"expected: {finding.expected}", finding.remedy) if is_failed else ()
     return Row(finding.rule, said, finding.status, notes)

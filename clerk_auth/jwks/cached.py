@@ -217,8 +217,8 @@ class CachedKeySource:
         if self._failure is not None:
             raise self._unavailable()
         if not in_time:
-            raise KeysBusy("the look for an unknown key id takes too long, or others wait for it")
-        raise KeyNotFound(f"kid (SHA-256 {hash_kid(kid)}) is not in the key set")
+            raise KeysBusy("busy", cause="key_id")
+        raise KeyNotFound("not_in_key_set", kid_sha256=hash_kid(kid))
 
     def keys_after(self, kid: str, tried: Keys, *, wait: bool = True) -> Keys:
         """Return other keys under ``kid`` than ``tried``, empty when there are none.
@@ -234,7 +234,7 @@ class CachedKeySource:
         if keys != tried:
             return keys
         if not (wait or in_time):
-            raise KeysBusy("the look for another key of this key id has not ended")
+            raise KeysBusy("busy", cause="signature")
         return ()
 
     def status(self) -> SourceStatus:
@@ -309,7 +309,7 @@ class CachedKeySource:
         snapshot = self._snapshot
         if snapshot is None or not self._is_usable():
             if not wait and self._failure is None:
-                raise KeysBusy("the first look for a key set has not ended")
+                raise KeysBusy("busy", cause="first_look")
             raise self._unavailable()
         return snapshot
 
@@ -559,8 +559,10 @@ class CachedKeySource:
     def _unavailable(self) -> KeysUnavailable:
         failure = self._failure
         seconds = failure.until - self._clock.now() if failure else 1.0
-        reason = f"the last fetch failed: {failure.reason}" if failure else "no key set yet"
-        return KeysUnavailable(reason, retry_after=min(max(seconds, 1.0), 30.0))
+        retry_after = min(max(seconds, 1.0), 30.0)
+        if failure:
+            return KeysUnavailable("fetch_failed", cause=failure.reason, retry_after=retry_after)
+        return KeysUnavailable("no_keys", retry_after=retry_after)
 
 
 def _pause_seconds(failures: int) -> float:

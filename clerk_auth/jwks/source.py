@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from clerk_auth.core.errors import KeyNotFound, KeysUnavailable
-from clerk_auth.core.keys import KeySet, VerifyingKey, describe_key
+from clerk_auth.core.keys import KeySet, VerifyingKey, describe_key, hash_kid
 
 Keys = tuple[VerifyingKey, ...]
 
@@ -104,11 +104,11 @@ class StaticKeySource:
 
     def keys_for(self, kid: str, *, wait: bool = True) -> Keys:
         if not self._key_set.keys:
-            raise KeysUnavailable("no key set")
+            raise KeysUnavailable("no_keys")
         return self._key_set.keys if self._ignore_kid else self._key_set.keys_for(kid)
 
     def search(self, kid: str, *, wait: bool = True) -> Keys:
-        raise KeyNotFound("kid is not one of the configured keys")
+        raise KeyNotFound("not_configured", kid_sha256=hash_kid(kid))
 
     def keys_after(self, kid: str, tried: Keys, *, wait: bool = True) -> Keys:
         return ()

@@ -75,8 +75,8 @@ def existing_user(claims: Claims) -> Any:
         user = model._default_manager.get(**named)
     except model.DoesNotExist:
         if model._base_manager.filter(**named).exists():
-            raise UserInactive("the default manager hides the row") from None
-        raise UserUnknown("no row has the user id") from None
+            raise UserInactive("hidden") from None
+        raise UserUnknown("no_row") from None
     return admit(user, user_id)
 
 
@@ -94,15 +94,15 @@ def read_user_id(claims: Claims) -> str:
     if name == "sub":
         return claims.user_id
     if (value := claims.get(name, _MISSING)) is _MISSING:
-        raise ClaimInvalid(f"{name} is missing", claim=name)
+        raise ClaimInvalid("missing", claim=name)
     if not is_identifier(value):
-        raise ClaimInvalid(f"{name} is not a well-formed id", claim=name)
+        raise ClaimInvalid("malformed", claim=name)
     column = get_id_column()
     with suppress(ValidationError, ValueError, OverflowError):
         # "007" and "+7" are not 7: one person has one id.
         if str(convert(column, value)) == value:
             return value
-    raise ClaimInvalid(f"{name} does not fit USER_ID_FIELD", claim=name)
+    raise ClaimInvalid("unfit", claim=name)
 
 
 def convert(column: Any, text: str) -> Any:

@@ -21,7 +21,7 @@ from django.db import models, router
 
 from clerk_auth.conf import derived, get_config
 from clerk_auth.conf.problems import make_problem, unusable
-from clerk_auth.core.claims import Claims
+from clerk_auth.core.claims import UNSAFE_CATEGORIES, Claims
 from clerk_auth.logs import log
 from clerk_auth.users.columns import get_column, get_id_field, get_label
 from clerk_auth.users.writes import REFUSALS, get_attempts, note_written, write
@@ -42,8 +42,7 @@ _TYPES: tuple[tuple[type[models.Field[Any, Any]], frozenset[type]], ...] = (
     (models.IntegerField, frozenset({int})),
     (models.FloatField, frozenset({int, float})),
 )
-# Control characters, surrogates and line separators; and what turns the direction of text.
-_UNSAFE_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
+# What turns the direction of text.
 _TURNS = frozenset({"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"})
 
 
@@ -137,7 +136,7 @@ def _note_taken(user_id: str, field: str) -> None:
 
 def _is_plain(text: str) -> bool:
     return all(
-        unicodedata.category(character) not in _UNSAFE_CATEGORIES
+        unicodedata.category(character) not in UNSAFE_CATEGORIES
         and unicodedata.bidirectional(character) not in _TURNS
         for character in text
     )

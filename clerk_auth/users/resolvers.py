@@ -64,7 +64,7 @@ def admit_user(user: Any) -> Any:
     # Not by identity: a lazy object stands for what is inside.
     is_nobody = isinstance(user, NoneType | bool) and not user
     if is_authenticated is False or is_nobody:
-        raise UserInactive("the resolver returned no authenticated user")
+        raise UserInactive("not_authenticated")
     if inspect.iscoroutine(user):
         user.close()  # or Python warns that it was never awaited
     raise ImproperlyConfigured(

@@ -34,10 +34,10 @@ def admit(user: Any, user_id: str) -> Any:
     """
     check_spelling(getattr(user, get_id_field()), user_id)
     if get_id_field() == user.USERNAME_FIELD and may_have_password(user):
-        raise UserInactive("the row found by user name has a password")
+        raise UserInactive("has_password")
     # As Django reads it from a model that is no AbstractBaseUser.
     if not getattr(user, "is_active", True):
-        raise UserInactive("is_active is false")
+        raise UserInactive("inactive")
     return user
 
 
@@ -66,7 +66,7 @@ def check_id(user_id: str) -> None:
     name = columns.get_id_column().name
     if not columns.holds_id(user_id):
         _report("id_does_not_fit", [name])
-        raise UserUnknown("no row can have the user id")
+        raise UserUnknown("unfit")
 
 
 def can_store(user_id: str) -> bool:
@@ -99,7 +99,7 @@ def check_spelling(found: object, user_id: str) -> None:
     """
     if str(found) != user_id:
         _report("id_differs", [get_id_field()])
-        raise UserInactive("the row has another user id")
+        raise UserInactive("other_id")
 
 
 def find_or_make_row(user_id: str, profile: Mapping[str, Any]) -> Any:
@@ -120,7 +120,7 @@ def find_or_make_row(user_id: str, profile: Mapping[str, Any]) -> Any:
     if (user := manager.filter(**named).first()) is not None:
         return user
     if not can_store(user_id):
-        raise UserUnknown("no row can have the user id")
+        raise UserUnknown("unfit")
     for values in _possible_rows(user_id, profile):
         try:
             user = write(model, using, partial(_make_row, manager, values))
@@ -134,12 +134,12 @@ def find_or_make_row(user_id: str, profile: Mapping[str, Any]) -> Any:
         if (user := manager.filter(**named).first()) is not None:
             return user
     if model._base_manager.using(using).filter(**named).exists():
-        raise UserInactive("the default manager hides the row")
+        raise UserInactive("hidden")
     at_fault = _find_at_fault(refusal, refused)
     if not at_fault:
         raise refusal
     _report("row_does_not_fit", at_fault, refusal)
-    raise UserUnknown("no row can be made for the user")
+    raise UserUnknown("not_created")
 
 
 def _make_row(manager: Any, values: Mapping[str, Any]) -> Any:

@@ -12,7 +12,9 @@ def test_header_in_bytes_is_read():
     assert read_bearer_token(b"Bearer a.b.c") == "a.b.c"
 
 
-@pytest.mark.parametrize("text", ["X", "XX", "abcX", "Xabc", "XabcX", "abc\t", "\xa0abc"])
+@pytest.mark.parametrize(
+    "text", ["X", "XX", "abcX", "Xabc", "XabcX", "abc\t", "\xa0abc"], ids=ascii
+)
 @pytest.mark.parametrize("blanks", ["", " ", "  "])
 def test_nothing_but_spaces_is_taken_off_a_token(text, blanks):
     assert read_bearer_token(f"Bearer {blanks}{text}{blanks}") == text

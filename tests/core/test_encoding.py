@@ -14,6 +14,7 @@ from clerk_auth.core.encoding import (
     decode_base64url,
     encode_base64url,
     is_base64url,
+    is_number,
     parse_json,
     parse_json_object,
     split_compact,
@@ -250,3 +251,8 @@ def test_any_json_value_is_read_where_no_object_is_asked_for():
 
 def test_wide_object_is_not_deep():
     assert len(parse_json_object(b'{"x":[' + b"[],{}," * 500 + b"1]}")["x"]) == 1001
+
+
+def test_number_is_neither_a_boolean_nor_a_string():
+    assert all(map(is_number, [0, -1, 1.5, 10**4000]))
+    assert not any(map(is_number, [True, False, None, "1", [1], {}]))

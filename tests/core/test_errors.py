@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 from collections.abc import Iterator
 
@@ -65,9 +66,27 @@ def test_no_two_refusals_share_a_sentence():
 
 
 def test_reason_is_for_the_log_and_never_changes_the_detail():
-    error = errors.ClaimInvalid("sub is missing", claim="sub")
-    assert (str(error), error.reason, error.claim) == ("sub is missing", "sub is missing", "sub")
+    error = errors.ClaimInvalid("missing", claim="sub")
+    assert (str(error), error.reason) == ("claim_invalid (sub missing)", "missing")
     assert error.detail == errors.ClaimInvalid.detail
+    assert str(errors.TokenMalformed("not_json", part="header")) == (
+        "token_malformed (header not_json)"
+    )
+    assert str(errors.UserInactive("left in May")) == "user_inactive (left in May)"
+
+
+def test_facts_are_fields_of_the_error_and_no_words_of_its_sentence():
+    error = errors.PartyNotAllowed("mismatch", claim="azp", found='"https://a.example"')
+    assert (error.claim, error.found) == ("azp", '"https://a.example"')
+    assert str(error) == "party_not_allowed (azp mismatch)"
+    assert {name: value for name, value in error.facts.items() if value} == {"found": error.found}
+    assert error.facts.keys() == errors.SignatureInvalid().facts.keys()
+
+
+def test_error_survives_a_process_boundary():
+    error = errors.KeysUnavailable("fetch_failed", cause="tls", retry_after=2.5)
+    copy = pickle.loads(pickle.dumps(error))
+    assert (str(copy), copy.facts, copy.retry_after) == (str(error), error.facts, 2.5)
 
 
 def test_error_without_reason_reads_as_its_detail():

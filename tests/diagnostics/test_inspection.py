@@ -15,7 +15,6 @@ from clerk_auth.core.encoding import encode_base64url
 from clerk_auth.core.errors import TokenRejected
 from clerk_auth.core.tokens import Policy
 from clerk_auth.diagnostics import inspection
-from clerk_auth.diagnostics.explanations import RULES
 from clerk_auth.diagnostics.inspection import (
     FAILED,
     NOT_CHECKED,
@@ -24,6 +23,7 @@ from clerk_auth.diagnostics.inspection import (
     Inspection,
     inspect,
 )
+from clerk_auth.diagnostics.rules import NAMES, read_credential
 from clerk_auth.issuer.bad_tokens import BAD_TOKENS
 from clerk_auth.issuer.local import ABSENT, LocalIssuer
 from clerk_auth.jwks.source import StaticKeySource
@@ -44,12 +44,12 @@ def judging(issuer: LocalIssuer) -> Callable[..., Inspection]:
     def judge(text: str, policy: Policy = STRICT, *, now: float = NOW) -> Inspection:
         found = inspect(text, policy, keys, now=now)
         failed = [finding.code for finding in found.findings if finding.status == FAILED]
-        assert tuple(finding.rule for finding in found.findings) == RULES
+        assert tuple(finding.rule for finding in found.findings) == NAMES
         assert failed[:1] == ([found.code] if found.code else [])
         source = StaticKeySource(keys, ignore_kid=not policy.kid_required)
         code = None
         try:
-            Verifier(source, policy, now=lambda: now).check(inspection.read_credential(text))
+            Verifier(source, policy, now=lambda: now).check(read_credential(text))
         except TokenRejected as refused:
             code = refused.code
         assert (found.code, found.verdict) == (code, "refused" if code else "accepted")
@@ -79,7 +79,7 @@ def make(local_issuer):
 
 
 def find(found: Inspection, rule: str) -> Finding:
-    return found.findings[RULES.index(rule)]
+    return found.findings[NAMES.index(rule)]
 
 
 def statuses(found: Inspection) -> dict[str, str]:
@@ -91,10 +91,10 @@ def statuses(found: Inspection) -> dict[str, str]:
 
 def test_good_token_passes_every_rule_that_can_be_checked(make, judge, local_issuer):
     found = judge(make())
-    assert statuses(found) == dict.fromkeys(RULES, PASSED) | {"user": NOT_CHECKED}
+    assert statuses(found) == dict.fromkeys(NAMES, PASSED) | {"user": NOT_CHECKED}
     assert found.key == local_issuer.verifying_key
     for code in ("user_unknown", "user_inactive"):
-        assert code in find(found, "user").reason
+        assert code in find(found, "user").found
 
 
 @pytest.mark.parametrize("bad", BAD_TOKENS.values(), ids=BAD_TOKENS)
@@ -159,22 +159,22 @@ def test_claims_of_a_forged_token_are_read_and_not_believed(other_issuer, judge)
 @pytest.mark.parametrize(
     ("text", "rule", "reason"),
     [
-        ("", "credential", "not one bearer"),
-        ("Bearer", "credential", "not one bearer"),
-        ("Bearer\tx", "credential", "not one bearer"),
-        ("Basic dXNlcjpwYXNz", "credential", "not one bearer"),
-        ("a b", "credential", "not one bearer"),
-        ("a.b.", "text", "not canonical"),
-        ("a.b\n.c", "text", "three segments"),
-        ("é.b.c", "text", "not ASCII"),
-        ("x" * 16385, "text", "MAX_TOKEN_BYTES"),
+        ("", "credential", "malformed"),
+        ("Bearer", "credential", "malformed"),
+        ("Bearer\tx", "credential", "malformed"),
+        ("Basic dXNlcjpwYXNz", "credential", "malformed"),
+        ("a b", "credential", "malformed"),
+        ("a.b.", "text", "not_compact"),
+        ("a.b\n.c", "text", "not_compact"),
+        ("é.b.c", "text", "not_ascii"),
+        ("x" * 16385, "text", "too_long"),
     ],
     ids=lambda value: value[:12],
 )
 def test_what_is_no_token_is_said_and_the_rest_not_checked(text, rule, reason, judge):
     found = judge(text)
-    assert reason in find(found, rule).reason
-    place = RULES.index(rule)
+    assert find(found, rule).reason == reason
+    place = NAMES.index(rule)
     assert {f.status for f in found.findings[:place]} <= {PASSED}
     assert {f.status for f in found.findings[place + 1 :]} == {NOT_CHECKED}
 
@@ -185,7 +185,7 @@ def test_credential_of_another_class_is_said_to_be_one(text, judge):
     assert (found.code, found.header, found.payload) == ("token_class_not_accepted", None, None)
     finding = find(found, "class")
     assert finding.found == f'"{text.partition("_")[0]}_..."'
-    assert "API key" in finding.reason
+    assert (finding.subject, finding.reason) == ("token", "other_class")
     assert "ak_" in finding.remedy
     others = statuses(found)
     assert (others.pop("credential"), others.pop("class")) == (PASSED, FAILED)
@@ -212,10 +212,12 @@ def test_header_value_and_white_space_around_are_taken(text, make, judge):
 
 def test_header_and_payload_that_cannot_be_read_are_said(local_issuer, judge, make):
     found = judge(encode_base64url(b"[1]") + "." + make().partition(".")[2])
-    assert find(found, "header").reason == "header: not a strict JSON object"
+    finding = find(found, "header")
+    assert (finding.subject, finding.reason, finding.found) == ("header", "not_json", "")
     assert statuses(found)["key"] == statuses(found)["class"] == NOT_CHECKED
     found = judge(local_issuer.sign_text(b"\xff", {"alg": "RS256", "kid": local_issuer.kid}))
-    assert find(found, "payload").reason == "payload: not UTF-8"
+    finding = find(found, "payload")
+    assert (finding.subject, finding.reason) == ("payload", "not_utf8")
     assert statuses(found)["session"] == NOT_CHECKED
     assert found.session is None
 
@@ -223,8 +225,13 @@ def test_header_and_payload_that_cannot_be_read_are_said(local_issuer, judge, ma
 def test_what_the_settings_do_not_ask_for_is_not_checked(make, judge):
     policy = replace(STRICT, authorized_parties=frozenset(), audiences=frozenset())
     found = judge(make(azp="https://elsewhere.example", aud=7), policy)
-    assert find(found, "party").reason == "AUTHORIZED_PARTIES is empty"
-    assert find(found, "audience").reason == "AUDIENCE is not set"
+    for rule, setting in (("party", "AUTHORIZED_PARTIES"), ("audience", "AUDIENCE")):
+        finding = find(found, rule)
+        assert (finding.status, finding.subject, finding.reason) == (
+            NOT_CHECKED,
+            setting,
+            "not_set",
+        )
     assert find(found, "party").found == 'azp "https://elsewhere.example"'
     assert found.verdict == "accepted"
 
@@ -281,6 +288,7 @@ def test_dict_has_a_stable_shape(make, judge):
         "schema_version",
         "verdict",
         "code",
+        "subject",
         "reason",
         "checked_at",
         "rules",
@@ -298,6 +306,7 @@ def test_dict_has_a_stable_shape(make, judge):
         "status",
         "found",
         "expected",
+        "subject",
         "reason",
         "code",
         "remedy",
