@@ -20,7 +20,7 @@ from rest_framework.settings import api_settings
 from clerk_auth.authentication import ClerkAuthentication
 from clerk_auth.checks.registration import check, read_config, read_user_model
 from clerk_auth.conf import find_problems, is_debug, is_observing
-from clerk_auth.conf.readers import import_named
+from clerk_auth.conf.imports import import_named
 from clerk_auth.users import columns, database_user, existing_user, get_user_resolver
 from clerk_auth.users.profile import find_problems as find_profile_problems
 

@@ -19,7 +19,7 @@ from django.db import IntegrityError, router, transaction
 from django.db.models import AutoField, Q
 
 from clerk_auth.conf import derived, get_config
-from clerk_auth.conf.readers import import_named
+from clerk_auth.conf.imports import import_named
 from clerk_auth.core.claims import Claims, is_identifier
 from clerk_auth.core.error_reports import hide_locals
 from clerk_auth.core.errors import ClaimInvalid, UserInactive, UserUnknown
