@@ -23,7 +23,7 @@ from redis import BlockingConnectionPool
 from rest_framework.authentication import BaseAuthentication
 
 from clerk_auth.authentication import ClerkAuthentication
-from clerk_auth.checks.registration import TAG
+from clerk_auth.checks import TAG
 from clerk_auth.users import ClerkUser, columns
 from clerk_auth.verifier import get_verifier
 from project.demo.environment import inherit_environment

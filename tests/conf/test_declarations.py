@@ -10,7 +10,7 @@ from django.core.checks import run_checks
 from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 
-from clerk_auth.checks.registration import TAG
+from clerk_auth.checks import TAG
 from clerk_auth.conf import config, find_problems, get_config, read_group, readers
 from clerk_auth.conf.declarations import setting
 

@@ -19,7 +19,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
 from django.test import Client
 
-from clerk_auth.checks.registration import TAG
+from clerk_auth.checks import TAG
 from clerk_auth.conf import Config, get_config, redaction
 from clerk_auth.conf.declarations import declared
 from clerk_auth.health import read_readiness
