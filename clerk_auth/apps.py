@@ -10,6 +10,7 @@ from pathlib import Path
 from django.apps import AppConfig, apps
 
 from clerk_auth import conf
+from clerk_auth.checks import register_checks
 from clerk_auth.logs import log
 
 
@@ -18,10 +19,9 @@ class ClerkAuthConfig(AppConfig):
     verbose_name = "Clerk authentication"
 
     def ready(self) -> None:
-        # The checks register themselves.
-        from clerk_auth import checks  # noqa: F401
         from clerk_auth.metrics import sinks
 
+        register_checks()
         conf.remember_debug()
         if conf.is_developing() and _serves(getattr(sys, "argv", [])):
             directory = import_module("clerk_auth.issuer.development").find_dev_directory()

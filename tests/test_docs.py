@@ -18,7 +18,6 @@ from typing import Any
 
 import pytest
 from django.core.checks import Tags, run_checks
-from django.core.checks.registry import registry
 from django.core.management import BaseCommand, load_command_class
 from django.dispatch import Signal
 from django.utils.module_loading import import_string
@@ -26,8 +25,9 @@ from rest_framework.authentication import BaseAuthentication
 
 from bench.main import make_parser
 from clerk_auth import logs, metrics, pytest_plugin, signals, testing
-from clerk_auth.checks.registration import TAG
-from clerk_auth.conf import config, readers
+from clerk_auth.checks import TAG, load_checks
+from clerk_auth.conf import Config, readers
+from clerk_auth.conf.declarations import declared
 from clerk_auth.conf.origins import write_origin
 from clerk_auth.contrib import responses
 from clerk_auth.core import authorization, errors
@@ -184,13 +184,21 @@ class TestReadme:
 
 class TestSettings:
     table = rows("settings.md", "key")
+    declared = declared(Config)
 
-    def test_every_setting_has_its_row(self):
-        assert self.table.keys() == config._READERS.keys()
+    def test_every_setting_has_its_row_in_the_order_of_the_declarations(self):
+        assert list(self.table) == list(self.declared)
 
-    @pytest.mark.parametrize("key", config._READERS)
+    @pytest.mark.parametrize("key", declared)
+    def test_row_says_what_is_declared(self, key):
+        row, (_, setting) = self.table[key], self.declared[key]
+        assert (row["type"], row["range"]) == (setting.read.type, setting.range)
+        column = "meaning, and when to change it"
+        assert row[column].startswith(setting.help.removesuffix("."))
+
+    @pytest.mark.parametrize("key", declared)
     def test_default_is_the_one_in_force(self, key):
-        default = config._READERS[key][1]
+        default = self.declared[key][1].default
         cell = self.table[key]["default"]
         written = None if cell == "-" else ast.literal_eval(cell.strip("`"))
         assert written == (list(default) if isinstance(default, tuple) else default)
@@ -204,19 +212,20 @@ class TestSettings:
         ],
     )
     def test_range_is_the_one_in_force(self, key):
-        reader = config._READERS[key][0]
+        read = self.declared[key][1].read
         low, high = re.match(r"(\d+) (?:to|up) ?(\d+)?", self.table[key]["range"]).groups()
-        reader(int(low))
+        read(int(low))
         with pytest.raises(readers.Refused):
-            reader(int(low) - 1)
+            read(int(low) - 1)
         if high:
-            reader(int(high))
+            read(int(high))
             with pytest.raises(readers.Refused):
-                reader(int(high) + 1)
+                read(int(high) + 1)
 
-    @pytest.mark.parametrize("policy", names(table["AZP_POLICY"]["range"]))
-    def test_choices_are_accepted(self, policy):
-        config._READERS["AZP_POLICY"][0](ast.literal_eval(policy))
+    @pytest.mark.parametrize("key", ["AZP_POLICY", "MODE"])
+    def test_choices_are_accepted(self, key):
+        for choice in names(self.table[key]["range"]):
+            self.declared[key][1].read(ast.literal_eval(choice))
 
 
 def test_origins_are_corrected_as_the_page_says():
@@ -244,8 +253,7 @@ class TestChecks:
     def test_deployment_checks_are_marked(self):
         deployment = [
             f"clerk_auth.{number}"
-            for check in registry.deployment_checks
-            if check.__module__.startswith("clerk_auth.")
+            for check in load_checks(deploy=True)
             for number in re.findall(r"[EW]\d{3}", check.__doc__)
         ]
         marked = [name for name, row in self.table.items() if "*deploy.*" in row["cause"]]

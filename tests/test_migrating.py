@@ -22,7 +22,7 @@ from rest_framework.views import APIView
 from clerk_auth.core.errors import UserInactive
 from clerk_auth.users import database_user
 from tests.accounts.models import Member
-from tests.checks.test_settings import SHARED
+from tests.checks.conftest import SHARED
 from tests.commands import run_command
 from tests.conftest import ISSUER, PARTY
 from tests.test_docs import blocks, read

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from django.core.checks import CheckMessage, Warning
 
@@ -16,7 +15,7 @@ _KEY_CACHE = "CACHES[CLERK_AUTH['CACHE_ALIAS']]"
 
 
 @check()
-def check_cache(**_: Any) -> Iterator[CheckMessage]:
+def check_cache() -> Iterator[CheckMessage]:
     """E008, W007, W008: the alias that holds the shared key set."""
     config = read_config()
     if config is None or config.jwks_url is None:
@@ -47,7 +46,7 @@ def check_cache(**_: Any) -> Iterator[CheckMessage]:
 
 
 @check(deploy=True)
-def check_cache_is_shared(**_: Any) -> Iterator[CheckMessage]:
+def check_cache_is_shared() -> Iterator[CheckMessage]:
     """W006: the key set is not shared between processes."""
     config = read_config()
     if config and config.jwks_url and CacheSettings(config.cache_alias).belongs_to_one_process:

@@ -1,4 +1,4 @@
-"""Registering a system check of ours: under both tags, and so that it never raises."""
+"""What each system check of ours has in common: it has a place in a list, and never raises."""
 
 from __future__ import annotations
 
@@ -7,24 +7,26 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from django.contrib.auth import get_user_model
-from django.core.checks import CheckMessage, Tags, Warning, register
+from django.core.checks import CheckMessage, Warning
 from django.core.exceptions import ImproperlyConfigured
 
 from clerk_auth.conf import Config, get_config
 
-# Of our checks alone; ``security`` is Django's, and holds its own too.
-TAG = "clerk_auth"
-_Check = Callable[..., Iterable[CheckMessage]]
+__all__ = ["CHECKS", "check", "read_config", "read_user_model"]
+
+_Check = Callable[[], list[CheckMessage]]
+# By whether a check is for ``--deploy`` only.
+CHECKS: dict[bool, list[_Check]] = {False: [], True: []}
 
 
-def check(*, deploy: bool = False) -> Callable[[_Check], _Check]:
-    """Register a check of ours under both tags; one that raises becomes W018."""
+def check(*, deploy: bool = False) -> Callable[[Callable[[], Iterable[CheckMessage]]], _Check]:
+    """Make a function a check. If it raises, W018 says so: it must not stop a ``migrate``."""
 
-    def decorate(find: _Check) -> _Check:
+    def decorate(find: Callable[[], Iterable[CheckMessage]]) -> _Check:
         @functools.wraps(find)
-        def run(**kwargs: Any) -> list[CheckMessage]:
+        def run() -> list[CheckMessage]:
             try:
-                return list(find(**kwargs))
+                return list(find())
             except Exception as error:  # other packages' settings and classes, in any state
                 return [
                     Warning(
@@ -34,7 +36,7 @@ def check(*, deploy: bool = False) -> Callable[[_Check], _Check]:
                     )
                 ]
 
-        register(Tags.security, TAG, deploy=deploy)(run)
+        CHECKS[deploy].append(run)
         return run
 
     return decorate

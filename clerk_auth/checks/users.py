@@ -1,14 +1,10 @@
-"""System checks: does ``USER_RESOLVER`` fit the rows that the project has?
-
-They read settings and models only.
-"""
+"""System checks of users: does ``USER_RESOLVER`` fit the user model, and the project's rows?"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from django.apps import AppConfig, apps
 from django.core.checks import CheckMessage, Error, Warning
@@ -18,11 +14,14 @@ from clerk_auth.checks.registration import check, read_config, read_user_model
 from clerk_auth.users import (
     NUMBERED_BY_THE_DATABASE,
     UserResolver,
+    columns,
     database_user,
+    existing_user,
     get_user_resolver,
     is_numbered_by_the_database,
     stateless_user,
 )
+from clerk_auth.users.profile import find_problems as find_profile_problems
 
 _SHOWN = 3
 # Where pip and Debian install packages.
@@ -30,7 +29,54 @@ _INSTALLED = frozenset({"site-packages", "dist-packages"})
 
 
 @check()
-def check_foreign_keys(**_: Any) -> Iterator[CheckMessage]:
+def check_users() -> Iterator[CheckMessage]:
+    """E006, E007, E012, E013, E015, W009, W014, W015: users are found by Clerk's id, in one row."""
+    config = read_config()
+    if config is None:
+        return
+    try:
+        resolver = get_user_resolver()
+    except ImproperlyConfigured as error:
+        yield Error(str(error), hint="Name a function (Claims) -> user.", id="clerk_auth.E006")
+        return
+    except Exception:  # it cannot be imported, as check_paths says
+        return
+    finds_rows = resolver in (database_user, existing_user)
+    model = read_user_model()
+    if model is None:
+        if finds_rows:
+            yield Error(
+                "CLERK_AUTH['USER_RESOLVER'] finds rows of AUTH_USER_MODEL, which is not a model "
+                "of an installed app.",
+                hint="Install its app, or use clerk_auth.users.stateless_user.",
+                id="clerk_auth.E015",
+            )
+        return
+    if (name := model.USERNAME_FIELD) in config.user_fields:
+        yield Warning(
+            f"CLERK_AUTH['USER_FIELDS'] writes {name}, by which a password login or another single "
+            "sign-on finds users: a claim could make one person another.",
+            hint="Map a field that nobody signs in by, or silence this where nothing else does.",
+            id="clerk_auth.W014",
+        )
+    if finds_rows:
+        creates = resolver is database_user
+        yield from columns.find_problems(creates=creates)
+        yield from columns.find_doubts(creates=creates)
+
+
+@check()
+def check_user_fields() -> list[CheckMessage]:
+    """E010, E011: profile fields are plain columns, and grant nobody anything."""
+    config = read_config()
+    if config is None or not config.user_fields or read_user_model() is None:
+        return []
+    # Whichever resolver: one of the project's own may call ``database_user``.
+    return find_profile_problems()
+
+
+@check()
+def check_foreign_keys() -> Iterator[CheckMessage]:
     """W016: foreign keys that need a row, and users without one."""
     if _resolver() is not stateless_user or not (names := list(_find_foreign_keys())):
         return
@@ -47,7 +93,7 @@ def check_foreign_keys(**_: Any) -> Iterator[CheckMessage]:
 
 
 @check()
-def check_numbered_rows(**_: Any) -> Iterator[CheckMessage]:
+def check_numbered_rows() -> Iterator[CheckMessage]:
     """E014: ``database_user`` would choose numbers that the database chooses."""
     # Other checks say what is wrong with the field's name, or with the model's.
     with suppress(FieldDoesNotExist, ImproperlyConfigured):
@@ -64,7 +110,7 @@ def _resolver() -> UserResolver | None:
     """Return the resolver in force; ``None`` where another check says what is wrong."""
     try:
         return get_user_resolver() if read_config() else None
-    except (ImproperlyConfigured, ImportError):
+    except Exception:  # its module may raise what it likes
         return None
 
 

@@ -1,7 +1,6 @@
 """The setting ``CLERK_AUTH``: read, judged and explained; `docs/settings.md` has every key."""
 
 from clerk_auth.conf.config import (
-    DEV_ISSUER,
     ENFORCE,
     JWKS_PATH,
     MODES,
@@ -13,12 +12,12 @@ from clerk_auth.conf.config import (
     is_debug,
     is_developing,
     is_observing,
+    read_group,
     remember_debug,
 )
 from clerk_auth.conf.lifetime import derived
 
 __all__ = [
-    "DEV_ISSUER",
     "ENFORCE",
     "JWKS_PATH",
     "MODES",
@@ -31,5 +30,6 @@ __all__ = [
     "is_debug",
     "is_developing",
     "is_observing",
+    "read_group",
     "remember_debug",
 ]

@@ -7,7 +7,7 @@ range is a problem: system checks report all of them, and the first use raises t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -16,8 +16,10 @@ from django.conf import settings
 from django.core.checks import CheckMessage
 from django.core.signals import setting_changed
 from django.dispatch import receiver
+from django.utils.module_loading import import_string
 
-from clerk_auth.conf import problems, readers, redaction
+from clerk_auth.conf import problems, readers
+from clerk_auth.conf.declarations import read_declared, setting
 from clerk_auth.conf.lifetime import derived
 from clerk_auth.core.error_reports import hide_locals
 from clerk_auth.core.keys import VerifyingKey
@@ -27,41 +29,119 @@ from clerk_auth.core.tokens import Policy
 ENFORCE, OBSERVE = MODES = ("enforce", "observe")
 DEV_ISSUER = "https://clerk.localhost"
 JWKS_PATH = "/.well-known/jwks.json"
+# The settings of a wing: the key of its dict, and the path of its dataclass of declared settings,
+# which is imported where that key is present or the wing asks.
+GROUPS: dict[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """The settings in force, defaults filled in. Durations are in seconds.
 
-    ``jwks_url`` is ``None`` when ``jwt_keys`` or the development issuer stand in for it.
+    Each field is one key, with its reader, default, range and the first words of its row in
+    ``docs/settings.md``, in that page's order.
     """
 
-    issuers: tuple[str, ...]
-    jwks_url: str | None
-    jwt_keys: tuple[VerifyingKey, ...]
-    authorized_parties: tuple[str, ...]
-    azp_policy: str
-    audience: tuple[str, ...]
-    leeway_seconds: float
-    accept_pending: bool
-    uncategorized_token_max_seconds: float
-    max_token_bytes: int
-    cache_alias: str
-    jwks_refresh_seconds: float
-    jwks_max_age_seconds: float
-    jwks_local_seconds: float
-    jwks_cooldown_seconds: int
-    jwks_timeout_seconds: float
-    verified_token_cache_size: int
-    user_resolver: str
-    user_id_field: str | None
-    user_id_claim: str
-    user_fields: Mapping[str, str]
-    mode: str
-    dev_mode: bool
-    metrics: tuple[str, ...]
-    realm: str
-    health_details: bool
+    frontend_api: str | None = setting(
+        readers.read_domain, None, "The domain of your Clerk instance."
+    )
+    publishable_key: str | None = setting(
+        readers.read_publishable_key, None, "The same domain, decoded from your front end's key."
+    )
+    issuers: tuple[str, ...] = setting(
+        readers.read_issuers, None, "The exact `iss` of accepted tokens.", key="ISSUER"
+    )
+    jwks_url: str | None = setting(readers.read_url, None, "Where the key set is.")
+    jwt_keys: tuple[VerifyingKey, ...] = setting(
+        readers.read_jwt_keys, None, "The instance's public key as PEM.", key="JWT_KEY", absent=()
+    )
+    authorized_parties: tuple[str, ...] = setting(
+        readers.read_parties, (), "Origins of your front ends: `azp` must be one of them."
+    )
+    azp_policy: str = setting(
+        readers.choice("required", "if_present"),
+        "required",
+        'With parties set, `"required"` refuses a token without `azp`.',
+    )
+    audience: tuple[str, ...] = setting(
+        readers.read_audience, None, "When set, `aud` must hold one of these.", absent=()
+    )
+    leeway_seconds: float = setting(
+        readers.number(0, 60), 5, "Clock skew allowed on `exp`, `nbf` and `iat`."
+    )
+    uncategorized_token_max_seconds: float = setting(
+        readers.number(0, 10**9), 3600, "How far ahead `exp` may be without a session's category."
+    )
+    accept_pending: bool = setting(
+        readers.read_flag, False, "Accept sessions that still have tasks to do."
+    )
+    max_token_bytes: int = setting(
+        readers.integer(1), 16384, "A longer credential is refused unread."
+    )
+    cache_alias: str = setting(
+        readers.read_text,
+        "default",
+        "The Django cache that holds the shared key set.",
+        range="an alias in `CACHES`",
+    )
+    jwks_refresh_seconds: float = setting(
+        readers.number(60),
+        300,
+        "A set older than this is refreshed in the background, and used meanwhile.",
+        range="60 to half of `JWKS_MAX_AGE_SECONDS`",
+    )
+    jwks_max_age_seconds: float = setting(
+        readers.number(120, 86400), 86400, "A set older than this is never used."
+    )
+    jwks_local_seconds: float = setting(
+        readers.number(1),
+        15,
+        "How often a process that has requests looks at the shared copy.",
+        range="1 to `JWKS_REFRESH_SECONDS`",
+    )
+    jwks_cooldown_seconds: int = setting(
+        readers.integer(1), 30, "At most one fetch that a token forces per this time."
+    )
+    jwks_timeout_seconds: float = setting(
+        readers.number(1, 30), 4, "Budget of one fetch, from connecting to the last byte."
+    )
+    verified_token_cache_size: int = setting(
+        readers.integer(0), 4096, "How many verified tokens a process remembers."
+    )
+    user_resolver: str = setting(
+        readers.read_dotted_path,
+        "clerk_auth.users.stateless_user",
+        "Who `request.user` is.",
+        range="`(Claims) -> user`",
+    )
+    user_id_field: str | None = setting(
+        readers.read_text,
+        None,
+        "The field of your user model that holds Clerk's user id.",
+        range="a unique field",
+    )
+    user_id_claim: str = setting(
+        readers.read_id_claim, "sub", "The claim whose value `USER_ID_FIELD` holds."
+    )
+    user_fields: Mapping[str, str] = setting(
+        readers.read_names, MappingProxyType({}), "Which claims are kept in which fields of a row."
+    )
+    mode: str = setting(
+        readers.choice(*MODES), ENFORCE, '`"observe"` lets the other authenticators decide.'
+    )
+    dev_mode: bool = setting(
+        readers.read_flag,
+        False,
+        "Take the keys of the local issuer in place of Clerk's.",
+        range="only with `DEBUG`",
+    )
+    metrics: tuple[str, ...] = setting(
+        readers.read_dotted_paths, (), "Sinks that are told of every count."
+    )
+    realm: str = setting(readers.read_realm, "api", "The realm in `WWW-Authenticate`.")
+    health_details: bool = setting(
+        readers.read_flag, False, "Show the readiness endpoint's details to every caller."
+    )
 
     @property
     def policy(self) -> Policy:
@@ -82,34 +162,76 @@ class Config:
     @hide_locals
     def from_mapping(cls, values: object, *, debug: bool) -> Config:
         """Read the setting; ``ImproperlyConfigured`` names every problem and its remedy."""
-        config, found = _read(values, debug=debug)
-        if config is None:
+        read, found = _read(values, debug=debug)
+        if found:
             raise problems.unusable(*found)
-        return config
+        return cls(**_fill_in(read))
+
+
+def _read(values: object, *, debug: bool) -> tuple[dict[str, Any], list[CheckMessage]]:
+    read, found = read_declared(Config, values, groups=GROUPS)
+    return read, found or problems.find_conflicts(read, debug=debug)
+
+
+def _fill_in(read: dict[str, Any]) -> dict[str, Any]:
+    """Add what follows from other settings; ``jwks_url`` is ``None`` where nothing is fetched."""
+    domain = read["frontend_api"] or read["publishable_key"]
+    issuers = read["issuers"] or (f"https://{domain}" if domain else DEV_ISSUER,)
+    jwt_keys = () if read["dev_mode"] else read["jwt_keys"]
+    url = read["jwks_url"] or f"https://{domain}{JWKS_PATH}"
+    jwks_url = None if read["dev_mode"] or jwt_keys else url
+    return {**read, "issuers": issuers, "jwt_keys": jwt_keys, "jwks_url": jwks_url}
+
+
+@hide_locals
+def read_group(key: str) -> Any:
+    """Return a wing's settings, its defaults where ``CLERK_AUTH`` does not have its key.
+
+    ``ImproperlyConfigured`` names every problem and its remedy.
+    """
+    cls, read, found = _read_group(key)
+    if found:
+        raise problems.unusable(*found)
+    return cls(**read)
+
+
+def _read_group(key: str) -> tuple[type[Any], dict[str, Any], list[CheckMessage]]:
+    cls = import_string(GROUPS[key])
+    return cls, *read_declared(cls, _get_values().get(key, {}), group=key)
 
 
 @derived
 def get_config() -> Config:
     """Return the configuration in force; ``ImproperlyConfigured`` if there is none."""
-    return Config.from_mapping(getattr(settings, "CLERK_AUTH", {}), debug=is_debug())
+    return Config.from_mapping(_get_setting(), debug=is_debug())
 
 
 def is_developing() -> bool:
     """Tell whether ``DEV_MODE`` is on and may be, whatever is wrong with the other settings."""
-    values = getattr(settings, "CLERK_AUTH", {})
-    return isinstance(values, Mapping) and values.get("DEV_MODE") is True and is_debug()
+    return _get_values().get("DEV_MODE") is True and is_debug()
 
 
 @derived
 def is_observing() -> bool:
     """Tell whether ``MODE`` says so, whatever is wrong with the other settings."""
-    values = getattr(settings, "CLERK_AUTH", {})
-    return isinstance(values, Mapping) and values.get("MODE") == OBSERVE
+    return bool(_get_values().get("MODE") == OBSERVE)
 
 
 def find_problems() -> list[CheckMessage]:
     """List what is wrong with the settings in force, for the system checks."""
-    return _read(getattr(settings, "CLERK_AUTH", {}), debug=is_debug())[1]
+    found = _read(_get_setting(), debug=is_debug())[1]
+    for key in filter(_get_values().__contains__, GROUPS):
+        found = [*found, *_read_group(key)[2]]
+    return found
+
+
+def _get_setting() -> object:
+    return getattr(settings, "CLERK_AUTH", {})
+
+
+def _get_values() -> Mapping[Any, Any]:
+    values = _get_setting()
+    return values if isinstance(values, Mapping) else {}
 
 
 def find_cache_problem(config: Config) -> CheckMessage | None:
@@ -147,75 +269,3 @@ def _note_debug(*, setting: str, value: object, enter: bool, **_: object) -> Non
         _debug.append(bool(value))
     elif len(_debug) > 1:
         _debug.pop()
-
-
-# key: (reader, default). A key whose default is ``None`` may be absent.
-_READERS: dict[str, tuple[Callable[[object], Any], Any]] = {
-    "FRONTEND_API": (readers.read_domain, None),
-    "PUBLISHABLE_KEY": (readers.read_publishable_key, None),
-    "ISSUER": (readers.read_issuers, None),
-    "JWKS_URL": (readers.read_url, None),
-    "JWT_KEY": (readers.read_jwt_keys, None),
-    "AUTHORIZED_PARTIES": (readers.read_parties, ()),
-    "AZP_POLICY": (readers.choice_reader("required", "if_present"), "required"),
-    "AUDIENCE": (readers.read_audience, None),
-    "LEEWAY_SECONDS": (readers.number_reader(0, 60), 5),
-    "ACCEPT_PENDING": (readers.read_flag, False),
-    "UNCATEGORIZED_TOKEN_MAX_SECONDS": (readers.number_reader(0, 10**9), 3600),
-    "MAX_TOKEN_BYTES": (readers.number_reader(1, whole=True), 16384),
-    "CACHE_ALIAS": (readers.read_text, "default"),
-    "JWKS_REFRESH_SECONDS": (readers.number_reader(60), 300),
-    "JWKS_MAX_AGE_SECONDS": (readers.number_reader(120, 86400), 86400),
-    "JWKS_LOCAL_SECONDS": (readers.number_reader(1), 15),
-    "JWKS_COOLDOWN_SECONDS": (readers.number_reader(1, whole=True), 30),
-    "JWKS_TIMEOUT_SECONDS": (readers.number_reader(1, 30), 4),
-    "VERIFIED_TOKEN_CACHE_SIZE": (readers.number_reader(0, whole=True), 4096),
-    "USER_RESOLVER": (readers.read_dotted_path, "clerk_auth.users.stateless_user"),
-    "USER_ID_FIELD": (readers.read_text, None),
-    "USER_ID_CLAIM": (readers.read_id_claim, "sub"),
-    "USER_FIELDS": (readers.read_names, MappingProxyType({})),
-    "MODE": (readers.choice_reader(*MODES), ENFORCE),
-    "DEV_MODE": (readers.read_flag, False),
-    "METRICS": (readers.read_dotted_paths, ()),
-    "REALM": (readers.read_realm, "api"),
-    "HEALTH_DETAILS": (readers.read_flag, False),
-}
-
-
-def _read(values: object, *, debug: bool) -> tuple[Config | None, list[CheckMessage]]:
-    if not isinstance(values, Mapping):
-        return None, [problems.not_a_dict()]
-    found = problems.find_unknown(values, _READERS)
-    read: dict[str, Any] = {}
-    for key, (reader, default) in _READERS.items():
-        value = values.get(key, default)
-        if value is default:
-            read[key] = default
-            continue
-        try:
-            read[key] = reader(value)
-            if redaction.holds_secret(value):
-                raise readers.Refused(redaction.SECRET_MESSAGE, "")
-        except readers.Refused as refused:
-            found.append(problems.malformed(key, value, refused))
-    if not found:
-        found = problems.find_conflicts(read, debug=debug)
-    return (None if found else _build(read)), found
-
-
-def _build(read: dict[str, Any]) -> Config:
-    domain = read["FRONTEND_API"] or read["PUBLISHABLE_KEY"]
-    issuers = read["ISSUER"] or ((f"https://{domain}",) if domain else (DEV_ISSUER,))
-    static = read["DEV_MODE"] or read["JWT_KEY"]
-    fields = {
-        key.lower(): read[key]
-        for key in _READERS
-        if key not in {"FRONTEND_API", "PUBLISHABLE_KEY", "ISSUER", "JWT_KEY"}
-    }
-    fields["jwks_url"] = None if static else read["JWKS_URL"] or f"https://{domain}{JWKS_PATH}"
-    fields["audience"] = read["AUDIENCE"] or ()
-    return Config(
-        issuers=issuers,
-        jwt_keys=() if read["DEV_MODE"] else read["JWT_KEY"] or (),
-        **fields,
-    )

@@ -36,8 +36,10 @@ def unusable(*problems: CheckMessage) -> ImproperlyConfigured:
     return ImproperlyConfigured("\n".join(f"{found.msg} {found.hint}" for found in problems))
 
 
-def not_a_dict() -> CheckMessage:
-    """Say that the setting as a whole is of another type."""
+def not_a_dict(group: str = "") -> CheckMessage:
+    """Say that the setting as a whole, or the dict of a group, is of another type."""
+    if group:
+        return make_problem(MALFORMED, group, "is not a dict.", "Write {...}.")
     hint = "Write CLERK_AUTH = {...}."
     return Error("CLERK_AUTH is not a dict.", hint=hint, obj="CLERK_AUTH", id=MALFORMED)
 
@@ -59,21 +61,22 @@ def no_cache(aliases: Iterable[object]) -> CheckMessage:
     return make_problem(NO_CACHE, "CACHE_ALIAS", "names an alias that is not in CACHES.", hint)
 
 
-def find_unknown(values: Mapping[Any, object], settings: Collection[str]) -> list[CheckMessage]:
-    """List the keys that name none of ``settings``."""
+def find_unknown(
+    values: Mapping[Any, object], settings: Collection[str], prefix: str = ""
+) -> list[CheckMessage]:
+    """List the keys that name none of ``settings``; in messages ``prefix`` stands before them."""
     # Nobody is led to development mode by a slip of the keyboard.
     known = [name for name in settings if name != "DEV_MODE"]
     return [
-        _describe_unknown(str(key), number, known)
+        make_problem(
+            UNKNOWN,
+            prefix + redaction.show_name(str(key)),
+            "is not a setting.",
+            _explain_unknown(str(key), number, known),
+        )
         for number, key in enumerate(values, 1)
         if key not in settings
     ]
-
-
-def _describe_unknown(name: str, number: int, known: Iterable[str]) -> CheckMessage:
-    # A name that may be a secret in the wrong place is shown as dots.
-    hint = _explain_unknown(name, number, known)
-    return make_problem(UNKNOWN, redaction.show_name(name), "is not a setting.", hint)
 
 
 def _explain_unknown(name: str, number: int, known: Iterable[str]) -> str:
@@ -86,12 +89,12 @@ def _explain_unknown(name: str, number: int, known: Iterable[str]) -> str:
 
 
 def find_conflicts(read: Mapping[str, Any], *, debug: bool) -> list[CheckMessage]:
-    """List what contradicts itself in settings that were read one by one."""
+    """List what contradicts itself in the fields of ``Config``, read one by one."""
     return [*_find_conflicts_of_instance(read, debug), *_find_conflicts_of_times(read)]
 
 
 def _find_conflicts_of_instance(read: Mapping[str, Any], debug: bool) -> Iterator[CheckMessage]:
-    domain, decoded = read["FRONTEND_API"], read["PUBLISHABLE_KEY"]
+    domain, decoded = read["frontend_api"], read["publishable_key"]
     if domain and decoded and domain != decoded:
         yield make_problem(
             MALFORMED,
@@ -99,10 +102,10 @@ def _find_conflicts_of_instance(read: Mapping[str, Any], debug: bool) -> Iterato
             f'belongs to "{decoded}", but FRONTEND_API is "{domain}".',
             "Set one of them, of the instance whose tokens you accept.",
         )
-    if read["JWT_KEY"] and read["JWKS_URL"]:
+    if read["jwt_keys"] and read["jwks_url"]:
         message = "is never fetched while JWT_KEY is set."
         yield make_problem(MALFORMED, "JWKS_URL", message, "Remove one of the two.")
-    if read["DEV_MODE"]:
+    if read["dev_mode"]:
         if not debug:
             yield make_problem(
                 DEV_MODE_WITHOUT_DEBUG,
@@ -110,14 +113,14 @@ def _find_conflicts_of_instance(read: Mapping[str, Any], debug: bool) -> Iterato
                 "is on with DEBUG = False: anybody with the development key could sign in.",
                 "Remove it from this environment.",
             )
-    elif not (domain or decoded or read["ISSUER"]):
+    elif not (domain or decoded or read["issuers"]):
         yield make_problem(
             NO_ISSUER,
             "FRONTEND_API",
             "is missing: nothing says whose tokens are accepted.",
             'Set it to your Clerk domain, as in "clerk.example.com".',
         )
-    elif not (domain or decoded or read["JWKS_URL"] or read["JWT_KEY"]):
+    elif not (domain or decoded or read["jwks_url"] or read["jwt_keys"]):
         yield make_problem(
             NO_ISSUER,
             "ISSUER",
@@ -127,13 +130,13 @@ def _find_conflicts_of_instance(read: Mapping[str, Any], debug: bool) -> Iterato
 
 
 def _find_conflicts_of_times(read: Mapping[str, Any]) -> Iterator[CheckMessage]:
-    refresh, max_age = read["JWKS_REFRESH_SECONDS"], read["JWKS_MAX_AGE_SECONDS"]
+    refresh, max_age = read["jwks_refresh_seconds"], read["jwks_max_age_seconds"]
     if refresh > max_age / 2:
         message, hint = (
             "is more than half of JWKS_MAX_AGE_SECONDS.",
             f"Use at most {max_age / 2:g}.",
         )
         yield make_problem(MALFORMED, "JWKS_REFRESH_SECONDS", message, hint)
-    if read["JWKS_LOCAL_SECONDS"] > refresh:
+    if read["jwks_local_seconds"] > refresh:
         message, hint = "is more than JWKS_REFRESH_SECONDS.", f"Use at most {refresh:g}."
         yield make_problem(MALFORMED, "JWKS_LOCAL_SECONDS", message, hint)

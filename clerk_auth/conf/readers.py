@@ -1,22 +1,18 @@
-"""Reading one value of ``CLERK_AUTH``: every reader returns it in its final form, or refuses it.
-
-What a dotted path names is imported when it is used, by :func:`import_named`.
-"""
+"""Reading one value of ``CLERK_AUTH``: every reader returns it in its final form, or refuses it."""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import ipaddress
+import math
 import re
-import sys
 from collections.abc import Callable, Iterable, Mapping
-from itertools import accumulate
+from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any, Generic, TypeVar, cast
 from urllib.parse import urlsplit
-
-from django.utils.module_loading import import_string
 
 from clerk_auth.conf.origins import is_site, write_origin
 from clerk_auth.conf.redaction import looks_secret, may_repeat
@@ -24,9 +20,11 @@ from clerk_auth.core.claims import is_identifier
 from clerk_auth.core.hosts import is_domain
 from clerk_auth.core.keys import MAX_KEYS_PER_KID, VerifyingKey, load_public_key
 
+T = TypeVar("T")
+
 _AN_ORIGIN = '"https://app.example.com"'
 
-# Claims in small letters and digits only. Clerk writes these, and none but ``sub`` says which user.
+# Claims in lower case, letters and digits only. Clerk writes these; only ``sub`` says which user.
 _CLERKS_OWN = frozenset(
     {
         *("iss", "sub", "aud", "exp", "nbf", "iat", "jti", "azp", "sid", "sts", "v", "fva", "act"),
@@ -34,7 +32,7 @@ _CLERKS_OWN = frozenset(
     }
 )
 _OF_ORGANIZATION = re.compile("org(?:anization)?(?:id|slug|role|name|permissions|externalid)?")
-# What people choose for themselves, or share with others.
+# What users choose for themselves, or share with others.
 _CHOSEN = frozenset(
     {
         *("name", "fullname", "firstname", "lastname", "givenname", "familyname", "nickname"),
@@ -54,6 +52,26 @@ class Refused(Exception):
         self.message, self.hint, self.plain_http = message, hint, plain_http
 
 
+@dataclass(frozen=True, slots=True)
+class Reader(Generic[T]):
+    """Returns a value in its final form, or raises :class:`Refused`.
+
+    ``type`` and ``range`` say what it takes, as in ``docs/settings.md``.
+    """
+
+    type: str
+    range: str
+    read: Callable[[object], T]
+
+    def __call__(self, value: object) -> T:
+        return self.read(value)
+
+
+def reader(type: str, range: str = "") -> Callable[[Callable[[object], T]], Reader[T]]:
+    """Make a function of a value a :class:`Reader`."""
+    return lambda read: Reader(type, range, read)
+
+
 def is_loopback(host: str) -> bool:
     """Tell whether ``host`` can only be this machine."""
     try:
@@ -62,6 +80,7 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+@reader("string", "a domain")
 def read_domain(value: object) -> str:
     text = read_text(value)
     if is_domain(text):
@@ -75,6 +94,7 @@ def read_domain(value: object) -> str:
     raise Refused("is not a domain.", 'Copy it from Clerk\'s dashboard: "clerk.example.com".')
 
 
+@reader("string", "`pk_live_...`, `pk_test_...`")
 def read_publishable_key(value: object) -> str:
     """Return the domain that a publishable key encodes."""
     match = re.fullmatch(r"pk_(?:test|live)_([A-Za-z0-9+/]+={0,2})", read_text(value))
@@ -92,6 +112,7 @@ def read_publishable_key(value: object) -> str:
     )
 
 
+@reader("string or list", "https URLs")
 def read_issuers(value: object) -> tuple[str, ...]:
     issuers = read_texts(value, one_is_enough=True)
     for issuer in issuers:
@@ -106,12 +127,13 @@ def read_issuers(value: object) -> tuple[str, ...]:
         if "?" in issuer or not f"{issuer}/".startswith(f"{origin}/"):
             raise Refused(
                 "is in a spelling that no token has: issuers are compared exactly.",
-                "Write scheme and host in small letters and ASCII, without default port and query"
+                "Write scheme and host in lower case and ASCII, without default port and query"
                 + (f', as in "{origin}".' if is_site(origin) and not looks_secret(issuer) else "."),
             )
     return issuers
 
 
+@reader("string", "https URL")
 def read_url(value: object) -> str:
     text = read_text(value)
     _check_url(text)
@@ -130,24 +152,25 @@ def _check_url(text: str) -> None:
             "Write it with its scheme, as in https://clerk.example.com.",
         )
     if re.search(r"[\s\\#]", text):
-        raise Refused("holds a character that no URL has here.", "Remove it.")
+        raise Refused("contains a character that a URL cannot have here.", "Remove it.")
     if parts.scheme == "http" and not is_loopback(host):
         raise Refused(
-            "is plain http: whoever sits on the way could put a key of their own in.",
-            "Use https; http is for loopback hosts alone.",
+            "is plain http: anybody on the network path could put in a key of their own.",
+            "Use https; http is only for loopback hosts.",
             plain_http=True,
         )
 
 
+@reader("string or list", f"1 to {MAX_KEYS_PER_KID} keys")
 def read_jwt_keys(value: object) -> tuple[VerifyingKey, ...]:
     texts = read_texts(value, one_is_enough=True, read=_read_pem)
     if len(texts) > MAX_KEYS_PER_KID:
-        raise Refused("holds too many keys.", f"At most {MAX_KEYS_PER_KID} are tried.")
+        raise Refused("has too many keys.", f"At most {MAX_KEYS_PER_KID} are tried.")
     try:
         return tuple(map(load_public_key, texts))
     except ValueError as error:
         raise Refused(
-            f"holds something that cannot verify a token: {error}.",
+            f"has something in it that cannot verify a token: {error}.",
             "Copy the PEM public key (RSA, 2048 bits or more) from Clerk's dashboard, API keys.",
         ) from None
 
@@ -157,6 +180,7 @@ def _read_pem(value: object) -> str:
     return read_text(value.strip() if isinstance(value, str) else value)
 
 
+@reader("list", "origins")
 def read_parties(value: object) -> tuple[str, ...]:
     if isinstance(value, str):
         origins = _find_origins(value)
@@ -175,7 +199,7 @@ def read_parties(value: object) -> tuple[str, ...]:
             hint = f"Write each scheme and host, as in {_AN_ORIGIN}: there are no wildcards."
         else:
             hint = (
-                f"Write scheme and host as in {_AN_ORIGIN}: in small letters and ASCII, without "
+                f"Write scheme and host as in {_AN_ORIGIN}: in lower case and ASCII, without "
                 "default port and path."
             )
         number = [*cast("Iterable[str]", value)].index(party) + 1
@@ -194,12 +218,13 @@ def _find_origins(text: str) -> str:
     return ", ".join(f'"{origin}"' for origin in dict.fromkeys(origins))
 
 
+@reader("string")
 def read_text(value: object) -> str:
     if not isinstance(value, str) or not value.strip():
-        raise Refused("must be a text that is not empty.", "Set it, or leave the key out.")
+        raise Refused("must be a string that is not empty.", "Set it, or leave the key out.")
     if (text := value.strip()) != value:
-        hint = f'Write "{text}".' if may_repeat(text) else "Remove them."
-        raise Refused("has blanks around it.", hint)
+        hint = f'Write "{text}".' if may_repeat(text) else "Remove it."
+        raise Refused("has whitespace around it.", hint)
     return value
 
 
@@ -213,38 +238,48 @@ def read_texts(
     if isinstance(value, str) and one_is_enough:
         value = [value]
     if not isinstance(value, list | tuple):
-        raise Refused("must be a list of texts.", "Write it in brackets.")
+        raise Refused("must be a list of strings.", "Write it in brackets.")
     if not value and not may_be_empty:
         raise Refused("must not be empty.", "Add an entry, or leave the key out.")
     return tuple(dict.fromkeys(map(read, value)))
 
 
+@reader("string or list", "not empty")
 def read_audience(value: object) -> tuple[str, ...]:
     return read_texts(value, one_is_enough=True)
 
 
+@reader("boolean")
 def read_flag(value: object) -> bool:
     if not isinstance(value, bool):
-        raise Refused("must be True or False.", "A text such as 'false' would count as true.")
+        raise Refused("must be True or False.", "A string such as 'false' would count as true.")
     return value
 
 
-def number_reader(
-    low: float, high: float = float("inf"), *, whole: bool = False
-) -> Callable[..., Any]:
-    kind = "a whole number" if whole else "a number"
-    limits = f"from {low:g} to {high:g}" if high != float("inf") else f"of at least {low:g}"
+def number(
+    low: int, high: float = math.inf, *, types: Any = int | float, kind: str = "number"
+) -> Reader[Any]:
+    """Make a reader of numbers from ``low`` to ``high``, both included."""
+    is_bounded = high != math.inf
+    article = "an" if kind[0] in "aeiou" else "a"
+    limits = f"from {low} to {high}" if is_bounded else f"of at least {low}"
 
-    def read(value: object) -> int | float:
-        types = int if whole else int | float
+    @reader(kind, f"{low} to {high}" if is_bounded else f"{low} up")
+    def read(value: object) -> Any:
         if not isinstance(value, types) or isinstance(value, bool) or not low <= value <= high:
-            raise Refused(f"must be {kind} {limits}.", "It is in the unit that the name says.")
+            raise Refused(f"must be {article} {kind} {limits}.", "Its unit is in its name.")
         return value
 
     return read
 
 
-def choice_reader(*choices: str) -> Callable[[object], str]:
+integer = partial(number, types=int, kind="integer")
+
+
+def choice(*choices: str) -> Reader[str]:
+    """Make a reader of a string that is exactly one of ``choices``."""
+
+    @reader("string", ", ".join(f'`"{choice}"`' for choice in choices))
     def read(value: object) -> str:
         if value not in choices:
             raise Refused("has an unknown value.", f"Use one of: {', '.join(choices)}.")
@@ -253,6 +288,7 @@ def choice_reader(*choices: str) -> Callable[[object], str]:
     return read
 
 
+@reader("dotted path")
 def read_dotted_path(value: object) -> str:
     text = read_text(value)
     if not all(part.isidentifier() for part in text.split(".")) or "." not in text:
@@ -260,43 +296,12 @@ def read_dotted_path(value: object) -> str:
     return text
 
 
+@reader("list", "dotted paths")
 def read_dotted_paths(value: object) -> tuple[str, ...]:
     return tuple(map(read_dotted_path, read_texts(value, may_be_empty=True)))
 
 
-def import_named(key: str, path: str) -> Any:
-    """Return what ``path``, a value of the setting ``key``, names.
-
-    Raises:
-        ImportError: there is nothing of that name; says how far the path leads.
-        Exception: whatever its module raises when it is imported.
-    """
-    try:
-        return import_string(path)
-    except ImportError as error:
-        if not _is_missing_of(error, path):
-            raise
-        kind = ModuleNotFoundError if isinstance(error, ModuleNotFoundError) else ImportError
-        # Its own message, and that of its cause, quote the path.
-        raise kind(f"CLERK_AUTH[{key!r}] names what is not there: {_describe_path(path)}") from None
-
-
-def _is_missing_of(error: ImportError, path: str) -> bool:
-    """Tell whether a part of the path is missing, and not something that its module needs."""
-    if error.name is None:
-        return isinstance(error.__cause__, AttributeError)
-    return f"{path}.".startswith(f"{error.name}.")
-
-
-def _describe_path(path: str) -> str:
-    """Name what is there of the path: names of modules are no secrets."""
-    parts = accumulate(path.split(".")[:-1], "{}.{}".format)
-    loaded = [part for part in parts if part in sys.modules]
-    if not loaded:
-        return "there is no module of its first name."
-    return f"{loaded[-1]} is there, and the next name is not in it."
-
-
+@reader("dict", "field: claim")
 def read_names(value: object) -> Mapping[str, str]:
     if not isinstance(value, Mapping):
         raise Refused(
@@ -305,6 +310,7 @@ def read_names(value: object) -> Mapping[str, str]:
     return MappingProxyType({read_text(key): read_text(name) for key, name in value.items()})
 
 
+@reader("string", '`"sub"` or a custom claim')
 def read_id_claim(value: object) -> str:
     """Return the name of a claim that may say which row is the user's: ``sub``, or a custom one."""
     name = read_text(value)
@@ -313,7 +319,7 @@ def read_id_claim(value: object) -> str:
     plain = re.sub("[^a-z0-9]", "", name.lower())
     if "unsafe" in plain:
         raise Refused(
-            "names metadata that users write themselves: everybody could be anybody.",
+            "names metadata that users write themselves: any user could become any other.",
             "Use external_id, or private or public metadata, in a claim of its own.",
         )
     if name != "sub" and (plain in _CLERKS_OWN or _OF_ORGANIZATION.fullmatch(plain)):
@@ -323,12 +329,13 @@ def read_id_claim(value: object) -> str:
         )
     if plain in _CHOSEN or "email" in plain or "phone" in plain:
         raise Refused(
-            "names what people choose, change or share: rows are never found by it.",
+            "names what users choose, change or share: rows are never found by it.",
             "Use an id that your back end has set, such as external_id.",
         )
     return name
 
 
+@reader("string", "ASCII without quotes")
 def read_realm(value: object) -> str:
     text = read_text(value)
     if not text.isascii() or not text.isprintable() or '"' in text or "\\" in text:

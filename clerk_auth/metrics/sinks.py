@@ -16,7 +16,7 @@ from django.core.signals import setting_changed
 from django.dispatch import receiver
 
 from clerk_auth.conf import derived, get_config
-from clerk_auth.conf.readers import import_named
+from clerk_auth.conf.imports import import_named
 from clerk_auth.logs import is_defect, log
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 
 from clerk_auth.conf import derived, get_config
-from clerk_auth.conf.readers import import_named
+from clerk_auth.conf.imports import import_named
 from clerk_auth.core.claims import Claims
 from clerk_auth.core.errors import UserInactive
 

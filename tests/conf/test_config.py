@@ -15,41 +15,15 @@ from django.test import override_settings
 
 from clerk_auth import conf
 from clerk_auth.conf import Config, find_problems, is_observing
+from clerk_auth.conf.declarations import declared
 from project.demo.environment import inherit_environment
 
 DOMAIN = "clerk.example.com"
 PUBLISHABLE = "pk_live_Y2xlcmsuZXhhbXBsZS5jb20k"
 MINIMAL = {"FRONTEND_API": DOMAIN}
-# DESIGN section 4, without what comes later.
-ABSENT_BY_DEFAULT = [
-    "FRONTEND_API",
-    "PUBLISHABLE_KEY",
-    "ISSUER",
-    "JWKS_URL",
-    "JWT_KEY",
-    "AUDIENCE",
-    "USER_ID_FIELD",
-]
-WITH_DEFAULT = [
-    "AUTHORIZED_PARTIES",
-    "AZP_POLICY",
-    "LEEWAY_SECONDS",
-    "ACCEPT_PENDING",
-    "UNCATEGORIZED_TOKEN_MAX_SECONDS",
-    "MAX_TOKEN_BYTES",
-    "CACHE_ALIAS",
-    "JWKS_REFRESH_SECONDS",
-    "JWKS_MAX_AGE_SECONDS",
-    "JWKS_LOCAL_SECONDS",
-    "JWKS_COOLDOWN_SECONDS",
-    "JWKS_TIMEOUT_SECONDS",
-    "VERIFIED_TOKEN_CACHE_SIZE",
-    "USER_RESOLVER",
-    "USER_FIELDS",
-    "DEV_MODE",
-    "METRICS",
-    "REALM",
-]
+DEFAULTS = {key: setting.default for key, (_, setting) in declared(Config).items()}
+ABSENT_BY_DEFAULT = [key for key, default in DEFAULTS.items() if default is None]
+WITH_DEFAULT = [key for key in DEFAULTS if key not in ABSENT_BY_DEFAULT]
 
 
 def read(debug: bool = False, **values: object) -> Config:
@@ -68,6 +42,8 @@ def problems_of(debug: bool = False, **values: object) -> dict[str, CheckMessage
 def test_defaults_are_those_of_the_design():
     config = read(**MINIMAL)
     assert config == Config(
+        frontend_api="clerk.example.com",
+        publishable_key=None,
         issuers=("https://clerk.example.com",),
         jwks_url="https://clerk.example.com/.well-known/jwks.json",
         jwt_keys=(),
@@ -154,7 +130,8 @@ def test_wrong_container_is_refused_under_the_name_of_the_key(key):
 def test_none_is_absent_where_nothing_is_the_default(key):
     # Both name the same domain, so that each can be missing.
     values = {"PUBLISHABLE_KEY": PUBLISHABLE, **MINIMAL}
-    assert read(**{**values, key: None}) == read(**values)
+    others = {name: value for name, value in values.items() if name != key}
+    assert read(**{**values, key: None}) == read(**others)
 
 
 @pytest.mark.parametrize("key", WITH_DEFAULT)

@@ -404,7 +404,7 @@ def test_what_only_counts_as_true_or_false_is_no_flag(value):
     [(0.99, False), (1, True), (1.01, True), (29.99, True), (30, True), (30.01, False)],
 )
 def test_number_is_within_its_range(value, is_read):
-    read = readers.number_reader(1, 30)
+    read = readers.number(1, 30)
     if is_read:
         assert read(value) == value
     else:
@@ -413,16 +413,16 @@ def test_number_is_within_its_range(value, is_read):
 
 @pytest.mark.parametrize("value", ["5", True, None, [5], float("nan"), float("-inf"), 5j])
 def test_what_only_looks_like_a_number_is_refused(value):
-    assert "of at least 1" in message_of(readers.number_reader(1), value)
+    assert "of at least 1" in message_of(readers.number(1), value)
 
 
 @pytest.mark.parametrize("value", [1.5, 30.0, float("inf"), True])
-def test_whole_number_has_no_fraction_and_no_point(value):
-    assert "whole" in message_of(readers.number_reader(1, whole=True), value)
+def test_integer_has_no_fraction_and_no_point(value):
+    assert message_of(readers.integer(1), value) == "must be an integer of at least 1."
 
 
 def test_choice_is_exactly_one_of_its_words():
-    read = readers.choice_reader("required", "if_present")
+    read = readers.choice("required", "if_present")
     assert read("if_present") == "if_present"
     for value in ("REQUIRED", "", None, ["required"], "required "):
         assert hint_of(read, value) == "Use one of: required, if_present."

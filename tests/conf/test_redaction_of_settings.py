@@ -19,9 +19,9 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
 from django.test import Client
 
-from clerk_auth.checks.registration import TAG
-from clerk_auth.conf import get_config
-from clerk_auth.conf.config import _READERS, redaction
+from clerk_auth.checks import TAG
+from clerk_auth.conf import Config, get_config, redaction
+from clerk_auth.conf.declarations import declared
 from clerk_auth.health import read_readiness
 from clerk_auth.users import get_user_resolver
 from clerk_auth.verifier import get_verifier
@@ -82,7 +82,7 @@ def forms_of(value: str) -> Iterator[object]:
     yield (value.encode(),)
 
 
-@pytest.mark.parametrize("key", _READERS)
+@pytest.mark.parametrize("key", declared(Config))
 def test_no_value_is_said(key, settings):
     settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
     for kind, value in SECRETS.items():

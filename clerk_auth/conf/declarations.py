@@ -1,0 +1,85 @@
+"""How a setting is declared, once: as a field of a frozen dataclass.
+
+:class:`~clerk_auth.conf.config.Config` is such a class. A wing has one of its own, for the dict
+that stands under the name of its group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from django.core.checks import CheckMessage
+
+from clerk_auth.conf import problems, redaction
+from clerk_auth.conf.readers import Reader, Refused
+
+__all__ = ["Setting", "declared", "read_declared", "setting"]
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What is known of one setting; ``docs/settings.md`` says the same in its row.
+
+    A key whose default is ``None`` may be absent; its field then has the value ``absent``.
+    """
+
+    read: Reader[Any]
+    default: Any
+    absent: Any
+    range: str
+    help: str
+    key: str | None
+
+
+def setting(
+    read: Reader[Any],
+    default: Any,
+    help: str,
+    *,
+    range: str | None = None,
+    absent: Any = None,
+    key: str | None = None,
+) -> Any:
+    """Declare a field as a setting.
+
+    ``help`` begins its row in the docs. ``range`` is the reader's if it is not given, and ``key``
+    the field's name in capital letters.
+    """
+    range = read.range if range is None else range
+    return field(metadata={"setting": Setting(read, default, absent, range, help, key)})
+
+
+def declared(cls: type[Any]) -> dict[str, tuple[str, Setting]]:
+    """Return the fields of ``cls`` and their settings, by the keys of the settings."""
+    named = [(item.name, item.metadata["setting"]) for item in fields(cls)]
+    return {found.key or name.upper(): (name, found) for name, found in named}
+
+
+def read_declared(
+    cls: type[Any], values: object, *, group: str = "", groups: Iterable[str] = ()
+) -> tuple[dict[str, Any], list[CheckMessage]]:
+    """Read ``values`` into the fields of ``cls``, and list every problem with them.
+
+    ``values`` are the dict ``CLERK_AUTH``, or the one under its key ``group``; ``groups`` are keys
+    that are read elsewhere.
+    """
+    if not isinstance(values, Mapping):
+        return {}, [problems.not_a_dict(group)]
+    prefix = f"{group}." if group else ""
+    known = declared(cls)
+    found = problems.find_unknown(values, [*known, *groups], prefix)
+    read: dict[str, Any] = {}
+    for key, (name, declaration) in known.items():
+        value = values.get(key, declaration.default)
+        if value is declaration.default:
+            read[name] = declaration.absent if value is None else value
+            continue
+        try:
+            read[name] = declaration.read(value)
+            if redaction.holds_secret(value):
+                raise Refused(redaction.SECRET_MESSAGE, "")
+        except Refused as refused:
+            found.append(problems.malformed(prefix + key, value, refused))
+    return read, found
