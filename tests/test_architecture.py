@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -175,3 +176,51 @@ except TokenMalformed as error:
         check=False,
     )
     assert (run.stdout, run.stderr) == (f"{errors.TokenMalformed.code}\n", "")
+
+
+# What a worker loads that authenticates by header, from Django's start to its first token.
+WORKER = """
+import json, sys
+import django
+from django.conf import settings
+
+token, public_pem, issuer = json.load(sys.stdin)
+settings.configure(
+    SECRET_KEY="x" * 50,
+    INSTALLED_APPS=["django.contrib.contenttypes", "django.contrib.auth", "clerk_auth"],
+    CLERK_AUTH={"ISSUER": issuer, "JWT_KEY": public_pem, "AUTHORIZED_PARTIES": ["https://a.test"]},
+)
+django.setup()
+from rest_framework.request import Request
+from django.test import RequestFactory
+from clerk_auth.authentication import ClerkAuthentication
+
+request = Request(RequestFactory().get("/", headers={"Authorization": "Bearer " + token}))
+user, claims = ClerkAuthentication().authenticate(request)
+assert user.is_authenticated and claims.user_id == user.pk
+print(*(name for name in sys.modules if name.partition(".")[0] == "clerk_auth"))
+"""
+MAX_WORKER_LINES = 7_100
+NOT_OF_A_WORKER = {
+    *("contrib", "diagnostics", "health", "management", "middleware", "permissions", "testing"),
+    *("machines", "pages", "sync", "webhooks"),
+}
+
+
+@pytest.mark.integration
+def test_worker_that_authenticates_by_header_loads_little(local_issuer):
+    token = local_issuer.token(azp="https://a.test")
+    run = subprocess.run(
+        [sys.executable, "-c", WORKER],
+        cwd=PACKAGE.parent,
+        input=json.dumps([token, local_issuer.public_pem, local_issuer.issuer]),
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert run.stderr == ""
+    loaded = {name.partition(".")[2] for name in run.stdout.split()}
+    assert {"authentication", "verifier", "users.stateless"} <= loaded
+    assert not {name for name in loaded if name.partition(".")[0] in NOT_OF_A_WORKER}
+    lines = {name: len(FILES[name].read_text(encoding="utf-8").splitlines()) for name in loaded}
+    assert sum(lines.values()) <= MAX_WORKER_LINES, sorted(lines, key=lines.get)

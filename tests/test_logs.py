@@ -11,7 +11,13 @@ from dataclasses import replace
 import pytest
 
 from clerk_auth import metrics
-from clerk_auth.core.errors import ClerkAuthError, KeyNotFound, UserInactive
+from clerk_auth.core.errors import (
+    ClaimInvalid,
+    ClerkAuthError,
+    KeyNotFound,
+    TokenExpired,
+    UserInactive,
+)
 from clerk_auth.core.keys import hash_kid
 from clerk_auth.issuer.bad_tokens import BAD_TOKENS
 from clerk_auth.jwks.source import StaticKeySource
@@ -103,6 +109,24 @@ def test_log_injects_no_line(verifier, local_issuer, caplog):
 
 def test_logger_has_no_handler_and_no_level_of_its_own_making():
     assert logger.handlers == []
+
+
+class RaisingHandler(logging.Handler):
+    def emit(self, record):
+        raise OSError("no space left on device")
+
+
+def test_handler_that_fails_changes_no_verdict(verifier, local_issuer, caplog):
+    caplog.set_level(logging.INFO, "clerk_auth")
+    handler = RaisingHandler()
+    logger.addHandler(handler)
+    try:
+        assert verifier.verify(local_issuer.token("user_1", aud="api", azp=PARTY, now=NOW))
+        for error, claims in ((TokenExpired, {"exp": NOW - 60}), (ClaimInvalid, {"sts": "new"})):
+            with pytest.raises(error):
+                verifier.verify(local_issuer.token(aud="api", azp=PARTY, now=NOW, **claims))
+    finally:
+        logger.removeHandler(handler)
 
 
 # Rate

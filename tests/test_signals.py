@@ -12,9 +12,8 @@ import pytest
 from django.dispatch import Signal
 
 from clerk_auth import signals
-from clerk_auth.core.errors import ClaimInvalid, KeysUnavailable, TokenExpired
+from clerk_auth.core.errors import KeysUnavailable, TokenExpired
 from clerk_auth.jwks.source import StaticKeySource
-from clerk_auth.logs import logger
 from clerk_auth.verifier import Verifier, get_verifier
 from tests.conftest import NOW, PARTY
 from tests.fleet import Fleet, ScriptedIssuer
@@ -59,14 +58,6 @@ def test_signal_is_sent_only_when_somebody_listens(listen):
     assert (signal.sent, heard) == (1, [(Verifier, 2)])
 
 
-def test_receiver_of_another_sender_hears_nothing(listen):
-    signal, heard = Signal(), []
-    listen(signal, lambda fact, **_: heard.append(fact), sender=StaticKeySource)
-    signals.send(signal, Verifier, fact=1)
-    signals.send(signal, StaticKeySource, fact=2)
-    assert heard == [2]
-
-
 def test_verified_token_tells_its_claims(verifier, local_issuer, listen):
     heard = []
     listen(signals.token_verified, lambda sender, claims, **_: heard.append((sender, claims)))
@@ -94,21 +85,6 @@ def test_check_tells_nobody(verifier, local_issuer, listen):
     with pytest.raises(TokenExpired):
         verifier.check(local_issuer.token(azp=PARTY, now=NOW - 3600))
     assert heard == []
-
-
-def test_receiver_that_fails_changes_no_verdict(verifier, local_issuer, listen):
-    heard = []
-
-    def fail(**_):
-        raise RuntimeError("receiver")
-
-    for signal in (signals.token_verified, signals.token_rejected):
-        listen(signal, fail)
-        listen(signal, lambda **facts: heard.append(facts))
-    assert verifier.verify(local_issuer.token("user_1", azp=PARTY, now=NOW)).user_id == "user_1"
-    with pytest.raises(TokenExpired):
-        verifier.verify(local_issuer.token(azp=PARTY, now=NOW - 3600))
-    assert len(heard) == 2
 
 
 # Whatever a receiver is, and whatever it raises
@@ -211,7 +187,7 @@ def failing(kind: str, error: type[BaseException]):
 
 @pytest.mark.integration
 @pytest.mark.parametrize("on_loop", [False, True], ids=["no-loop", "loop"])
-@pytest.mark.parametrize("error", [ZeroDivisionError, RuntimeError, asyncio.CancelledError])
+@pytest.mark.parametrize("error", [RuntimeError, asyncio.CancelledError])
 @pytest.mark.parametrize("kind", ["function", "coroutine function", "partial", "object", "method"])
 def test_receiver_of_any_kind_that_fails_changes_no_verdict(
     verifier, local_issuer, listen, kind, error, on_loop
@@ -294,20 +270,3 @@ def test_receiver_is_told_when_nobody_waits_for_the_flight_any_more(
     ((state, is_done, lock),) = seen
     assert (state, is_done) == ("fresh" if is_healthy else "cold", True)
     assert lock
-
-
-class RaisingHandler(logging.Handler):
-    def emit(self, record):
-        raise OSError("no space left on device")
-
-
-def test_log_handler_that_fails_changes_no_verdict(verifier, local_issuer, caplog):
-    caplog.set_level(logging.INFO, "clerk_auth")
-    handler = RaisingHandler()
-    logger.addHandler(handler)
-    try:
-        judge_both(verifier, local_issuer)
-        with pytest.raises(ClaimInvalid):
-            verifier.verify(local_issuer.token(azp=PARTY, now=NOW, sts="unheard of"))
-    finally:
-        logger.removeHandler(handler)

@@ -1,81 +1,16 @@
-"""Counters and gauges under fixed names, with labels from closed lists.
-
-Totals of the process are always kept, and the sinks are told of every change.
-"""
+"""What this process has counted, always, and what its gauges stand at; sinks hear every change."""
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Mapping
-from itertools import count, product
-from types import MappingProxyType
+from collections.abc import Callable
+from itertools import count
 
-from clerk_auth.conf import MODES
-from clerk_auth.core.authorization import REFUSAL_CODES
-from clerk_auth.core.errors import CODES
-from clerk_auth.core.keys import SKIP_REASONS
 from clerk_auth.metrics import sinks
-from clerk_auth.transport import FAILURE_REASONS
+from clerk_auth.metrics.catalog import GAUGES, SERIES, Series
 
-VERIFIED = "jwt_verifications_success"
-REFUSED = "jwt_verifications_failure"
-DENIED = "clerk_auth_permission_refusals"
-HITS = "jwks_cache_hits"
-MISSES = "jwks_cache_misses"
-FETCH_ERRORS = "jwks_fetch_errors"
-STALE_USES = "jwks_stale_uses"
-KEYS_SKIPPED = "jwks_keys_skipped"
-DOCUMENTS_REFUSED = "jwks_documents_refused"
-RESPONSES = "clerk_auth_responses"
-FETCHED_AT = "jwks_fetched_timestamp_seconds"
-EXPIRES_AT = "jwks_expiry_timestamp_seconds"
-
-# Why a shared document is not used.
-DOCUMENT_REFUSALS = ("unreadable", "malformed", "signature", "dated_ahead", "too_old")
-
-# Classes of HTTP status, and those of the alarms. A 503 that an anonymous caller can cause is
-# apart: it must page nobody.
-STATUSES = ("2xx", "3xx", "401", "403", "4xx", "503", "keys_busy", "5xx")
-
-# Counter: its labels, each with every value that it may have.
-COUNTERS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
-    VERIFIED: {"mode": MODES},
-    REFUSED: {"code": CODES, "mode": MODES},
-    DENIED: {"code": REFUSAL_CODES},
-    HITS: {},
-    MISSES: {},
-    FETCH_ERRORS: {"reason": FAILURE_REASONS},
-    STALE_USES: {},
-    KEYS_SKIPPED: {"reason": SKIP_REASONS},
-    DOCUMENTS_REFUSED: {"reason": DOCUMENT_REFUSALS},
-    RESPONSES: {"status": STATUSES},
-}
-GAUGES = (FETCHED_AT, EXPIRES_AT)
-# For those who meet a metric where they look, far from its documentation.
-DESCRIPTIONS: Mapping[str, str] = {
-    VERIFIED: "Tokens that were verified",
-    REFUSED: "Tokens that were refused or could not be checked, by error code",
-    DENIED: "Requests that a permission of ours refused with 403, by error code",
-    HITS: "Tokens whose key the process held",
-    MISSES: "Tokens whose key the process did not hold",
-    FETCH_ERRORS: "Fetches of the key set that failed, by reason",
-    STALE_USES: "Tokens verified with a key set that is due for a refresh",
-    KEYS_SKIPPED: "Keys of a fetched document that were left out, by reason",
-    DOCUMENTS_REFUSED: "Reads of a shared document that could not be used, by reason",
-    RESPONSES: "Responses of the whole project, by class of status",
-    FETCHED_AT: "When the key set in use was fetched, Unix seconds; 0 without one",
-    EXPIRES_AT: "When the key set in use can no longer be used, Unix seconds; 0 without one",
-}
-
-# A metric's name, then the values of its labels in their order.
-Series = tuple[str, ...]
-# Every series of the counters: its labels, as sinks are told them.
-SERIES: Mapping[Series, Mapping[str, str]] = {
-    (name, *values): MappingProxyType(dict(zip(labels, values, strict=True)))
-    for name, labels in COUNTERS.items()
-    for values in product(*labels.values())
-}
+__all__ = ["increment", "reset", "set_gauge", "totals"]
 
 
 class _Total:

@@ -13,7 +13,6 @@ from rest_framework import permissions as drf
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.decorators import action, api_view, permission_classes
 from rest_framework.response import Response
-from rest_framework.test import APIRequestFactory
 from rest_framework.viewsets import GenericViewSet
 
 from clerk_auth.authentication import ClerkAuthentication
@@ -30,9 +29,9 @@ from clerk_auth.permissions import (
     RequiresReverification,
 )
 from clerk_auth.users import ClerkUser
-from tests.conftest import ISSUER
+from tests.conftest import PARTY
+from tests.permissions.conftest import factory
 
-factory = APIRequestFactory()
 ADMIN, FREE = HasRole("org:admin"), HasPlan("free")
 STEP_UP = RequiresReverification("strict")
 OWNER = IsOwner("owner_id")
@@ -71,18 +70,13 @@ class View(GenericViewSet):
         return Response("object")
 
 
-@pytest.fixture(autouse=True)
-def _verified_with_one_key(settings, local_issuer):
-    settings.CLERK_AUTH = {"ISSUER": ISSUER, "JWT_KEY": local_issuer.public_pem}
-
-
 @pytest.fixture
 def ask(local_issuer):
     """Send a request as one of the callers, and return the response."""
 
     @functools.cache
     def sign(caller: str) -> str:
-        return local_issuer.token(f"user_{caller}", **CALLERS[caller])
+        return local_issuer.token(f"user_{caller}", azp=PARTY, **CALLERS[caller])
 
     def send(permission, caller: str, what: str = "list", view=View) -> Response:
         headers = {"HTTP_X_OTHER": "1"} if caller == "other" else {}
@@ -411,7 +405,7 @@ def test_functions_may_be_decorated(local_issuer):
         return Response()
 
     for caller, status in (("admin", 200), ("stale", 403)):
-        token = local_issuer.token(**CALLERS[caller])
+        token = local_issuer.token(azp=PARTY, **CALLERS[caller])
         request = factory.get("/", HTTP_AUTHORIZATION=f"Bearer {token}")
         view.cls.authentication_classes = [ClerkAuthentication]
         assert view(request).status_code == status

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABCMeta, abstractmethod
-from typing import Any
 
 import pytest
 from django.contrib.auth.models import AnonymousUser, User
@@ -12,7 +11,6 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.permissions import AND, NOT, OR, OperandHolder, SingleOperandHolder
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.test import APIRequestFactory
 from rest_framework.views import APIView
 
 from clerk_auth.permissions import (
@@ -24,9 +22,7 @@ from clerk_auth.permissions import (
     IsOwner,
     RequiresReverification,
 )
-from clerk_auth.users import ClerkUser
-
-factory = APIRequestFactory()
+from tests.permissions.conftest import OTHERS, Fixed, factory
 
 
 class OtherType(drf.BasePermissionMetaclass, ABCMeta):
@@ -49,40 +45,6 @@ class IsKnown(drf.IsAuthenticated, metaclass=OtherType):
 ADMIN, OWNER, STEP_UP = HasRole("admin"), IsOwner("owner"), RequiresReverification("strict")
 OURS = (ADMIN, HasPlan("u:free"), IsNotImpersonated, IsOrganizationMember)
 FOREIGN = (drf.AllowAny, drf.IsAuthenticated, drf.IsAdminUser, Yes, No, IsKnown)
-
-CLERK: dict[str, dict[str, Any]] = {
-    "admin": {"o": {"id": "org_1", "rol": "admin"}, "fva": [0, 0]},
-    "member": {"o": {"id": "org_1", "rol": "member"}, "act": {"sub": "user_support"}},
-    "alone": {"pla": "u:free"},
-}
-OTHERS = {"anonymous": AnonymousUser(), "other": User(username="o"), "staff": User(is_staff=True)}
-
-
-class Fixed(BaseAuthentication):
-    def __init__(self, user, auth):
-        self.pair = user, auth
-
-    def authenticate(self, request):
-        return self.pair
-
-
-@pytest.fixture(scope="module")
-def requests(local_issuer):
-    """A request of each caller."""
-    from clerk_auth.core.tokens import Policy
-    from clerk_auth.jwks.source import StaticKeySource
-    from clerk_auth.verifier import Verifier
-
-    policy = Policy(frozenset({local_issuer.issuer}))
-    verifier = Verifier(StaticKeySource((local_issuer.verifying_key,)), policy)
-    pairs: dict[str, Any] = {name: (user, "not ours") for name, user in OTHERS.items()}
-    for name, claims in CLERK.items():
-        verified = verifier.check(local_issuer.token(f"user_{name}", **claims))
-        pairs[name] = ClerkUser(verified), verified
-    return {
-        name: Request(factory.get("/"), authenticators=[Fixed(*pair)])
-        for name, pair in pairs.items()
-    }
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import strategies as st
 from rest_framework.permissions import AND, NOT, OR, OperandHolder, SingleOperandHolder
 
-from tests.permissions.test_composition import CLERK, FOREIGN, OTHERS, OURS, requests  # noqa: F401
+from tests.permissions.conftest import CLERK, OTHERS
+from tests.permissions.test_composition import FOREIGN, OURS
 
 pytestmark = pytest.mark.integration
 
@@ -96,7 +97,7 @@ def has_not_over_ours(tree) -> bool:
 
 
 @pytest.mark.parametrize("make", [lambda tree: build(tree)(), assemble], ids=["classes", "objects"])
-def test_every_tree_answers_as_the_truth_table(make, requests):  # noqa: F811
+def test_every_tree_answers_as_the_truth_table(make, requests):
     @hypothesis.settings(max_examples=300, deadline=None)
     @hypothesis.given(trees(OURS + FOREIGN))
     def holds(tree):

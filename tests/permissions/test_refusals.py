@@ -9,7 +9,7 @@ from rest_framework.generics import ListCreateAPIView, RetrieveUpdateDestroyAPIV
 from rest_framework.renderers import BrowsableAPIRenderer, JSONRenderer
 from rest_framework.response import Response
 from rest_framework.serializers import Serializer
-from rest_framework.test import APIRequestFactory, force_authenticate
+from rest_framework.test import force_authenticate
 from rest_framework.views import APIView
 
 from clerk_auth import logs, metrics
@@ -27,8 +27,8 @@ from clerk_auth.permissions import (
     RequiresReverification,
 )
 from clerk_auth.users import ClerkUser
+from tests.permissions.conftest import factory
 
-factory = APIRequestFactory()
 ADMIN, OWNER, STEP_UP = HasRole("org:admin"), IsOwner("username"), RequiresReverification("strict")
 DENIED = "You do not have permission to perform this action."
 ANONYMOUS = {"detail": "Authentication credentials were not provided."}
@@ -63,7 +63,7 @@ class View(APIView):
 
 
 @pytest.fixture
-def ask(claims_of, caplog, key_configured):
+def ask(claims_of, caplog):
     """Ask a view with these permissions as a Clerk user without anything, or as another user."""
     caplog.set_level("INFO", "clerk_auth")
 

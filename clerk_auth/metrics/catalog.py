@@ -1,0 +1,110 @@
+"""The metrics: a row each, with its name, its help text and its labels.
+
+A label comes with every value that it may ever have, from a closed list: nothing that a caller
+sends becomes one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import product
+from types import MappingProxyType
+
+from clerk_auth.conf import MODES
+from clerk_auth.core.authorization import REFUSAL_CODES
+from clerk_auth.core.errors import CODES
+from clerk_auth.core.keys import SKIP_REASONS
+from clerk_auth.transport import FAILURE_REASONS
+
+__all__ = [
+    "COUNTERS",
+    "DENIED",
+    "DESCRIPTIONS",
+    "DOCUMENTS_REFUSED",
+    "DOCUMENT_REFUSALS",
+    "EXPIRES_AT",
+    "FETCHED_AT",
+    "FETCH_ERRORS",
+    "GAUGES",
+    "HITS",
+    "KEYS_SKIPPED",
+    "MISSES",
+    "REFUSED",
+    "RESPONSES",
+    "SERIES",
+    "STALE_USES",
+    "STATUSES",
+    "VERIFIED",
+    "Series",
+]
+
+# Why a shared document is not used.
+DOCUMENT_REFUSALS = ("unreadable", "malformed", "signature", "dated_ahead", "too_old")
+
+# Classes of HTTP status, and those of the alarms. A 503 that an anonymous caller can cause is
+# apart: it must page no one.
+STATUSES = ("2xx", "3xx", "401", "403", "4xx", "503", "keys_busy", "5xx")
+
+_COUNTERS: tuple[tuple[str, str, Mapping[str, tuple[str, ...]]], ...] = (
+    (VERIFIED := "jwt_verifications_success", "Tokens that were verified", {"mode": MODES}),
+    (
+        REFUSED := "jwt_verifications_failure",
+        "Tokens that were refused or could not be checked, by error code",
+        {"code": CODES, "mode": MODES},
+    ),
+    (
+        DENIED := "clerk_auth_permission_refusals",
+        "Requests that a permission of ours refused with 403, by error code",
+        {"code": REFUSAL_CODES},
+    ),
+    (HITS := "jwks_cache_hits", "Tokens whose key the process held", {}),
+    (MISSES := "jwks_cache_misses", "Tokens whose key the process did not hold", {}),
+    (
+        FETCH_ERRORS := "jwks_fetch_errors",
+        "Fetches of the key set that failed, by reason",
+        {"reason": FAILURE_REASONS},
+    ),
+    (
+        STALE_USES := "jwks_stale_uses",
+        "Tokens verified with a key set that is due for a refresh",
+        {},
+    ),
+    (
+        KEYS_SKIPPED := "jwks_keys_skipped",
+        "Keys of a fetched document that were left out, by reason",
+        {"reason": SKIP_REASONS},
+    ),
+    (
+        DOCUMENTS_REFUSED := "jwks_documents_refused",
+        "Reads of a shared document that could not be used, by reason",
+        {"reason": DOCUMENT_REFUSALS},
+    ),
+    (
+        RESPONSES := "clerk_auth_responses",
+        "Responses of the whole project, by class of status",
+        {"status": STATUSES},
+    ),
+)
+_GAUGES = (
+    (
+        FETCHED_AT := "jwks_fetched_timestamp_seconds",
+        "When the key set in use was fetched, Unix seconds; 0 without one",
+    ),
+    (
+        EXPIRES_AT := "jwks_expiry_timestamp_seconds",
+        "When the key set in use can no longer be used, Unix seconds; 0 without one",
+    ),
+)
+
+COUNTERS = {name: labels for name, _, labels in _COUNTERS}
+GAUGES = tuple(name for name, _ in _GAUGES)
+DESCRIPTIONS = {name: description for name, description, _ in _COUNTERS} | dict(_GAUGES)
+
+# A metric's name, then the values of its labels in their order.
+Series = tuple[str, ...]
+# Every series of the counters: its labels, as sinks are told them.
+SERIES: Mapping[Series, Mapping[str, str]] = {
+    (name, *values): MappingProxyType(dict(zip(labels, values, strict=True)))
+    for name, labels in COUNTERS.items()
+    for values in product(*labels.values())
+}
