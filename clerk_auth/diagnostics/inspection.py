@@ -50,6 +50,15 @@ from clerk_auth.diagnostics.explanations import (
     show_kid,
     show_members,
 )
+from clerk_auth.diagnostics.report import (
+    ACCEPTED,
+    FAILED,
+    NOT_CHECKED,
+    PASSED,
+    REFUSED,
+    SCHEMA_VERSION,
+    UNKNOWN,
+)
 from clerk_auth.issuer.development import find_dev_directory
 from clerk_auth.jwks.cached import CachedKeySource
 from clerk_auth.jwks.source import Keys, StaticKeySource
@@ -57,10 +66,6 @@ from clerk_auth.transport import FetchFailed, fetch_document
 from clerk_auth.verifier import Verifier, make_source
 
 T = TypeVar("T")
-
-SCHEMA_VERSION = 1
-PASSED, FAILED, NOT_CHECKED = "passed", "failed", "not_checked"
-ACCEPTED, REFUSED, UNKNOWN = "accepted", "refused", "unknown"
 
 
 @dataclass(frozen=True, slots=True)

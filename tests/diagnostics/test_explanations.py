@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from clerk_auth.core.errors import REJECTIONS, KeysUnavailable, TokenMalformed
 from clerk_auth.core.tokens import Policy
 from clerk_auth.diagnostics import explanations
-from clerk_auth.diagnostics.explanations import MAX_SHOWN, RULES, describe_time, expected_by, show
+from clerk_auth.diagnostics.explanations import (
+    MAX_SHOWN,
+    RULES,
+    count,
+    describe_time,
+    expected_by,
+    format_duration,
+    show,
+)
 from tests.conftest import NOW
 from tests.rows import each_row
 
@@ -81,3 +91,33 @@ def test_every_refusal_has_a_remedy(rule):
 def test_missing_key_id_has_the_remedy_of_a_wrong_header():
     wrong_header = explanations.remedy_for("header", TokenMalformed())
     assert explanations.remedy_for("key", TokenMalformed()) == wrong_header
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0, "0 s"),
+        (0.4, "0 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min 0 s"),
+        (60, "1 min 0 s"),
+        (3599, "59 min 59 s"),
+        (3600, "1 h 0 min"),
+        (86_400, "24 h 0 min"),
+        (48 * 3600 - 1, "47 h 59 min"),
+        (48 * 3600, "2 days"),
+        (253_402_300_799, "2932896 days"),
+    ],
+)
+def test_largest_two_units_are_named(seconds, words):
+    assert format_duration(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("number", "said"), [(0, "0 keys"), (1, "1 key"), (2, "2 keys")], ids=lambda value: str(value)
+)
+def test_one_is_no_plural(number, said):
+    assert count(number, "key") == said
+    assert count(number, "party", "parties") == said.replace("keys", "parties").replace(
+        "key", "party"
+    )

@@ -504,7 +504,7 @@ def test_observing_is_said_once(configured, settings):
     with serve_api() as url:
         done = run("--url", f"{url}/api/me")
     assert done.status == 1
-    assert done.out.count("the API refuses nobody yet") == 1
+    assert done.out.count("the API refuses no token yet") == 1
     assert "Do not deploy" not in done.out
 
 
