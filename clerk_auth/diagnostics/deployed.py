@@ -1,11 +1,11 @@
-"""Probes of a deployed API: is what anybody may send there answered as docs/errors.md says?
+"""Probes of a deployed API: does it refuse bad tokens with the status, body and challenge of ours?
 
-They prove what is answered, and not who answers: a host can imitate it. So a good token is given
-to a host of ``ALLOWED_HOSTS`` alone.
+They prove what is answered, not who answers: a host can imitate it. So a good token is only sent
+to a host of ``ALLOWED_HOSTS``.
 
-The bad tokens are those of ``probes`` that need no key of Clerk's. They have expired as well, so
-that an unknown key id or a wrong signature costs the API no look for keys and no cooldown: a
-verifier of ours finds that out last of all, and still answers with the code of what is wrong first.
+The bad tokens are those of ``issuer.bad_tokens`` that need no key of Clerk's. They have expired as
+well, so that an unknown key id or a bad signature makes the API neither fetch keys nor reserve a
+cooldown; its verifier checks the times last, and still answers with the code of what fails first.
 """
 
 from __future__ import annotations
@@ -24,26 +24,24 @@ from clerk_auth.conf import OBSERVE, Config
 from clerk_auth.conf.redaction import show_url
 from clerk_auth.core.encoding import parse_json_object
 from clerk_auth.core.errors import CODES
-from clerk_auth.diagnostics.inspection import (
+from clerk_auth.diagnostics.inspection import inspect_now, load_keys
+from clerk_auth.diagnostics.remedies import remedy_for_api
+from clerk_auth.diagnostics.report import (
     ACCEPTED,
     FAILED,
     PASSED,
-    inspect_now,
-    load_keys,
-)
-from clerk_auth.diagnostics.rules import read_credential
-from clerk_auth.diagnostics.selftest import (
     SKIPPED,
     WARNED,
     Report,
     Result,
-    describe,
-    good_payload,
-    throw_away_issuer,
 )
+from clerk_auth.diagnostics.rules import read_credential
+from clerk_auth.diagnostics.selftest import describe, impersonate
 from clerk_auth.issuer.bad_tokens import BAD_TOKENS, BadToken
 from clerk_auth.jwks.source import Keys
 from clerk_auth.transport import Answer, FetchFailed, fetch_answer
+
+__all__ = ["run"]
 
 Ask = Callable[..., Answer]
 Judged = list[tuple[Result, Answer]]
@@ -52,18 +50,13 @@ TIMEOUT_SECONDS = 10.0
 _EXPIRED_SECONDS = 3600
 _GROUP = "deployed API"
 
-_UNREACHED = {
-    "tls": "The certificate is not trusted: check the API's certificate and this host's CA bundle.",
-    "timeout": "Nothing answered in time: check the address, and the network in between.",
-    "connection": "Check the address, and DNS and proxy of this host.",
-}
 _OPEN = (
     "Do not deploy: a bad token gets in. Give the view ClerkAuthentication, first in "
-    "authentication_classes; if it has that, report this, see SECURITY.md."
+    "authentication_classes; if it has that, report this in private to clerk_auth's maintainers."
 )
 _OF_ANOTHER = (
-    "Another authenticator, an exception handler or a proxy answers here, the API has other "
-    "settings than this host, or does not enforce."
+    "Another authenticator, an exception handler or a proxy answers here, or the API has other "
+    "settings than this host, or it does not enforce."
 )
 _BY_STATUS = {
     400: "Is the host's name in ALLOWED_HOSTS?",
@@ -71,31 +64,33 @@ _BY_STATUS = {
     "in front of the API refuses. Put ClerkAuthentication first.",
     404: "There is no such path: give the address of a view that answers GET.",
     405: "This view does not answer GET: give the address of one that does.",
-    429: "Too many requests, says something in front of the API: wait, and repeat.",
+    429: "Something in front of the API says too many requests: wait and repeat.",
     503: "The API has no keys, or is not up: run clerk_selftest where it runs.",
 }
-_PAGE = "A page came where an API should answer: check path and proxies."
-_REDIRECT = "Redirects are not followed: give the address that it leads to, with https and slash."
+_PAGE = "An HTML page came in place of an API's answer: check path and proxies."
+_REDIRECT = "Redirects are not followed: give the final address, with https and its slash."
 _SERVER_ERROR = "Look into the log of the API, or of the proxy in front of it."
-_PERMISSION = "The token was let in, and a permission says no: give the address of a view for it."
+_PERMISSION = (
+    "The token was accepted, and a permission refused: give the address of a view that it may read."
+)
 _PASS_IT_ON = (
     "Apache's mod_wsgi needs WSGIPassAuthorization On; gateways, proxies and load balancers may "
     "remove the header."
 )
 _UNHEARD = (
-    "Every answer is the one to no credential: the Authorization header does not arrive. "
+    "Every answer is the same as without a credential: the Authorization header does not arrive. "
     + _PASS_IT_ON
 )
 _PERHAPS_UNHEARD = "Or the Authorization header does not arrive: " + _PASS_IT_ON
 _OBSERVING = (
-    "MODE is observe: the API refuses nobody yet, so its answers prove nothing. Repeat this once "
-    "it enforces: see docs/rollout.md."
+    "MODE is observe: the API refuses no token yet, so its answers prove nothing. Repeat this once "
+    "MODE is enforce."
 )
 _UNLISTED = (
-    "What answers there could be anybody's, so the token is not sent. Correct the URL, or run this "
-    "with the settings of that API; if the host is yours all the same, give --any-host."
+    "That host may not be yours, so the token is not sent. Correct the URL, or run this with the "
+    "settings of that API; if the host is yours, add --any-host."
 )
-_DIFFERENT = "This host lets it in: compare the settings, the keys and the clock of both."
+_DIFFERENT = "This host accepts it: compare the settings, the keys and the clock of both."
 
 
 def run(
@@ -111,7 +106,7 @@ def run(
     It is sent only if this host accepts it, if ``ALLOWED_HOSTS`` names the host of ``url`` or
     ``any_host`` is true, and if every probe before it passed.
 
-    ``timeout_seconds`` bounds each request; the first that gets no answer is the last.
+    ``timeout_seconds`` bounds each request; after one without an answer, no more are sent.
     """
     ask = functools.partial(_ask, url, timeout_seconds)
     report = Report([describe(config)], load_keys(config), proves="It answers as a locked API does")
@@ -133,7 +128,7 @@ def run(
         if token is not None and report.inspection is not None:
             report.results.append(_probe_token(ask, token, report))
     except FetchFailed as error:
-        remedy = _UNREACHED.get(error.reason, _PAGE)
+        remedy = remedy_for_api(error.reason) or _PAGE
         detail = f"{show_url(url)}: {error.reason}"
         report.results.append(Result(_GROUP, "answer", FAILED, detail, remedy))
     return report
@@ -149,7 +144,7 @@ def _ask(url: str, timeout_seconds: float, token: str | None = None) -> Answer:
 def _judge_anonymous(answer: Answer, realm: str) -> Result:
     name = "no credential"
     if _is_success(answer):
-        remedy = "Anybody may read it; the tokens below are refused all the same, or should be."
+        remedy = "Anyone may read it; the bad tokens below must be refused all the same."
         return Result(_GROUP, name, WARNED, f"{answer.status}: the view is public", remedy)
     if answer.status != 401:
         return Result(_GROUP, name, FAILED, _describe(answer), _explain(answer))
@@ -159,11 +154,10 @@ def _judge_anonymous(answer: Answer, realm: str) -> Result:
 
 
 def _probe(config: Config, ask: Ask, keys: Keys) -> Iterator[tuple[Result, Answer]]:
-    """Send no credential, and then what anybody can make under the id of one of ``keys``."""
+    """Send no credential, then the tokens that anyone can make under the id of one of ``keys``."""
     answer = ask()
     yield _judge_anonymous(answer, config.realm), answer
-    forger = throw_away_issuer().acting_as(config.issuers[0])
-    payload = good_payload(config, forger)
+    forger, payload = impersonate(config)
     payload["exp"] = payload["iat"] - _EXPIRED_SECONDS
     for key in keys:
         for bad in BAD_TOKENS.values():
@@ -173,9 +167,9 @@ def _probe(config: Config, ask: Ask, keys: Keys) -> Iterator[tuple[Result, Answe
 
 
 def _explain_together(judged: Judged, mode: str) -> Iterator[Result]:
-    """Yield the results; those that fail for one reason in common are told that one.
+    """Yield the results; if several fail for one common reason, their remedy names it.
 
-    Without a credential comes first.
+    The answer to no credential comes first.
     """
     is_unheard = len(judged) > 1 and len({_identify(answer) for _, answer in judged}) == 1
     for number, (result, answer) in enumerate(judged):
@@ -194,12 +188,12 @@ def _identify(answer: Answer) -> tuple[int, str | None, bytes]:
 
 
 def _is_about_tokens(answer: Answer) -> bool:
-    """Tell whether a credential could have made this answer another one."""
+    """Tell whether the answer may depend on the credential."""
     return _is_success(answer) or (answer.status in (401, 403) and not _is_page(answer))
 
 
 def _judge_host(host: str, *, any_host: bool) -> Result:
-    """Compare the host that is to get the token as Django compares one that was asked."""
+    """Compare the host of the URL with ``ALLOWED_HOSTS``, as Django compares that of a request."""
     name = "host"
     request = HttpRequest()
     request.META["HTTP_HOST"] = host
@@ -209,9 +203,9 @@ def _judge_host(host: str, *, any_host: bool) -> Result:
         detail = f"ALLOWED_HOSTS does not name {host}"
         if not any_host:
             return Result(_GROUP, name, FAILED, detail, _UNLISTED)
-        return Result(_GROUP, name, WARNED, detail, "It gets the token, for --any-host says so.")
+        return Result(_GROUP, name, WARNED, detail, "The token is sent because of --any-host.")
     if "*" in settings.ALLOWED_HOSTS:
-        remedy = "Whose host it is, only you can tell: name yours there."
+        remedy = "This cannot tell whether the host is yours: list your hosts there."
         return Result(_GROUP, name, WARNED, "ALLOWED_HOSTS names any host", remedy)
     return Result(_GROUP, name, PASSED, f"ALLOWED_HOSTS names {host}")
 
@@ -260,7 +254,7 @@ def _is_page(answer: Answer) -> bool:
 
 
 def _describe(answer: Answer) -> str:
-    """Name what came, without repeating any of it but a code of ours."""
+    """Name the answer, repeating nothing of it except a code of ours."""
     if _is_success(answer):
         return f"ACCEPTED with {answer.status}"
     code = _read_body(answer).get("code")

@@ -9,7 +9,6 @@ from typing import Any
 
 from clerk_auth.core.encoding import is_number
 from clerk_auth.core.keys import hash_kid
-from clerk_auth.diagnostics.durations import format_duration
 from clerk_auth.jwks.source import Keys
 
 __all__ = ["MAX_SHOWN", "count", "describe_time", "show", "show_kid", "show_members"]
@@ -45,6 +44,17 @@ def describe_time(value: object, now: float) -> str:
     when = datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     distance = format_duration(abs(value - now))
     return f"{when} ({distance} ago)" if value <= now else f"{when} (in {distance})"
+
+
+def format_duration(seconds: float) -> str:
+    """Write a time span of 0 seconds or more: ``12 s``, ``3 h 5 min``, ``40 days``."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours >= 48:
+        return f"{hours // 24} days"
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
 
 
 def count(number: int, thing: str, things: str = "") -> str:

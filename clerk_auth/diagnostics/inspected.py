@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from clerk_auth.diagnostics.explanations import describe_time, show
-from clerk_auth.diagnostics.inspection import ACCEPTED, FAILED, Finding, Inspection
+from clerk_auth.diagnostics.inspection import Finding, Inspection
+from clerk_auth.diagnostics.report import ACCEPTED, FAILED
 from clerk_auth.diagnostics.terminal import Page, Row
 
 _TIMES = ("exp", "nbf", "iat")

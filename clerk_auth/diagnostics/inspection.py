@@ -25,6 +25,15 @@ from clerk_auth.core.error_reports import hide_locals
 from clerk_auth.core.errors import ClerkAuthError, KeySetInvalid, KeysUnavailable
 from clerk_auth.core.keys import VerifyingKey, describe_key, hash_kid, parse_jwks
 from clerk_auth.core.tokens import Policy
+from clerk_auth.diagnostics.report import (
+    ACCEPTED,
+    FAILED,
+    NOT_CHECKED,
+    PASSED,
+    REFUSED,
+    SCHEMA_VERSION,
+    UNKNOWN,
+)
 from clerk_auth.diagnostics.rules import (
     RULES,
     Evidence,
@@ -38,10 +47,6 @@ from clerk_auth.jwks.cached import CachedKeySource
 from clerk_auth.jwks.source import Keys, StaticKeySource
 from clerk_auth.transport import FetchFailed, fetch_document
 from clerk_auth.verifier import Verifier, make_source
-
-SCHEMA_VERSION = 1
-PASSED, FAILED, NOT_CHECKED = "passed", "failed", "not_checked"
-ACCEPTED, REFUSED, UNKNOWN = "accepted", "refused", "unknown"
 
 
 @dataclass(slots=True)

@@ -1,143 +1,54 @@
-"""The self-test: does the running configuration let good tokens in, and keep bad ones out?
-
-One list of results serves the command's text, its JSON and whoever else asks.
-"""
+"""The self-test: does the running configuration accept good tokens and refuse bad ones?"""
 
 from __future__ import annotations
 
-import functools
 import secrets
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 from django.core.cache import caches
 from django.core.cache.backends.dummy import DummyCache
 
-from clerk_auth.conf import ENFORCE, OBSERVE, Config
+from clerk_auth.conf import OBSERVE, Config
 from clerk_auth.conf.caches import CacheSettings
 from clerk_auth.conf.redaction import show_url
 from clerk_auth.core.errors import ClerkAuthError, KeySetInvalid
-from clerk_auth.core.keys import describe_key, parse_jwks
+from clerk_auth.core.keys import parse_jwks
 from clerk_auth.diagnostics.explanations import count
-from clerk_auth.diagnostics.inspection import (
-    ACCEPTED,
-    FAILED,
-    PASSED,
-    Inspection,
-    inspect_now,
-)
+from clerk_auth.diagnostics.inspection import inspect_now
+from clerk_auth.diagnostics.remedies import STORE_PROBLEMS, STORE_REMEDY, remedy_for_fetch
+from clerk_auth.diagnostics.report import FAILED, PASSED, SKIPPED, WARNED, Report, Result
 from clerk_auth.issuer.bad_tokens import BAD_TOKENS, BadToken
-from clerk_auth.issuer.local import LocalIssuer
+from clerk_auth.issuer.local import LocalIssuer, throw_away_issuer
 from clerk_auth.issuer.payloads import recipient_claims
 from clerk_auth.jwks.source import Keys, StaticKeySource
 from clerk_auth.transport import FetchedDocument, FetchFailed, fetch_document
 from clerk_auth.verifier import Verifier, make_cached_source, make_source
 
-SCHEMA_VERSION = 1
-WARNED, SKIPPED = "warning", "skipped"
-STATUSES = (PASSED, WARNED, FAILED, SKIPPED)
-
-FETCH_REMEDIES = {
-    "tls": "The certificate is not trusted: check the host's CA bundle and a proxy in between.",
-    "redirect": "Redirects are not followed: correct FRONTEND_API or JWKS_URL.",
-    "status": "Check FRONTEND_API or JWKS_URL: open the URL in a browser. 429 and 5xx are Clerk's: "
-    "see status.clerk.com; processes that have keys go on with them.",
-    "timeout": "Check egress, DNS and proxy of this host; see JWKS_TIMEOUT_SECONDS.",
-    "connection": "Check that the URL is right, and egress, DNS and proxy of this host.",
-}
-_STORE_REMEDY = (
-    "See whether the server may be written to, what this user of it may do with keys that contain "
-    "clerk_auth:, its memory limit, and whether it is a cluster, which needs a client for clusters."
-)
-# Why a set that was fetched is not in the cache (``jwks.Refresh``), and what to do.
-STORE_PROBLEMS = {
-    "locked": (
-        "was not changed: another process holds the lock",
-        "Run this again; if that does not help, delete the key that ends in :lock from the cache, "
-        "and find out who writes it.",
-    ),
-    "not_shared": ("does not give back what was fetched: {error}", _STORE_REMEDY),
-}
-_DOCUMENT_REMEDY = "This is not Clerk's key set: check FRONTEND_API or JWKS_URL, and proxies."
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What one probe found; ``remedy`` says what to do where it did not pass."""
-
-    group: str
-    name: str
-    status: str
-    detail: str
-    remedy: str = ""
-
-
-@dataclass(slots=True)
-class Report:
-    """Results in the order of a request's way, the keys in use, and what verdicts are for.
-
-    ``proves`` says what it means that all passed. ``inspection`` is that of a token, if one was
-    given.
-    """
-
-    results: list[Result] = field(default_factory=list)
-    keys: Keys = ()
-    mode: str = ENFORCE
-    proves: str = "The lock is locked"
-    inspection: Inspection | None = None
-
-    @property
-    def passed(self) -> bool:
-        is_accepted = self.inspection is None or self.inspection.verdict == ACCEPTED
-        return is_accepted and all(result.status != FAILED for result in self.results)
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """How many results have each status."""
-        return {s: sum(result.status == s for result in self.results) for s in STATUSES}
-
-    @property
-    def first_failure(self) -> str:
-        """What failed first, in one line; empty if nothing did."""
-        for result in self.results:
-            if result.status == FAILED:
-                return f"{result.group}, {result.name}: {result.detail}"
-        return "" if self.passed else f"the token is {self.inspection and self.inspection.verdict}"
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return a JSON-ready dict; all changes but new members change ``schema_version``."""
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "passed": self.passed,
-            "counts": self.counts,
-            "probes": [asdict(result) for result in self.results],
-            "keys": [describe_key(key) for key in self.keys],
-            "token": self.inspection and self.inspection.as_dict(),
-        }
+__all__ = ["describe", "impersonate", "run"]
 
 
 def run(config: Config, *, offline: bool = False, token: str | None = None) -> Report:
     """Run every probe; the shared cache is warm afterwards, if a fetch succeeded."""
-    report = Report(mode=config.mode)
-    report.results.append(describe(config))
+    report = Report([describe(config)], mode=config.mode)
     if config.jwks_url is None:
         report.keys = make_source(config).status().keys
     else:
         cache = _probe_cache(config.cache_alias)
-        report.results.append(cache)
-        report.results.extend(_probe_key_set(config, cache, report, offline=offline))
-    report.results.extend(_probe_claims(config))
-    report.results.extend(_probe_keys(config, report.keys))
+        probe_key_set = _load_shared if offline else _fetch_and_share
+        results, report.keys = probe_key_set(config, config.jwks_url, cache)
+        report.results += [cache, *results]
+    report.results += _probe_claims(config)
+    report.results += _probe_keys(config, report.keys)
     if token is not None:
         report.inspection = inspect_now(token, config, report.keys)
     return report
 
 
 def describe(config: Config) -> Result:
-    """Say whose tokens are accepted, by which keys; warn where that is less than it could be."""
+    """Say whose tokens are accepted and with which keys; warn if that is not strict."""
     keys_from = "the development issuer" if config.dev_mode else "JWT_KEY"
     if config.jwks_url:
         keys_from = show_url(config.jwks_url)
@@ -156,46 +67,43 @@ def describe(config: Config) -> Result:
     if not config.authorized_parties and not config.dev_mode:
         remedies.append("Set AUTHORIZED_PARTIES to your front end's origins.")
     if config.mode == OBSERVE:
-        remedies.append("Verdicts decide nothing until MODE is enforce: see docs/rollout.md.")
+        remedies.append("Verdicts decide nothing until MODE is enforce.")
     status = WARNED if remedies else PASSED
     return Result("settings", "configuration", status, detail, " ".join(remedies))
 
 
 def _probe_cache(alias: str) -> Result:
     name = "round trip"
-    # One that is not there may be anything.
+    # An alias that CACHES lacks is not shown: it may hold anything.
     shown = alias if alias in caches.settings else "CACHE_ALIAS"
     remedy = f"Check CACHES[{shown!r}] and its server: without it each process fetches for itself."
     key, value = f"clerk_auth:selftest:{secrets.token_hex(8)}", secrets.token_hex(8)
     try:
         cache = caches[alias]
         backend = f"{type(cache).__module__}.{type(cache).__name__}"
-        # The first call imports the client and connects: the time is that of the one after it.
+        # The first call imports the client and connects: a later one is timed.
         added = cache.add(key, value, 30)
         cache.get(key)
         started_at = time.perf_counter()
         found = cache.get(key)
         milliseconds = (time.perf_counter() - started_at) * 1000
         cache.delete(key)
-    except Exception as error:  # backends raise what they like
+    except Exception as error:  # a backend may raise anything
         return Result("cache", name, FAILED, f"{shown}: {type(error).__name__}", remedy)
     detail = f"{shown}: {backend}, {milliseconds:.1f} ms"
     if added is not True or found != value:
         status = WARNED if isinstance(cache, DummyCache) else FAILED
         return Result("cache", name, status, f"{detail}, keeps nothing", remedy)
     if CacheSettings(alias).belongs_to_one_process:
-        hint = "Use Redis when more than one process serves: see docs/deployment.md."
+        hint = (
+            "Use Redis if more than one process serves: each would fetch and keep keys for itself."
+        )
         return Result("cache", name, WARNED, f"{detail}, not shared between processes", hint)
     return Result("cache", name, PASSED, f"{detail}, shared between processes")
 
 
-def _probe_key_set(
-    config: Config, cache: Result, report: Report, *, offline: bool
-) -> Iterator[Result]:
-    url = config.jwks_url or ""
-    if offline:
-        yield _load_shared(config, url, cache, report)
-        return
+def _fetch_and_share(config: Config, url: str, cache: Result) -> tuple[list[Result], Keys]:
+    """Fetch the key set, store it for every process, and compare the clocks."""
     started_at = time.time()
     try:
         document = fetch_document(url, config.jwks_timeout_seconds)
@@ -203,28 +111,27 @@ def _probe_key_set(
     except (FetchFailed, KeySetInvalid) as error:
         status = getattr(error, "status", None)
         detail = f"{show_url(url)}: {error.reason}" + (f" {status}" if status else "")
-        remedy = FETCH_REMEDIES.get(error.reason, _DOCUMENT_REMEDY)
-        yield Result("key set", "fetch", FAILED, detail, remedy)
-        return
-    report.keys = key_set.keys
+        return [Result("key set", "fetch", FAILED, detail, remedy_for_fetch(error.reason))], ()
     skipped = "".join(f", {count} skipped: {why}" for why, count in key_set.skipped.items())
     milliseconds = document.elapsed_seconds * 1000
     keys = count(len(key_set.keys), "key")
-    detail = f"{keys} from {show_url(url)} in {milliseconds:.0f} ms"
-    yield Result("key set", "fetch", PASSED, detail + skipped)
-    yield _probe_store(config, url, document, cache)
-    yield _probe_clock(document, started_at, config.leeway_seconds)
+    detail = f"{keys} from {show_url(url)} in {milliseconds:.0f} ms{skipped}"
+    fetched = Result("key set", "fetch", PASSED, detail)
+    stored = _probe_store(config, url, document, cache)
+    clock = _probe_clock(document, started_at, config.leeway_seconds)
+    return [fetched, stored, clock], key_set.keys
 
 
-def _load_shared(config: Config, url: str, cache: Result, report: Report) -> Result:
+def _load_shared(config: Config, url: str, cache: Result) -> tuple[list[Result], Keys]:
+    """Read the key set that other processes have stored."""
     shared = make_cached_source(config, url, _refuse_to_fetch).load_shared()
-    report.keys = shared.keys
     if shared.is_cache_avoided and not CacheSettings(config.cache_alias).belongs_to_one_process:
         detail = f"offline; the shared document cannot be read: {shared.cache_problem}"
-        remedy = cache.remedy if cache.status == FAILED else _STORE_REMEDY
-        return Result("key set", "fetch", FAILED, detail, remedy)
+        remedy = cache.remedy if cache.status == FAILED else STORE_REMEDY
+        return [Result("key set", "fetch", FAILED, detail, remedy)], shared.keys
     held = count(len(shared.keys), "key") if shared.keys else "no keys"
-    return Result("key set", "fetch", SKIPPED, f"offline; the shared cache holds {held}")
+    detail = f"offline; the shared cache holds {held}"
+    return [Result("key set", "fetch", SKIPPED, detail)], shared.keys
 
 
 def _refuse_to_fetch() -> bytes:
@@ -232,7 +139,7 @@ def _refuse_to_fetch() -> bytes:
 
 
 def _probe_store(config: Config, url: str, document: FetchedDocument, cache: Result) -> Result:
-    """Publish what was fetched: the first request after a deploy finds it."""
+    """Store what was fetched: the first request after a deploy finds it."""
     name = "shared document"
     refresh = make_cached_source(config, url, lambda: document.body).refresh_fleet()
     if refresh.outcome == "shared":
@@ -251,7 +158,7 @@ def _probe_clock(document: FetchedDocument, started_at: float, leeway_seconds: f
         date = parsedate_to_datetime(document.date or "").timestamp()
     except (TypeError, ValueError, OverflowError):
         return Result("clock", "against the server", SKIPPED, "the server sent no date")
-    # The server wrote it while we waited, in whole seconds.
+    # The server wrote it, in whole seconds, while we waited.
     earliest, latest = started_at - 1, started_at + document.elapsed_seconds
     skew_seconds = max(earliest - date, 0.0) + min(latest - date, 0.0)
     detail = f"{skew_seconds:+.0f} s"
@@ -262,17 +169,18 @@ def _probe_clock(document: FetchedDocument, started_at: float, leeway_seconds: f
 
 
 def _probe_claims(config: Config) -> Iterator[Result]:
-    """Run the policy over a throw-away key: first a good token, then each bad one."""
-    issuer = throw_away_issuer().acting_as(config.issuers[0])
+    """Apply the policy to tokens of another key: first to a good one, then to each bad one."""
+    issuer, payload = impersonate(config)
     policy = config.policy
     source = StaticKeySource((issuer.verifying_key,), ignore_kid=not policy.kid_required)
     verifier = Verifier(source, policy)
-    payload = good_payload(config, issuer)
     try:
         verifier.check(issuer.sign(payload))
     except ClerkAuthError as error:
         detail = f"refused with {error.code}: {error.reason}"
-        yield Result("claims", "good token", FAILED, detail, "Report this: it is a defect.")
+        yield Result(
+            "claims", "good token", FAILED, detail, "Report this: it is a defect of clerk_auth."
+        )
     else:
         yield Result("claims", "good token", PASSED, "accepted")
     for bad in BAD_TOKENS.values():
@@ -285,14 +193,13 @@ def _probe_claims(config: Config) -> Iterator[Result]:
 
 
 def _probe_keys(config: Config, keys: Keys) -> Iterator[Result]:
-    """Try what somebody can make who knows our public keys, against each of them."""
+    """Try the tokens that anyone can make who knows our public keys, against each key."""
     if not keys:
         yield Result("keys", "key probes", SKIPPED, "there are no keys to try them on")
         return
     policy = config.policy
     verifier = Verifier(StaticKeySource(keys, ignore_kid=not policy.kid_required), policy)
-    forger = throw_away_issuer().acting_as(config.issuers[0])
-    payload = good_payload(config, forger)
+    forger, payload = impersonate(config)
     for key in keys:
         for bad in BAD_TOKENS.values():
             if not bad.by_claims and bad.applies(policy):
@@ -301,24 +208,20 @@ def _probe_keys(config: Config, keys: Keys) -> Iterator[Result]:
                 yield _expect_refusal("keys", name, verifier, token, bad)
 
 
-@functools.cache
-def throw_away_issuer() -> LocalIssuer:
-    """Return an issuer whose key nobody trusts, and which ends with the process."""
-    return LocalIssuer.generate("https://selftest.invalid", kid="ins_selftest")
-
-
-def good_payload(config: Config, issuer: LocalIssuer) -> dict[str, Any]:
-    """Return claims that the policy accepts."""
-    return issuer.session_payload("user_selftest", **recipient_claims(config))
+def impersonate(config: Config) -> tuple[LocalIssuer, dict[str, Any]]:
+    """Return an issuer with the settings' name and a key of its own, and claims of a good token."""
+    stranger = throw_away_issuer("https://selftest.invalid", kid="ins_selftest")
+    issuer = stranger.acting_as(config.issuers[0])
+    return issuer, issuer.session_payload("user_selftest", **recipient_claims(config))
 
 
 def _expect_refusal(group: str, name: str, verifier: Verifier, token: str, bad: BadToken) -> Result:
-    remedy = "Do not deploy: the lock is open. Report this, see SECURITY.md."
+    remedy = "Do not deploy: the lock is open. Report it in private to clerk_auth's maintainers."
     try:
         verifier.check(token)
     except ClerkAuthError as error:
         if error.code == bad.code:
             return Result(group, name, PASSED, f"refused with {error.code}")
         detail = f"refused with {error.code}, not {bad.code}"
-        return Result(group, name, FAILED, detail, "Report this: it is a defect.")
+        return Result(group, name, FAILED, detail, "Report this: it is a defect of clerk_auth.")
     return Result(group, name, FAILED, "ACCEPTED", remedy)

@@ -10,7 +10,6 @@ import hmac
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
 from types import MappingProxyType
 from typing import Any
 
@@ -19,7 +18,7 @@ from clerk_auth.core.encoding import encode_base64url
 from clerk_auth.core.errors import TokenRejected
 from clerk_auth.core.keys import VerifyingKey
 from clerk_auth.core.tokens import Policy
-from clerk_auth.issuer.local import ABSENT, LocalIssuer, encode_segment, merge
+from clerk_auth.issuer.local import ABSENT, LocalIssuer, encode_segment, merge, throw_away_issuer
 
 __all__ = ["BAD_TOKENS", "BadToken"]
 
@@ -91,13 +90,8 @@ def _machine(issuer: LocalIssuer, payload: Payload, key: VerifyingKey) -> str:
     return issuer.sign({**payload, "sub": "mch_local"}, {"cat": _M2M_CATEGORY})
 
 
-@cache
-def _foreign_issuer() -> LocalIssuer:
-    return LocalIssuer.generate(_FOREIGN_ORIGIN)
-
-
 def _forger(kid: str) -> LocalIssuer:
-    return _foreign_issuer().acting_as(_FOREIGN_ORIGIN, kid=kid)
+    return throw_away_issuer(_FOREIGN_ORIGIN).acting_as(_FOREIGN_ORIGIN, kid=kid)
 
 
 def _forged(issuer: LocalIssuer, payload: Payload, key: VerifyingKey) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -27,6 +28,7 @@ __all__ = [
     "encode_segment",
     "make_private_pem",
     "merge",
+    "throw_away_issuer",
 ]
 
 _KID = "ins_local"
@@ -123,6 +125,12 @@ class LocalIssuer:
     def token(self, user_id: str = "user_dev", **claims: Any) -> str:
         """Sign :meth:`session_payload`."""
         return self.sign(self.session_payload(user_id, **claims))
+
+
+@cache
+def throw_away_issuer(issuer: str, *, kid: str = _KID) -> LocalIssuer:
+    """Return this process's issuer of that name; its key is made on first use, and never stored."""
+    return LocalIssuer.generate(issuer, kid=kid)
 
 
 def encode_segment(value: Mapping[str, Any]) -> str:

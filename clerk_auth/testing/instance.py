@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -10,20 +9,18 @@ from django.conf import settings
 from django.test import override_settings
 
 from clerk_auth.conf import get_config
-from clerk_auth.issuer.local import LocalIssuer
+from clerk_auth.issuer.local import LocalIssuer, throw_away_issuer
 from clerk_auth.issuer.standin import StandInClerk
 
-# What says whose tokens are accepted.
+# The settings that say whose tokens are accepted.
 _INSTANCE_KEYS = frozenset(
     {"DEV_MODE", "FRONTEND_API", "ISSUER", "JWKS_URL", "JWT_KEY", "PUBLISHABLE_KEY"}
 )
 _servers: WeakValueDictionary[str, StandInClerk] = WeakValueDictionary()
 
 
-@cache
-def throw_away_issuer() -> LocalIssuer:
-    """Return the issuer of this process; its key is made on first use and nowhere stored."""
-    return LocalIssuer.generate("https://clerk-auth-testing.invalid", kid="ins_testing")
+def _own_issuer() -> LocalIssuer:
+    return throw_away_issuer("https://clerk-auth-testing.invalid", kid="ins_testing")
 
 
 def signer_in_force() -> LocalIssuer:
@@ -33,7 +30,7 @@ def signer_in_force() -> LocalIssuer:
         ImproperlyConfigured: the settings in force are wrong.
     """
     server = _servers.get(get_config().issuers[0])
-    return throw_away_issuer() if server is None else server.signer
+    return _own_issuer() if server is None else server.signer
 
 
 def clerk_auth_settings(server: StandInClerk | None = None, **changes: Any) -> dict[str, Any]:
@@ -47,7 +44,7 @@ def clerk_auth_settings(server: StandInClerk | None = None, **changes: Any) -> d
     host = getattr(settings, "CLERK_AUTH", {})
     kept = {key: value for key, value in host.items() if key not in _INSTANCE_KEYS}
     if server is None:
-        issuer = throw_away_issuer()
+        issuer = _own_issuer()
         instance = {"ISSUER": issuer.issuer, "JWT_KEY": issuer.public_pem}
     else:
         _servers[server.issuer] = server

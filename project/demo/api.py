@@ -88,9 +88,11 @@ def _migrate(environment: dict[str, str], output: IO[bytes], log: Path) -> None:
 
 
 def _listen(port: int) -> socket.socket:
+    if port not in range(65536):
+        raise ApiFailed(f"{port} is not a valid port.")
     try:
         return socket.create_server(("127.0.0.1", port))
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise ApiFailed(f"Port {port} cannot be had: {error}") from error
 
 

@@ -23,8 +23,7 @@ from clerk_auth import metrics
 from clerk_auth.authentication import ClerkAuthentication
 from clerk_auth.conf import ENFORCE, OBSERVE, get_config
 from clerk_auth.diagnostics import deployed
-from clerk_auth.diagnostics.inspection import FAILED, PASSED
-from clerk_auth.diagnostics.selftest import SKIPPED, WARNED, Report, Result
+from clerk_auth.diagnostics.report import FAILED, PASSED, SKIPPED, WARNED, Report, Result
 from clerk_auth.issuer.bad_tokens import BAD_TOKENS
 from clerk_auth.issuer.local import LocalIssuer
 from clerk_auth.verifier import get_verifier

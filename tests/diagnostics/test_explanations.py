@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from clerk_auth.diagnostics.explanations import MAX_SHOWN, describe_time, show
+import pytest
+
+from clerk_auth.diagnostics.explanations import (
+    MAX_SHOWN,
+    count,
+    describe_time,
+    format_duration,
+    show,
+)
 from tests.conftest import NOW
 
 
@@ -44,3 +52,33 @@ def test_time_is_a_date_and_a_distance_where_it_can_be(value, words):
 
 def test_integer_of_any_size_is_no_date():
     assert describe_time(10**4000, NOW).startswith("1000")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0, "0 s"),
+        (0.4, "0 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min 0 s"),
+        (60, "1 min 0 s"),
+        (3599, "59 min 59 s"),
+        (3600, "1 h 0 min"),
+        (86_400, "24 h 0 min"),
+        (48 * 3600 - 1, "47 h 59 min"),
+        (48 * 3600, "2 days"),
+        (253_402_300_799, "2932896 days"),
+    ],
+)
+def test_largest_two_units_are_named(seconds, words):
+    assert format_duration(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("number", "said"), [(0, "0 keys"), (1, "1 key"), (2, "2 keys")], ids=lambda value: str(value)
+)
+def test_one_is_no_plural(number, said):
+    assert count(number, "key") == said
+    assert count(number, "party", "parties") == said.replace("keys", "parties").replace(
+        "key", "party"
+    )

@@ -20,9 +20,8 @@ from redis import Redis
 from clerk_auth import metrics
 from clerk_auth.conf import Config, get_config
 from clerk_auth.core.errors import IssuerNotAllowed, KeyNotFound
-from clerk_auth.diagnostics import selftest
-from clerk_auth.diagnostics.inspection import FAILED, PASSED
-from clerk_auth.diagnostics.selftest import SKIPPED, WARNED, Report, Result
+from clerk_auth.diagnostics import remedies, selftest
+from clerk_auth.diagnostics.report import FAILED, PASSED, SKIPPED, WARNED, Report, Result
 from clerk_auth.issuer import bad_tokens
 from clerk_auth.issuer.bad_tokens import BAD_TOKENS
 from clerk_auth.issuer.local import LocalIssuer
@@ -246,8 +245,9 @@ def test_hanging_issuer_fails_with_a_remedy(configured, settings):
 
 
 def test_every_failure_of_a_fetch_has_a_remedy():
-    assert set(selftest.FETCH_REMEDIES) <= set(FAILURE_REASONS)
-    assert all(selftest.FETCH_REMEDIES.values())
+    assert set(remedies._FETCH) <= set(FAILURE_REASONS)
+    assert set(remedies._API) <= set(FAILURE_REASONS)
+    assert all(map(remedies.remedy_for_fetch, FAILURE_REASONS))
 
 
 # Clock

@@ -11,9 +11,7 @@ from django.core.management.color import color_style, no_style
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clerk_auth.conf.redaction import show_url
-from clerk_auth.diagnostics.explanations import count
-from clerk_auth.diagnostics.inspection import FAILED, PASSED
+from clerk_auth.diagnostics.report import FAILED, PASSED
 from clerk_auth.diagnostics.terminal import Page, Progress, Row, lay_out
 
 pytestmark = pytest.mark.integration
@@ -188,21 +186,3 @@ def test_progress_that_showed_nothing_leaves_nothing():
     stream = Terminal()
     Progress(OutputWrapper(stream)).end()
     assert stream.getvalue() == ""
-
-
-# Words
-
-
-@pytest.mark.parametrize(
-    ("number", "said"), [(0, "0 keys"), (1, "1 key"), (2, "2 keys")], ids=lambda value: str(value)
-)
-def test_one_is_no_plural(number, said):
-    assert count(number, "key") == said
-    assert count(number, "party", "parties") == said.replace("keys", "parties").replace(
-        "key", "party"
-    )
-
-
-def test_query_of_a_url_is_not_shown():
-    assert show_url("https://a.example/jwks.json") == "https://a.example/jwks.json"
-    assert show_url("https://a.example/jwks.json?key=secret") == "https://a.example/jwks.json?..."

@@ -11,9 +11,9 @@ import pytest
 from django.conf import settings as django_settings
 
 from clerk_auth.diagnostics.rules import NAMES
-from clerk_auth.diagnostics.terminal import MAX_INPUT_BYTES, MAX_LINE_CHARACTERS
 from clerk_auth.issuer.bad_tokens import BAD_TOKENS
 from clerk_auth.issuer.local import LocalIssuer
+from clerk_auth.management.command import MAX_INPUT_BYTES, MAX_LINE_CHARACTERS
 from project.demo.environment import inherit_environment
 from tests.commands import Outcome, run_command
 from tests.conftest import ISSUER, PARTY

@@ -10,18 +10,14 @@ from django.core.management.base import CommandParser
 
 from clerk_auth.conf import get_config
 from clerk_auth.core.error_reports import hide_locals
-from clerk_auth.diagnostics import terminal
 from clerk_auth.diagnostics.inspected import print_inspection, print_verdict
-from clerk_auth.diagnostics.inspection import (
-    ACCEPTED,
-    SCHEMA_VERSION,
-    UNKNOWN,
-    inspect_now,
-    load_keys,
-)
+from clerk_auth.diagnostics.inspection import inspect_now, load_keys
+from clerk_auth.diagnostics.report import ACCEPTED, UNKNOWN
+from clerk_auth.diagnostics.terminal import Page
+from clerk_auth.management import command
 
 
-class Command(terminal.OperatorCommand):
+class Command(command.OperatorCommand):
     help = (
         "Read a token from standard input and show what each rule says of it, its claims, and the "
         "verdict. Exit status: 0 accepted, 1 refused, 2 it could not run."
@@ -29,26 +25,25 @@ class Command(terminal.OperatorCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--json", action="store_true", help="Print one JSON document.")
-        terminal.add_token_option(
+        command.add_token_option(
             parser, default="-", text="Standard input, as always: a token is no argument."
         )
 
     @hide_locals
     def handle(self, *args: Any, **options: Any) -> None:
-        with terminal.end_if_it_cannot_run(
+        with command.end_if_it_cannot_run(
             self,
             options,
             "The token could not be inspected.",
-            schema_version=SCHEMA_VERSION,
             verdict=UNKNOWN,
         ):
             config = get_config()
-            token = terminal.read_token(options) or ""
+            token = command.read_token(options) or ""
             found = inspect_now(token, config, load_keys(config))
         if options["json"]:
             self.stdout.write(json.dumps(found.as_dict(), indent=2))
         else:
             print_found = print_inspection if options["verbosity"] else print_verdict
-            print_found(found, terminal.Page(self.stdout, self.style))
+            print_found(found, Page(self.stdout, self.style))
         if found.verdict != ACCEPTED:
             sys.exit(2 if found.verdict == UNKNOWN else 1)

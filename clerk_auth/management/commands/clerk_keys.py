@@ -12,12 +12,14 @@ from django.core.management.base import CommandError, CommandParser
 
 from clerk_auth.conf import Config, get_config
 from clerk_auth.conf.caches import CacheSettings
-from clerk_auth.diagnostics import terminal
-from clerk_auth.diagnostics.durations import format_duration
-from clerk_auth.diagnostics.selftest import STORE_PROBLEMS
+from clerk_auth.diagnostics.explanations import format_duration
+from clerk_auth.diagnostics.remedies import STORE_PROBLEMS
+from clerk_auth.diagnostics.report import SCHEMA_VERSION
+from clerk_auth.diagnostics.terminal import Page
 from clerk_auth.jwks.cached import CachedKeySource
 from clerk_auth.jwks.fleet import MAX_BREAKER_SECONDS
 from clerk_auth.jwks.source import SourceStatus
+from clerk_auth.management import command
 from clerk_auth.verifier import make_source
 
 REFRESHED = "shared"
@@ -66,7 +68,7 @@ TAKEN = (
 )
 
 
-class Command(terminal.OperatorCommand):
+class Command(command.OperatorCommand):
     help = (
         "Show the keys that the fleet shares (status), or fetch them now for the whole fleet "
         "(refresh): past cooldown and backoff, not past a fetch that is under way. Exit status: "
@@ -80,14 +82,12 @@ class Command(terminal.OperatorCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         is_refresh = options["action"] == "refresh"
-        with terminal.end_if_it_cannot_run(
-            self, options, "clerk_keys could not run.", schema_version=1
-        ):
+        with command.end_if_it_cannot_run(self, options, "clerk_keys could not run."):
             config = get_config()
             problem, status = _refresh(config) if is_refresh else _load(config)
             facts = _describe(config, status)
         if options["json"]:
-            document = {"schema_version": 1, **status.as_dict(), "problem": problem}
+            document = {"schema_version": SCHEMA_VERSION, **status.as_dict(), "problem": problem}
             self.stdout.write(json.dumps(document, indent=2))
         else:
             self._print(status, problem, facts, is_refresh=is_refresh)
@@ -99,7 +99,7 @@ class Command(terminal.OperatorCommand):
     ) -> None:
         now = time.time()
         # In two columns: what does not fit goes on below the second.
-        write = functools.partial(terminal.Page(self.stdout, self.style).write, hang=12)
+        write = functools.partial(Page(self.stdout, self.style).write, hang=12)
         if problem is not None:
             said, remedy = (text.format(**facts) for text in PROBLEMS[problem])
             style = self.style.WARNING if problem == "cache_empty" else self.style.ERROR

@@ -11,7 +11,8 @@ from typing import Any, TextIO
 
 from django.core.management.base import CommandError, CommandParser
 
-from clerk_auth.diagnostics import terminal
+from clerk_auth.diagnostics.terminal import Progress
+from clerk_auth.management import command
 from clerk_auth.users import linking
 from clerk_auth.users.linking import Line, Result
 
@@ -20,7 +21,7 @@ _MAX_PROBLEMS = 20
 _BROKEN_OFF = "It broke off. Run it again for the other lines: what is linked stays linked."
 
 
-class Command(terminal.OperatorCommand):
+class Command(command.OperatorCommand):
     help = (
         "Write Clerk's user ids into USER_ID_FIELD of existing rows, from a CSV file with two "
         "columns: the row's primary key and Clerk's user id. A file with a malformed line or a "
@@ -39,12 +40,12 @@ class Command(terminal.OperatorCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         options["json"] = False
-        with terminal.end_if_it_cannot_run(self, options, "No row was linked."):
+        with command.end_if_it_cannot_run(self, options, "No row was linked."):
             linking.check_settings()
             lines = self._read(options["file"])
         total = Result()
         try:
-            with terminal.end_if_it_cannot_run(self, options, _BROKEN_OFF):
+            with command.end_if_it_cannot_run(self, options, _BROKEN_OFF):
                 self._link(lines, total, is_dry_run=options["dry_run"])
         except KeyboardInterrupt:
             self.stderr.write(self.style.ERROR(_BROKEN_OFF))
@@ -71,7 +72,7 @@ class Command(terminal.OperatorCommand):
 
     def _link(self, lines: list[Line], total: Result, *, is_dry_run: bool) -> None:
         done = 0
-        progress = terminal.Progress(self.stderr)
+        progress = Progress(self.stderr)
         for result in linking.link_lines(lines, is_dry_run=is_dry_run):
             for number, reason in result.refused:
                 self.stdout.write(f"line {number}: {reason}")

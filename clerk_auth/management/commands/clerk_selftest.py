@@ -17,13 +17,14 @@ from clerk_auth.core.error_reports import hide_locals
 from clerk_auth.diagnostics import deployed, selftest, terminal
 from clerk_auth.diagnostics.explanations import count
 from clerk_auth.diagnostics.inspected import print_inspection
-from clerk_auth.diagnostics.inspection import FAILED, PASSED
-from clerk_auth.diagnostics.selftest import SCHEMA_VERSION, SKIPPED, WARNED, Report
+from clerk_auth.diagnostics.inspection import Inspection
+from clerk_auth.diagnostics.report import FAILED, PASSED, SKIPPED, WARNED, Report
+from clerk_auth.management import command
 
 _RETRY_SECONDS = 1.0
 
 
-class Command(terminal.OperatorCommand):
+class Command(command.OperatorCommand):
     help = (
         "Check settings, cache, Clerk's key set and clock, and that every kind of bad token is "
         "refused. Warms the shared cache. With --url, check from outside that a deployed API "
@@ -54,7 +55,7 @@ class Command(terminal.OperatorCommand):
             action="store_true",
             help="Give the token to the host of --url, though ALLOWED_HOSTS does not name it.",
         )
-        terminal.add_token_option(
+        command.add_token_option(
             parser,
             default=None,
             text="Explain the token on standard input, too; with --url, try it.",
@@ -62,11 +63,10 @@ class Command(terminal.OperatorCommand):
 
     @hide_locals
     def handle(self, *args: Any, **options: Any) -> None:
-        with terminal.end_if_it_cannot_run(
+        with command.end_if_it_cannot_run(
             self,
             options,
             "The self-test could not run.",
-            schema_version=SCHEMA_VERSION,
             passed=False,
         ):
             report = self._run_until_passed(options)
@@ -116,7 +116,7 @@ class Command(terminal.OperatorCommand):
             page.write_heading("keys in use")
         for key in report.keys:
             page.write(f"  {key}", hang=4)
-        if report.inspection is not None:
+        if isinstance(report.inspection, Inspection):
             page.write_heading("the token given")
             print_inspection(report.inspection, page)
         page.write()
@@ -148,7 +148,7 @@ def _choose_run(options: dict[str, Any]) -> Callable[[], Report]:
         raise CommandError("--wait is a number of seconds, 0 or more.")
     config = get_config()
     url = _read_url(options)
-    token = terminal.read_token(options)
+    token = command.read_token(options)
     if url is None:
         return lambda: selftest.run(config, offline=options["offline"], token=token)
     return lambda: deployed.run(config, url, token=token, any_host=options["any_host"])

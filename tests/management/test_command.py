@@ -11,8 +11,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from clerk_auth.diagnostics.quiet import without_log_lines
 from clerk_auth.logs import log, logger
+from clerk_auth.management.command import without_log_lines
 
 pytestmark = pytest.mark.integration
 
