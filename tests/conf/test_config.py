@@ -21,6 +21,8 @@ from clerk_auth.users import get_user_resolver, stateless_user
 from clerk_auth.verifier import get_verifier
 from project.demo.environment import inherit_environment
 
+pytestmark = pytest.mark.integration
+
 DOMAIN = "clerk.example.com"
 PUBLISHABLE = "pk_live_Y2xlcmsuZXhhbXBsZS5jb20k"
 MINIMAL = {"FRONTEND_API": DOMAIN}

@@ -6,6 +6,8 @@ import pytest
 
 from clerk_auth.diagnostics.durations import format_duration
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.mark.parametrize(
     ("seconds", "words"),

@@ -12,6 +12,8 @@ from clerk_auth.diagnostics import explanations
 from clerk_auth.diagnostics.explanations import MAX_SHOWN, RULES, describe_time, expected_by, show
 from tests.conftest import NOW
 
+pytestmark = pytest.mark.integration
+
 POLICY = Policy(
     issuers=frozenset({"https://b.example", "https://a.example"}),
     authorized_parties=frozenset({"https://app.example"}),

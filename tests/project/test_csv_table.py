@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from project.csv_records import MAX_BYTES, CSVRejected
 from project.csv_table import MAX_COLUMNS, Column, parse_csv
 
+pytestmark = pytest.mark.integration
+
 
 def refuse(data: bytes) -> tuple[str, int]:
     with pytest.raises(CSVRejected) as caught:
