@@ -53,16 +53,15 @@ class ManualClock:
         self.time += seconds
 
 
-BESIDE_THE_UNIT_PART = ("deploy", "project", "packaging", "test_docs.py", "test_guides.py")
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Count the demo, the kit, the packaging and the docs with what is no unit of the package."""
-    here = Path(__file__).parent
-    for item in items:
-        if item.path.relative_to(here).parts[0] in BESIDE_THE_UNIT_PART:
-            item.add_marker("integration")
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Import no module that ``-m "not integration"`` leaves out, or most of the time goes there."""
+    left_out = re.findall(r"not (\w+)", config.option.markexpr)
+    if collection_path.suffix != ".py" or not left_out:
+        return None
+    if config.option.markexpr != " and ".join(f"not {marker}" for marker in left_out):
+        return None
+    marks = re.search(r"^pytestmark = .*", collection_path.read_text("utf-8"), re.MULTILINE)
+    return True if marks and re.search(rf"\bmark\.({'|'.join(left_out)})\b", marks[0]) else None
 
 
 @pytest.hookimpl(wrapper=True)

@@ -11,6 +11,8 @@ from bench.plot import draw
 from bench.ratios import added_ratio, by_subject, cost_ratio, summarize
 from bench.report import TARGETS, Target, find, judge, render, show_marks
 
+pytestmark = pytest.mark.integration
+
 
 def ratio(median: float) -> dict[str, float]:
     return {"median": median, "low": median - 0.01, "high": median + 0.01, "rounds": 5}

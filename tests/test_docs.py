@@ -45,6 +45,8 @@ from clerk_auth.verifier import Verifier
 from project.demo import steps
 from project.environment import _CLERK_AUTH as VARIABLES
 
+pytestmark = pytest.mark.integration
+
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 PAGES = [

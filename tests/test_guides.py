@@ -28,6 +28,8 @@ from tests.issuer_server import hang
 from tests.processes import wait_until
 from tests.test_docs import ROOT, blocks, read
 
+pytestmark = pytest.mark.integration
+
 NOT_RUN = re.compile(r"# not run here: .+")
 GUIDES = ["deployment.md", "checklist.md"]
 # Of deploy/, beside the alarms.

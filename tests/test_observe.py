@@ -31,6 +31,8 @@ from clerk_auth.verifier import get_verifier
 from tests.conftest import ISSUER, PARTY
 from tests.issuer_server import IssuerServer, answer
 
+pytestmark = pytest.mark.integration
+
 factory = APIRequestFactory(enforce_csrf_checks=True)
 
 GARBAGE = (

@@ -17,6 +17,8 @@ from clerk_auth.core.errors import TokenRejected
 from clerk_auth.testing import ClerkAPIClient
 from clerk_auth.verifier import get_verifier
 
+pytestmark = pytest.mark.integration
+
 ROOT = Path(django_settings.BASE_DIR)
 
 

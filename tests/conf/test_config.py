@@ -18,6 +18,8 @@ from clerk_auth.conf import Config, find_problems, is_observing
 from clerk_auth.conf.declarations import declared
 from project.demo.environment import inherit_environment
 
+pytestmark = pytest.mark.integration
+
 DOMAIN = "clerk.example.com"
 PUBLISHABLE = "pk_live_Y2xlcmsuZXhhbXBsZS5jb20k"
 MINIMAL = {"FRONTEND_API": DOMAIN}

@@ -12,6 +12,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from clerk_auth.conf import readers
 from clerk_auth.conf.readers import Refused
 
+pytestmark = pytest.mark.integration
+
 
 def hint_of(reader, value) -> str:
     with pytest.raises(Refused) as caught:

@@ -19,6 +19,8 @@ from clerk_auth.metrics import counts, sinks
 from project.demo.environment import AUTHORIZED_PARTY
 from tests.contrib.processes import run_program, serve
 
+pytestmark = pytest.mark.integration
+
 SINK = "clerk_auth.contrib.emf.EMFSink"
 EXPIRED = (metrics.REFUSED, "token_expired", "enforce")
 UNITS = {"Count", "Seconds"}

@@ -12,7 +12,7 @@ from clerk_auth.verifier import get_verifier
 from tests.conftest import PARTY
 from tests.issuer_server import answer
 
-pytestmark = pytest.mark.urls(__name__)
+pytestmark = [pytest.mark.integration, pytest.mark.urls(__name__)]
 
 CHECK = "clerk_auth.contrib.health_check.ClerkKeys"
 urlpatterns = [path("health", HealthCheckView.as_view(checks=[CHECK]))]

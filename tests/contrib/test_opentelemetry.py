@@ -13,6 +13,8 @@ from clerk_auth import metrics
 from clerk_auth.metrics import sinks
 from tests.contrib.processes import run_program
 
+pytestmark = pytest.mark.integration
+
 SINK = "clerk_auth.contrib.opentelemetry.OpenTelemetrySink"
 
 Collect = Callable[[], dict[metrics.Series, float]]

@@ -15,6 +15,8 @@ from project.demo.environment import AUTHORIZED_PARTY
 from tests.contrib.processes import Server, serve
 from tests.processes import wait_until
 
+pytestmark = pytest.mark.integration
+
 SINK = "clerk_auth.contrib.prometheus.PrometheusSink"
 TOKEN = "only-for-this-test"
 

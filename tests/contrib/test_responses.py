@@ -18,6 +18,8 @@ from clerk_auth.core.authorization import (
 from clerk_auth.exceptions import AuthenticationUnavailable, InvalidToken, ReverificationRequired
 from clerk_auth.permissions import ClerkPermission
 
+pytestmark = pytest.mark.integration
+
 DRF_BODY = {"detail": "Authentication credentials were not provided."}
 
 

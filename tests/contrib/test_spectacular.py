@@ -22,6 +22,8 @@ from rest_framework.views import APIView
 from clerk_auth.authentication import ClerkAuthentication
 from clerk_auth.contrib.spectacular import document_refusals
 
+pytestmark = pytest.mark.integration
+
 ENUMS = "drf_spectacular.hooks.postprocess_schema_enums"
 OURS = "clerk_auth.contrib.spectacular.document_refusals"
 ADDED = {

@@ -27,6 +27,8 @@ from clerk_auth.verifier import Verifier
 from tests.core import conftest
 from tests.core.conftest import ACCEPTED
 
+pytestmark = pytest.mark.integration
+
 PATH = Path(__file__).resolve().parents[2].parent / "shared" / "vectors" / "clerk.json"
 if not PATH.is_file():
     pytest.skip(

@@ -15,6 +15,8 @@ from project.demo.environment import AUTHORIZED_PARTY
 from tests.deploy.conftest import KIT
 from tests.processes import is_running, wait_until
 
+pytestmark = pytest.mark.integration
+
 CONFIGURED = [sys.executable, "-m", "gunicorn", "--config", str(KIT / "gunicorn.conf.py")]
 CONFIGURED += ["project.wsgi"]
 

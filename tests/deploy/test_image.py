@@ -17,6 +17,8 @@ from project.demo.environment import AUTHORIZED_PARTY, inherit_environment
 from tests.deploy.conftest import KIT
 from tests.deploy.dockerfile import BUILD, FINAL, copied, find
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture(scope="module")
 def image(tmp_path_factory):

@@ -24,6 +24,8 @@ from project.environment import _CLERK_AUTH
 from tests.deploy.conftest import KIT
 from tests.deploy.dockerfile import FINAL, copied, find
 
+pytestmark = pytest.mark.integration
+
 ECS = json.loads((KIT / "ecs-task-definition.json").read_text())
 COMPOSE = yaml.safe_load((KIT / "compose.yaml").read_text())
 API = list(yaml.safe_load_all((KIT / "kubernetes/api.yaml").read_text()))

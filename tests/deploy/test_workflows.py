@@ -8,6 +8,8 @@ import pytest
 import yaml
 from django.conf import settings
 
+pytestmark = pytest.mark.integration
+
 ROOT = settings.BASE_DIR
 PYPROJECT = (ROOT / "pyproject.toml").read_text()
 PATHS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))

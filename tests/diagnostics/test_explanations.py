@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from clerk_auth.diagnostics.explanations import (
-    MAX_SHOWN,
-    count,
-    describe_time,
-    format_duration,
-    show,
-)
+from clerk_auth.core.tokens import Policy
+from clerk_auth.diagnostics.explanations import MAX_SHOWN, describe_time, show
 from tests.conftest import NOW
+
+pytestmark = pytest.mark.integration
+
+POLICY = Policy(
+    issuers=frozenset({"https://b.example", "https://a.example"}),
+    authorized_parties=frozenset({"https://app.example"}),
+    audiences=frozenset({"api"}),
+)
 
 
 @pytest.mark.parametrize(

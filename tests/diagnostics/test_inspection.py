@@ -30,6 +30,8 @@ from clerk_auth.jwks.source import StaticKeySource
 from clerk_auth.verifier import Verifier, get_verifier
 from tests.conftest import ISSUER, NOW, PARTY
 
+pytestmark = pytest.mark.integration
+
 STRICT = Policy(
     issuers=frozenset({ISSUER}),
     authorized_parties=frozenset({PARTY}),

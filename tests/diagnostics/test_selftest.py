@@ -33,6 +33,8 @@ from tests.commands import run_command
 from tests.conftest import ISSUER, NOW, PARTY
 from tests.issuer_server import IssuerServer, answer
 
+pytestmark = pytest.mark.integration
+
 BY_CLAIMS = [bad.title for bad in BAD_TOKENS.values() if bad.by_claims]
 BY_KEYS = [bad.title for bad in BAD_TOKENS.values() if not bad.by_claims]
 TOKEN = re.compile(r"eyJ[\w-]+\.")

@@ -15,6 +15,8 @@ from clerk_auth.jwks.source import StaticKeySource
 from clerk_auth.verifier import Verifier
 from tests.conftest import ISSUER, NOW, PARTY
 
+pytestmark = pytest.mark.integration
+
 NAMES = [
     "expired",
     "not-yet-valid",

@@ -12,6 +12,8 @@ from clerk_auth.jwks.source import StaticKeySource
 from clerk_auth.verifier import Verifier
 from tests.conftest import NOW, PARTY
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture
 def read(local_issuer, policy):

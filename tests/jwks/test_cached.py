@@ -13,6 +13,8 @@ from clerk_auth.jwks.cached import CachedKeySource
 from tests.fleet import ISSUER, Fleet, ScriptedIssuer
 from tests.issuer_server import spare_signer
 
+pytestmark = pytest.mark.integration
+
 OLD, NEW = "ins_old", "ins_new"
 
 

@@ -22,6 +22,8 @@ from tests.conftest import NOW
 from tests.core.conftest import make_jwk
 from tests.fleet import ISSUER, JWKS_URL, Fleet, ScriptedIssuer
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture
 def fleet(local_issuer: LocalIssuer, clock) -> Fleet:

@@ -18,6 +18,8 @@ from clerk_auth.core.keys import SKIP_REASONS
 from clerk_auth.metrics import counts
 from clerk_auth.transport import FAILURE_REASONS
 
+pytestmark = pytest.mark.integration
+
 MODES = ["enforce", "observe"]
 COUNTERS = {
     "jwt_verifications_success": {"mode": MODES},

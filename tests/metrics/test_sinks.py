@@ -12,6 +12,8 @@ from clerk_auth.metrics import sinks
 from clerk_auth.verifier import get_verifier
 from tests.contrib.processes import run_program
 
+pytestmark = pytest.mark.integration
+
 EXPIRED = (metrics.REFUSED, "token_expired", "enforce")
 
 

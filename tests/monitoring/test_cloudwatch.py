@@ -18,6 +18,8 @@ from tests.monitoring.cloudwatch import is_alarm
 from tests.monitoring.conftest import TEMPLATE
 from tests.test_docs import DOCS, anchors, names, rows
 
+pytestmark = pytest.mark.integration
+
 DOCUMENT = decode(str(TEMPLATE))[0]
 NAMESPACE = DOCUMENT["Parameters"]["Namespace"]["Default"]
 

@@ -16,6 +16,8 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 from tests.monitoring.conftest import DASHBOARD
 from tests.monitoring.promql import EXPOSED, find_foreign, find_selectors
 
+pytestmark = pytest.mark.integration
+
 BOARD = json.loads(DASHBOARD.read_text())
 PANELS = BOARD["panels"]
 COLUMNS = 24

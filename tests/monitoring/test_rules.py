@@ -13,6 +13,8 @@ from tests.monitoring.conftest import RULES
 from tests.monitoring.promql import find_foreign
 from tests.test_docs import DOCS, anchors, blocks, read, rows
 
+pytestmark = pytest.mark.integration
+
 ALARMS = yaml.safe_load(RULES.read_text())["groups"][0]["rules"]
 TESTS = "clerk_auth.test.yml"
 

@@ -1,70 +1,26 @@
-"""Time the unit part, run all tests under coverage, and hold coverage to its two limits.
+"""Run all tests under coverage in two processes, say what ran, and hold coverage to its limits.
 
-``python -m tests.packaging.measured`` runs the unit part twice: tracing would be most of its time.
-With arguments, pytest gets them, and coverage is reported but not enforced: a selection cannot
-cover the package.
+``python -m tests.packaging.measured``. With arguments, pytest gets them in one process, and
+coverage is reported but not enforced: a selection cannot cover the package.
 """
 
 import json
 import os
+import platform
 import subprocess
 import sys
 import tempfile
-import time
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from xml.etree import ElementTree
+
+import django
 
 LINES_OVER_PERCENT = 95
 BRANCHES_OVER_PERCENT = 90
-UNIT_BUDGET_SECONDS = 5
-# What holds no unit test is not collected, and hypothesis, which takes as long, not loaded.
-OTHERS = (
-    "tests/core/test_properties.py",
-    "tests/deploy",
-    "tests/packaging",
-    "tests/project",
-    "tests/jwks/test_backends.py",
-    "tests/checks/test_caches.py",
-    "tests/checks/test_environment.py",
-    "tests/checks/test_registration.py",
-    "tests/checks/test_rest_framework.py",
-    "tests/checks/test_settings.py",
-    "tests/checks/test_user_models.py",
-    "tests/checks/test_users.py",
-    "tests/management/test_clerk_inspect.py",
-    "tests/management/test_clerk_keys.py",
-    "tests/management/test_clerk_link.py",
-    "tests/management/test_clerk_selftest.py",
-    "tests/management/test_clerk_token.py",
-    "tests/permissions/test_composition_properties.py",
-    "tests/diagnostics/test_deployed.py",
-    "tests/issuer/test_development.py",
-    "tests/test_docs.py",
-    "tests/core/test_error_reports.py",
-    "tests/test_existing_project.py",
-    "tests/test_transport.py",
-    "tests/test_guides.py",
-    "tests/diagnostics/test_inspection_properties.py",
-    "tests/jwks/test_jwks_model.py",
-    "tests/test_migrating.py",
-    "tests/test_odd_settings.py",
-    "tests/diagnostics/test_quiet.py",
-    "tests/conf/test_redaction.py",
-    "tests/conf/test_redaction_of_settings.py",
-    "tests/test_slow_bodies.py",
-    "tests/issuer/test_standin.py",
-    "tests/diagnostics/test_terminal.py",
-    "tests/users/test_user_id_claim.py",
-    "tests/users/test_user_models.py",
-    "tests/users/test_user_neighbours.py",
-    "tests/users/test_user_races.py",
-    "tests/users/test_writes.py",
-)
-# The run of all tests, which follows, is in random order.
-WITHOUT_OTHERS = (
-    *("-p", "no:hypothesispytest", "-p", "no:randomly"),
-    *(f"--ignore={path}" for path in OTHERS),
-)
+# Each has half of the modules, until one has nothing left and takes some of the other's.
+IN_TWO_PROCESSES = ("-n", "2", "--dist", "worksteal")
 
 
 def read_percentages(totals: Mapping[str, int]) -> dict[str, float]:
@@ -85,6 +41,19 @@ def find_shortfalls(totals: Mapping[str, int]) -> list[str]:
     ]
 
 
+def describe_run(junit: str) -> list[str]:
+    """Say how many tests ran and why the others did not; ``junit`` is pytest's JUnit XML."""
+    (suite,) = ElementTree.fromstring(junit).iter("testsuite")
+    reasons = Counter(skipped.get("message") for skipped in suite.iter("skipped"))
+    ran = int(suite.get("tests", 0)) - reasons.total()
+    return [
+        f"ran: {ran} tests in {float(suite.get('time', 0)):.0f} s, "
+        f"on Python {platform.python_version()} and Django {django.__version__}",
+        f"skipped: {reasons.total()}",
+        *(f"  {count} because: {reason}" for reason, count in reasons.most_common()),
+    ]
+
+
 def run(*command: str) -> None:
     print("$", *command, flush=True)
     completed = subprocess.run([sys.executable, "-m", *command])
@@ -96,27 +65,22 @@ def main(arguments: list[str]) -> None:
     with tempfile.TemporaryDirectory() as directory:
         # Data of its own: neither another run's leftovers nor a parallel run's are counted.
         os.environ["COVERAGE_FILE"] = str(Path(directory, "coverage"))
-        report = Path(directory, "coverage.json")
-        unit_line = ""
-        if arguments:
-            run("coverage", "run", "-m", "pytest", *arguments)
-        else:
-            started = time.monotonic()
-            run("pytest", "-q", "-m", "not integration", *WITHOUT_OTHERS)
-            unit_line = f"unit part: {time.monotonic() - started:.1f} s, start included"
-            run("coverage", "run", "-m", "pytest")
+        junit, report = Path(directory, "junit.xml"), Path(directory, "coverage.json")
+        options = arguments or IN_TWO_PROCESSES
+        run("coverage", "run", "-m", "pytest", f"--junitxml={junit}", *options)
         run("coverage", "combine", "--quiet")
         run("coverage", "report")
         run("coverage", "json", "--quiet", "-o", str(report))
         totals = json.loads(report.read_text())["totals"]
+        print(*describe_run(junit.read_text("utf-8")), sep="\n")
     for kind, percentage in read_percentages(totals).items():
         print(f"{kind} coverage: {percentage:.2f} %")
     if arguments:
         print("coverage not enforced: only a part of the tests was asked for")
-        return
-    print(f"{unit_line} (budget {UNIT_BUDGET_SECONDS} s, when nothing else runs)")
-    if shortfalls := find_shortfalls(totals):
+    elif shortfalls := find_shortfalls(totals):
         raise SystemExit("\n".join(shortfalls))
+    else:
+        print("not run here: the other environments, which `tox list` describes; .ci/run runs all")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ from project.environment import (
     read_text,
 )
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.mark.parametrize("environment", [{}, {"NAME": ""}, {"NAME": " "}])
 @pytest.mark.parametrize("read", [read_text, read_flag, read_list])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+pytestmark = pytest.mark.integration
+
 
 def test_without_a_token(anonymous):
     answer = anonymous.get("/api/me")

@@ -7,7 +7,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 
 from project.models import Upload
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.integration, pytest.mark.django_db]
 
 ORGANIZATION = {"id": "org_1", "slg": "acme"}
 MEMBER = {"o": ORGANIZATION | {"rol": "member"}}

@@ -12,7 +12,7 @@ from rest_framework.serializers import ModelSerializer
 from project.models import Upload
 from tests.test_docs import blocks, read
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.integration, pytest.mark.django_db]
 
 NOTE = {"name": "a", "columns": [], "row_count": 0, "text": "hello"}
 

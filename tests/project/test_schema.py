@@ -14,6 +14,8 @@ from jsonschema import Draft202012Validator
 
 from tests.project.test_settings import PRODUCTION, run
 
+pytestmark = pytest.mark.integration
+
 CSV = b"id,name\n1,Ada\n2,\n"
 # A port that nobody listens on.
 UNREACHABLE = "http://127.0.0.1:1/.well-known/jwks.json"

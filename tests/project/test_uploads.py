@@ -12,7 +12,7 @@ from django.core.handlers.wsgi import LimitedStream
 from project.models import Upload
 from project.uploads.records import MAX_BYTES
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.integration, pytest.mark.django_db]
 
 CSV = b"id,name\n1,Ada\n2,\n"
 COLUMNS = [

@@ -7,6 +7,8 @@ import pytest
 from clerk_auth.testing import BadTokens, ClerkAPIClient, clerk_token, override_clerk_auth
 from tests.conftest import PARTY
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture
 def client(settings):

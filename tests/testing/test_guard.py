@@ -11,6 +11,8 @@ from django.conf import settings
 
 from clerk_auth.testing.guard import require_test_run
 
+pytestmark = pytest.mark.integration
+
 SET_UP = """
 import django
 from django.conf import settings

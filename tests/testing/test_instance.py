@@ -18,6 +18,8 @@ from clerk_auth.testing.instance import clerk_auth_settings
 from clerk_auth.verifier import get_verifier
 from tests.conftest import ISSUER, PARTY
 
+pytestmark = pytest.mark.integration
+
 
 def is_accepted() -> bool:
     try:

@@ -33,6 +33,8 @@ from clerk_auth.users import ClerkUser
 from clerk_auth.verifier import get_verifier
 from tests.conftest import PARTY
 
+pytestmark = pytest.mark.integration
+
 KINDS = [name.replace("-", "_") for name in BAD_TOKENS]
 
 

@@ -21,6 +21,8 @@ from clerk_auth.users import (
 )
 from tests.accounts.models import KeyedMember, Member
 
+pytestmark = pytest.mark.integration
+
 CLERK_AUTH = {"FRONTEND_API": "clerk.example.com"}
 
 

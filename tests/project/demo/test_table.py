@@ -7,6 +7,8 @@ import pytest
 from project.demo.steps import Outcome
 from project.demo.table import format_table
 
+pytestmark = pytest.mark.integration
+
 OUTCOMES = [
     Outcome("no token", "401", "401"),
     Outcome("expired", "401 token_expired", "200"),

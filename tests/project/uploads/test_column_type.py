@@ -9,6 +9,8 @@ import pytest
 
 from project.uploads.column_type import infer_type
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.mark.parametrize(
     ("cell", "kind"),

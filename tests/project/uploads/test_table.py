@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from project.uploads.records import MAX_BYTES, CSVRejected
 from project.uploads.table import MAX_COLUMNS, Column, parse_csv
 
+pytestmark = pytest.mark.integration
+
 
 def refuse(data: bytes) -> tuple[str, int]:
     with pytest.raises(CSVRejected) as caught:
