@@ -1,7 +1,7 @@
 """gunicorn in a container, behind a proxy that ends TLS.
 
-The environment says how large: ``PORT``, ``WEB_CONCURRENCY`` (workers), ``WEB_THREADS`` (of each).
-With ``PROMETHEUS_MULTIPROC_DIR`` the workers' metrics are kept there and add up.
+The environment sets ``PORT``, ``WEB_CONCURRENCY`` (workers) and ``WEB_THREADS`` (of each worker).
+In ``PROMETHEUS_MULTIPROC_DIR``, if set, the workers' metrics are kept and added up.
 """
 
 import os
@@ -11,26 +11,26 @@ bind = f"0.0.0.0:{os.environ.get('PORT', '8000')}"
 workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
 worker_class = "gthread"
 threads = int(os.environ.get("WEB_THREADS", "4"))
-# What cannot be imported stops the container and not each worker in turn, and workers share the
-# memory of the import. The key source keeps no lock, thread or connection across a fork. A HUP
-# does not reload code: containers are replaced.
+# An import error stops the container, not each worker in turn, and workers share the memory of the
+# import. The key source keeps no lock, thread or connection across a fork. HUP does not reload
+# code: replace the container.
 preload_app = True
 
-# Seconds. The longest wait of ours is 3, for the first keys of a process.
+# Seconds. Authentication waits 3 at most, for the first keys of a process.
 timeout = 30
-# Orchestrators kill 30 s after they ask; 5 of them pass before we are asked (`preStop`).
+# Orchestrators kill 30 s after they ask to stop; `preStop` takes 5 of them.
 graceful_timeout = 20
-# Longer than a load balancer keeps an idle connection (60 s), or it sends into a closed one.
+# Longer than a load balancer keeps an idle connection (60 s), or it uses one that is closed.
 keepalive = 75
 
-# The heartbeat file: on a disk it could block a worker, and the root is read-only.
+# For the heartbeat file: a disk could block a worker, and the root is read-only.
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - made by gunicorn
-# Nobody is to steer the server from within the container.
+# The server is not controlled from within the container.
 control_socket_disable = True
 
 _metrics = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
-# A new server counts from 0. Not one that reloads (HUP: the mark is set) or replaces another
-# (USR2: gunicorn names the old one), whose workers still write.
+# A new server counts from 0. One that reloads (HUP: the mark is set) or replaces another (USR2:
+# gunicorn sets the old one's id) does not: workers of the old one still write.
 if _metrics and not {"_METRICS_CLEARED", "GUNICORN_PID"} & os.environ.keys():
     os.environ["_METRICS_CLEARED"] = "1"
     Path(_metrics).mkdir(parents=True, exist_ok=True)

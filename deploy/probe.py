@@ -1,10 +1,10 @@
-"""Exit with 0 if the server of this container is alive; for engines that probe by a command."""
+"""Exit with 0 if the server of this container is alive; for engines that probe with a command."""
 
 import http.client
 import os
 import sys
 
-# A host that Django answers to, a pattern or not.
+# A host that ALLOWED_HOSTS names; of a pattern, the domain.
 host = os.environ.get("DJANGO_ALLOWED_HOSTS", "localhost").split(",")[0].strip().lstrip(".*")
 server = http.client.HTTPConnection("127.0.0.1", int(os.environ.get("PORT", "8000")), timeout=2)
 try:
