@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from inspect import signature
 from itertools import chain, pairwise
 from pathlib import Path
@@ -18,19 +19,20 @@ from typing import Any
 
 import pytest
 from django.core.checks import Tags, run_checks
-from django.core.management import BaseCommand, load_command_class
+from django.core.management import BaseCommand, find_commands, load_command_class
 from django.dispatch import Signal
 from django.utils.module_loading import import_string
 from rest_framework.authentication import BaseAuthentication
 
 from bench.main import make_parser
-from clerk_auth import logs, metrics, pytest_plugin, signals, testing
+from clerk_auth import logs, metrics, permissions, pytest_plugin, signals, testing
 from clerk_auth.checks import TAG, load_checks
 from clerk_auth.conf import Config, readers
 from clerk_auth.conf.declarations import declared
 from clerk_auth.conf.origins import write_origin
 from clerk_auth.contrib import responses
 from clerk_auth.core import authorization, errors
+from clerk_auth.core.claims import Claims
 from clerk_auth.core.keys import SKIP_REASONS
 from clerk_auth.core.tokens import Policy
 from clerk_auth.diagnostics.rules import NAMES, RULES
@@ -44,6 +46,7 @@ from clerk_auth.transport import FAILURE_REASONS
 from clerk_auth.verifier import Verifier
 from project.demo import steps
 from project.environment import _CLERK_AUTH as VARIABLES
+from tests import test_architecture as architecture
 
 pytestmark = pytest.mark.integration
 
@@ -52,6 +55,7 @@ DOCS = ROOT / "docs"
 PAGES = [
     ROOT / "README.md",
     ROOT / "CHANGELOG.md",
+    ROOT / "CONTRIBUTING.md",
     ROOT / "SECURITY.md",
     *sorted(DOCS.glob("*.md")),
 ]
@@ -64,9 +68,39 @@ COMMANDS = {
     "clerk_token": "clerk_auth",
     "demo": "project",
 }
+# Each has its row in "Where do I change ...".
+SUBJECTS = (
+    *("a claim", "a permission", "a setting", "a system check", "a metric", "code", "a rule"),
+    *("a command", "a fault test", "change at Clerk"),
+)
+# The key source has words of its own.
+WORDS = {
+    *("snapshot", "document", "look", "flight", "generation", "cooldown", "backoff", "lease"),
+    *("fence", "quiet", "issuer", "authorized party", "key id", "key set", "claim", "caller"),
+    *("verdict", "observe", "sink", "reason", "fleet"),
+}
+# Modules that do not yet say in ``__all__`` what is public, or say something else.
+WITHOUT_PUBLIC_NAMES = {
+    *("clerk_auth.authentication", "clerk_auth.contrib.emf", "clerk_auth.contrib.health_check"),
+    *("clerk_auth.contrib.opentelemetry", "clerk_auth.contrib.prometheus"),
+    *("clerk_auth.contrib.responses", "clerk_auth.contrib.spectacular", "clerk_auth.core.claims"),
+    *("clerk_auth.exceptions", "clerk_auth.health", "clerk_auth.logs", "clerk_auth.middleware"),
+    *("clerk_auth.pytest_plugin", "clerk_auth.signals", "clerk_auth.verifier"),
+}
+# From which pages import, until they import from what is public.
+OLD_PATHS = {"clerk_auth.core.errors"}
+# What architecture.md draws and the package has not yet, or the other way round.
+MOVING = {
+    *("checks.environment", "checks.rest_framework", "conf.declarations", "conf.imports"),
+    *("conf.lifetime", "conf.origins", "core.credential", "diagnostics.durations"),
+    *("diagnostics.quiet", "diagnostics.remedies", "diagnostics.report", "diagnostics.rules"),
+    *("diagnostics.shared_keys", "issuer.local", "jwks.breaker", "jwks.document", "jwks.flight"),
+    *("jwks.held", "jwks.wiring", "management.command", "metrics.catalog", "rate_limit"),
+    "users.resolvers",
+}
 OPTIONS_OF_OTHERS = {
-    *("--deploy", "--fail-level", "--fail-on-warn", "--help", "--preload", "--tag", "--validate"),
-    *("--workers", *make_parser()._option_string_actions),
+    *("--deploy", "--fail-level", "--fail-on-warn", "--help", "--lf", "--preload", "--tag"),
+    *("--validate", "--workers", *make_parser()._option_string_actions),
 }
 # Programs whose options are their own business.
 _OTHERS = re.compile(r"\b(?:curl|docker|kubectl|aws|exec gunicorn) (?:.*\\\n)*.*")
@@ -108,6 +142,18 @@ def rows(page: str, first: str) -> dict[str, dict[str, str]]:
                     assert name not in found, f"{page}: {name} has two rows"
                     found[name] = dict(zip(header, cells, strict=True))
     assert found, f"{page} has no table of {first}"
+    return found
+
+
+def rows_of(text: str, first: str) -> list[dict[str, str]]:
+    """Return the rows of all tables of a text whose first column is called ``first``."""
+    found = [
+        dict(zip(header, cells, strict=True))
+        for header, *body in tables(text)
+        if header[0] == first
+        for cells in body
+    ]
+    assert found, f"there is no table of {first}"
     return found
 
 
@@ -522,14 +568,61 @@ class TestOpenApi:
         assert {cells[0] for cells in table[0][1:]} == responses.RESPONSES.keys()
 
 
+# A line of the tree: names, then what they are.
+_NAMES = re.compile(r"^( +)([a-z_]+/?(?:  [a-z_]+)*)(?:   .*)?$")
+
+
+def modules_of_the_tree(tree: str) -> set[str]:
+    """Return the dotted names of the modules that the tree of the page draws."""
+    found, package = set(), ""
+    for line in tree[: tree.index("\nproject/")].splitlines()[1:]:
+        if "commands/" in line:
+            found |= {f"management.commands.{name}" for name in re.findall(r"clerk_\w+", line)}
+        elif match := _NAMES.match(line):
+            indent, named = match.groups()
+            if named.endswith("/"):
+                package = f"{named[:-1]}."
+            else:
+                found |= {(package if len(indent) > 2 else "") + name for name in named.split()}
+    return found
+
+
 class TestArchitecture:
     text = read("architecture.md")
 
-    def test_every_module_is_in_the_tree(self):
-        tree = blocks(self.text)[0]
-        modules = {path.stem for path in SOURCES if "management" not in path.parts}
-        missing = [name for name in modules - {"__init__"} if f" {name} " not in tree]
-        assert not missing
+    def test_tree_is_that_of_the_package(self):
+        modules = {name for name, path in architecture.FILES.items() if path.stem != "__init__"}
+        assert modules_of_the_tree(blocks(self.text)[0]) ^ modules <= MOVING
+
+    def test_picture_of_the_packages_has_each_on_its_line(self):
+        drawn = [
+            (title, set(re.findall(r"[a-z_]{2,}", body)))
+            for title, body in re.findall(
+                r"^\+- (.+?) [-:]+\+\n((?:\|.*\n)+)", blocks(self.text)[1], re.M
+            )
+        ]
+        core = {name.partition(".")[2] for name in architecture.FILES if name.startswith("core.")}
+        expected = [(title, names) for title, names in reversed(architecture.LAYERS)]
+        for (title, names_drawn), (expected_title, modules) in zip(
+            drawn[:-1], expected[:-1], strict=True
+        ):
+            assert title == expected_title
+            assert names_drawn ^ modules <= MOVING
+        assert drawn[-1][0] == expected[-1][0]
+        assert {f"core.{name}" for name in drawn[-1][1] ^ core} <= MOVING
+
+    def test_picture_of_a_request_names_every_code(self):
+        hops = {"read_token", "keys_for", "find_signing_key", "check_claims"}
+        drawn = set(re.findall(r"\b[a-z]+_[a-z_]+\b", blocks(self.text)[2]))
+        assert drawn == hops | set(errors.CODES)
+
+    def test_every_place_to_change_exists(self):
+        for row in rows_of(self.text, "what"):
+            for name in names(row["where"]):
+                if name.endswith((".py", "/")):
+                    places = ROOT / "clerk_auth" / name, ROOT / name
+                    dotted = name.removesuffix(".py").replace("/", ".")
+                    assert any(map(Path.exists, places)) or dotted in MOVING, name
 
     def test_states_are_those_of_the_key_source(self):
         lines = cached.__doc__.splitlines()
@@ -542,6 +635,14 @@ class TestArchitecture:
         ]
         assert table in list(tables(self.text))
 
+    @pytest.mark.parametrize("subject", SUBJECTS)
+    def test_every_subject_has_its_place(self, subject):
+        assert any(subject in row["what"] for row in rows_of(self.text, "what"))
+
+
+class TestDecisions:
+    text = read("decisions.md")
+
     def test_every_dependency_has_its_reason(self):
         project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
         required = [
@@ -550,7 +651,83 @@ class TestArchitecture:
             *re.findall(r"^\w.*", (ROOT / "requirements.txt").read_text(), re.MULTILINE),
         ]
         named = {re.match(r"[\w-]+", requirement)[0] for requirement in required}
-        assert rows("architecture.md", "distribution").keys() == named
+        assert rows("decisions.md", "distribution").keys() == named
+
+    def test_every_decision_says_what_was_rejected(self):
+        decisions = re.findall(r"^\*\*.+?(?=\n\n)", self.text, re.MULTILINE | re.DOTALL)
+        assert len(decisions) > 50
+        assert not [text.splitlines()[0] for text in decisions if "*Rejected:*" not in text]
+
+
+class TestConcepts:
+    def test_every_claim_has_its_row(self):
+        public = {name for name in vars(Claims) if not name.startswith("_")}
+        assert rows("concepts.md", "member of `Claims`").keys() == public
+
+    def test_words_are_explained_once(self):
+        words = [
+            cells[0]
+            for header, *body in tables(read("concepts.md"))
+            for cells in body
+            if header[0] == "word"
+        ]
+        each = [word for cell in words for word in cell.split(", ")]
+        assert len(each) == len(set(each))
+        assert set(each) >= WORDS
+
+
+class TestPermissions:
+    def test_every_permission_has_its_row(self):
+        named = {re.match(r"\w+", name)[0] for name in rows("permissions.md", "permission")}
+        # The base of a project's own has a section.
+        assert named | {"ClerkPermission"} == set(permissions.__all__)
+
+
+def public_names() -> dict[str, dict[str, str]]:
+    """Return the names of the page by module, each with what is promised."""
+    found = {}
+    for part in re.split(r"^### ", read("public.md"), flags=re.MULTILINE)[1:]:
+        if module := re.match(r"`([\w.]+)`\n", part):
+            table = rows_of(part.partition("\n## ")[0], "name")
+            found[module[1]] = {n: row["promise"] for row in table for n in names(row["name"])}
+    return found
+
+
+class TestPublicNames:
+    page = public_names()
+
+    def test_page_has_every_module_of_contrib(self):
+        contrib = {name for name in architecture.FILES if name.startswith("contrib.")}
+        assert {f"clerk_auth.{name}" for name in contrib} <= self.page.keys()
+
+    def test_promises_are_those_explained(self):
+        promises = {cells[0] for cells in next(tables(read("public.md")))[1:]}
+        assert promises == set(chain.from_iterable(map(dict.values, self.page.values())))
+
+    @pytest.mark.parametrize("module", sorted(page.keys() - WITHOUT_PUBLIC_NAMES))
+    def test_names_are_those_of_the_module(self, module):
+        imported, named = import_module(module), self.page[module].keys()
+        assert not [name for name in named if not hasattr(imported, name)]
+        assert named <= set(imported.__all__)
+        # Of core only types are public.
+        assert module.startswith("clerk_auth.core.") or named == set(imported.__all__)
+
+    @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+    def test_pages_import_what_is_promised(self, page):
+        code = "".join(blocks(page.read_text(encoding="utf-8"), "python"))
+        imports = re.findall(r"^ *from (clerk_auth[\w.]*) import ([\w, ]+)", code, re.MULTILINE)
+        for module, listed in imports:
+            for name in listed.split(", "):
+                if module not in ("clerk_auth", *OLD_PATHS):
+                    assert self.page[module][name] != "package", f"{module}.{name}"
+
+    def test_every_command_has_its_row(self):
+        ours = {command for command, app in COMMANDS.items() if app == "clerk_auth"}
+        assert (
+            rows("public.md", "command").keys()
+            == ours
+            == set(find_commands(str(ROOT / "clerk_auth" / "management")))
+        )
 
 
 _ASK = """

@@ -135,8 +135,9 @@ def check_sdist(path: Path) -> None:
         required=["LICENSE", "README.md", "pyproject.toml", "clerk_auth/py.typed", "manage.py"],
         allowed=[
             ".github/", "bench/", "clerk_auth/", "deploy/", "docs/", "project/", "tests/",
-            ".gitignore", "CHANGELOG.md", "LICENSE", "PKG-INFO", "README.md", "SECURITY.md",
-            "manage.py", "pyproject.toml", "requirements.txt", "tox.ini",
+            ".gitignore", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "PKG-INFO",
+            "README.md", "SECURITY.md", "manage.py", "pyproject.toml", "requirements.txt",
+            "tox.ini",
         ],
     )  # fmt: skip
 
