@@ -37,12 +37,12 @@ from clerk_auth.core.tokens import (
 )
 from clerk_auth.issuer.development import load_local_issuer
 from clerk_auth.jwks.cached import CachedKeySource
+from clerk_auth.jwks.document import fetch_document
 from clerk_auth.jwks.fleet import Clock, SharedKeys
 from clerk_auth.jwks.source import KeySource, StaticKeySource
 from clerk_auth.logs import defects, log, logger, refusals, write
 from clerk_auth.metrics import sinks
 from clerk_auth.token_cache import Entry, TokenCache
-from clerk_auth.transport import fetch_document
 
 
 class Verifier:

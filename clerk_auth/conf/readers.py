@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import ipaddress
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -20,7 +19,7 @@ from django.utils.module_loading import import_string
 
 from clerk_auth.conf.redaction import looks_secret, may_repeat
 from clerk_auth.core.claims import is_identifier
-from clerk_auth.core.hosts import is_domain, is_site, write_origin
+from clerk_auth.core.hosts import is_domain, is_loopback, is_site, write_origin
 from clerk_auth.core.keys import MAX_KEYS_PER_KID, VerifyingKey, load_public_key
 
 _AN_ORIGIN = '"https://app.example.com"'
@@ -51,14 +50,6 @@ class Refused(Exception):
     def __init__(self, message: str, hint: str, *, plain_http: bool = False) -> None:
         super().__init__(message)
         self.message, self.hint, self.plain_http = message, hint, plain_http
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether ``host`` can only be this machine."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def read_domain(value: object) -> str:

@@ -29,6 +29,14 @@ def is_domain(text: str) -> bool:
     return _DOMAIN.fullmatch(text) is not None
 
 
+def is_loopback(host: str) -> bool:
+    """Tell whether ``host`` can only be this machine."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def is_site(origin: str) -> bool:
     """Tell whether an origin names a domain, localhost or an address: one that holds no secret."""
     scheme, _, authority = origin.partition("://")

@@ -13,10 +13,9 @@ from types import MappingProxyType
 
 from clerk_auth.conf import MODES
 from clerk_auth.core.authorization import REFUSAL_CODES
-from clerk_auth.core.errors import CODES
+from clerk_auth.core.errors import CODES, FETCH_REASONS
 from clerk_auth.core.keys import SKIP_REASONS
 from clerk_auth.metrics import sinks
-from clerk_auth.transport import FAILURE_REASONS
 
 VERIFIED = "jwt_verifications_success"
 REFUSED = "jwt_verifications_failure"
@@ -45,7 +44,7 @@ COUNTERS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     DENIED: {"code": REFUSAL_CODES},
     HITS: {},
     MISSES: {},
-    FETCH_ERRORS: {"reason": FAILURE_REASONS},
+    FETCH_ERRORS: {"reason": FETCH_REASONS},
     STALE_USES: {},
     KEYS_SKIPPED: {"reason": SKIP_REASONS},
     DOCUMENTS_REFUSED: {"reason": DOCUMENT_REFUSALS},

@@ -19,7 +19,7 @@ from redis import Redis
 
 from clerk_auth import metrics
 from clerk_auth.conf import Config, get_config
-from clerk_auth.core.errors import IssuerNotAllowed, KeyNotFound
+from clerk_auth.core.errors import FETCH_REASONS, IssuerNotAllowed, KeyNotFound
 from clerk_auth.diagnostics import selftest
 from clerk_auth.diagnostics.inspection import FAILED, PASSED
 from clerk_auth.diagnostics.selftest import SKIPPED, WARNED, Report, Result
@@ -28,7 +28,7 @@ from clerk_auth.issuer.bad_tokens import BAD_TOKENS
 from clerk_auth.issuer.development import LocalIssuer
 from clerk_auth.jwks import fleet
 from clerk_auth.jwks.source import StaticKeySource
-from clerk_auth.transport import FAILURE_REASONS, FetchedDocument
+from clerk_auth.transport import Answer
 from clerk_auth.verifier import Verifier, get_verifier, make_source
 from tests.commands import run_command
 from tests.conftest import ISSUER, NOW, PARTY
@@ -246,7 +246,7 @@ def test_hanging_issuer_fails_with_a_remedy(configured, settings):
 
 
 def test_every_failure_of_a_fetch_has_a_remedy():
-    assert set(selftest.FETCH_REMEDIES) <= set(FAILURE_REASONS)
+    assert set(selftest.FETCH_REMEDIES) <= set(FETCH_REASONS)
     assert all(selftest.FETCH_REMEDIES.values())
 
 
@@ -255,7 +255,8 @@ def test_every_failure_of_a_fetch_has_a_remedy():
 
 def clock_status(date: str | None, *, asked_at: float = NOW, leeway_seconds: float = 5) -> str:
     """Return the status for an answer with ``date`` that took half a second."""
-    document = FetchedDocument(b"{}", date, elapsed_seconds=0.5)
+    headers = {} if date is None else {"Date": date}
+    document = Answer(200, headers, b"{}", elapsed_seconds=0.5)
     return selftest._probe_clock(document, asked_at, leeway_seconds).status
 
 
