@@ -54,8 +54,9 @@ from clerk_auth.issuer.development import find_dev_directory
 from clerk_auth.jwks.cached import CachedKeySource
 from clerk_auth.jwks.document import fetch_document
 from clerk_auth.jwks.source import Keys, StaticKeySource
+from clerk_auth.jwks.wiring import make_source
 from clerk_auth.transport import FetchFailed
-from clerk_auth.verifier import Verifier, make_source
+from clerk_auth.verifier import Verifier
 
 T = TypeVar("T")
 

@@ -34,8 +34,9 @@ from clerk_auth.issuer.development import LocalIssuer
 from clerk_auth.issuer.payloads import recipient_claims
 from clerk_auth.jwks.document import fetch_document
 from clerk_auth.jwks.source import Keys, StaticKeySource
+from clerk_auth.jwks.wiring import make_cached_source, make_source
 from clerk_auth.transport import Answer, FetchFailed
-from clerk_auth.verifier import Verifier, make_cached_source, make_source
+from clerk_auth.verifier import Verifier
 
 SCHEMA_VERSION = 1
 WARNED, SKIPPED = "warning", "skipped"

@@ -28,8 +28,9 @@ from clerk_auth.issuer.bad_tokens import BAD_TOKENS
 from clerk_auth.issuer.development import LocalIssuer
 from clerk_auth.jwks import fleet
 from clerk_auth.jwks.source import StaticKeySource
+from clerk_auth.jwks.wiring import make_source
 from clerk_auth.transport import Answer
-from clerk_auth.verifier import Verifier, get_verifier, make_source
+from clerk_auth.verifier import Verifier, get_verifier
 from tests.commands import run_command
 from tests.conftest import ISSUER, NOW, PARTY
 from tests.issuer_server import IssuerServer, answer

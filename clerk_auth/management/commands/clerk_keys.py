@@ -18,7 +18,7 @@ from clerk_auth.diagnostics.selftest import STORE_PROBLEMS
 from clerk_auth.jwks.cached import CachedKeySource
 from clerk_auth.jwks.fleet import MAX_BREAKER_SECONDS
 from clerk_auth.jwks.source import SourceStatus
-from clerk_auth.verifier import make_source
+from clerk_auth.jwks.wiring import make_source
 
 REFRESHED = "shared"
 _locked, _lock_remedy = STORE_PROBLEMS["locked"]
