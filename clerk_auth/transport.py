@@ -1,10 +1,10 @@
-"""Fetching over HTTP, the key document from Clerk above all: the only place that opens a socket.
+"""One bounded HTTP exchange: the only place that opens a socket.
 
 The deadline is total, from connecting to the last byte. The HTTP library's own time-outs bound each
-step and not the whole, so every step on the wire is given what is left: each attempt to connect its
-share of it, and each read and write all of it. Steps of a TLS handshake and of a proxy's answer are
-reads and writes too. After the deadline nothing more is tried. A name look-up is the one step that
-nothing can end: a flight that hangs in one is left behind.
+step and not the whole, so every step on the wire is given the time that is left: each attempt to
+connect its share of it, each read and write all of it. Steps of a TLS handshake and of a proxy's
+answer are reads and writes too. After the deadline nothing more is tried. A name look-up is the one
+step that cannot be ended.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from http.client import HTTPResponse
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urlsplit
 
 import requests
@@ -27,28 +27,12 @@ from urllib3.util.ssl_ import create_urllib3_context
 from urllib3.util.ssltransport import SSLTransport
 
 from clerk_auth import __version__
-from clerk_auth.conf.readers import is_loopback
-
-T = TypeVar("T")
+from clerk_auth.core.hosts import is_loopback
 
 MAX_BODY_BYTES = 256 * 1024
 # Status line, headers and body, as they come over the wire.
 MAX_WIRE_BYTES = 320 * 1024
 _CHUNK_BYTES = 8192
-
-FAILURE_REASONS = (
-    "timeout",
-    "connection",
-    "tls",
-    "redirect",
-    "status",
-    "body",
-    "too_large",
-    "not_json",
-    "not_a_key_set",
-    "too_many_keys",
-    "no_usable_key",
-)
 _BODY_ERRORS = (
     requests.exceptions.ChunkedEncodingError,
     requests.exceptions.ContentDecodingError,
@@ -56,7 +40,7 @@ _BODY_ERRORS = (
 
 
 class FetchFailed(Exception):
-    """No document was had; ``reason`` is one of :data:`FAILURE_REASONS`."""
+    """Nothing was had that can be used; ``reason`` is one of ``core.errors.FETCH_REASONS``."""
 
     def __init__(self, reason: str, *, status: int | None = None) -> None:
         super().__init__(reason)
@@ -65,58 +49,37 @@ class FetchFailed(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class FetchedDocument:
-    """A document of status 200; ``date`` is the server's ``Date`` header as sent."""
-
-    body: bytes
-    date: str | None
-    elapsed_seconds: float
-
-
-@dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer of any status; ``body`` is read where ``status`` is 400 or above."""
+    """What a server answered; ``body`` is empty where nobody wanted it."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    elapsed_seconds: float
 
 
-def fetch_document(url: str, timeout_seconds: float) -> FetchedDocument:
-    """Fetch ``url``, at most 256 KiB of decoded body, in ``timeout_seconds`` altogether.
+def fetch(
+    url: str,
+    timeout_seconds: float,
+    headers: Mapping[str, str],
+    *,
+    wants_body: Callable[[int], bool],
+) -> Answer:
+    """Ask ``url`` with ``headers``, in ``timeout_seconds`` altogether.
 
-    TLS is verified; the environment's proxies and CA bundle are honoured, netrc never is, and
-    redirects are not followed.
-
-    Raises:
-        FetchFailed: anything but a complete answer of status 200 in time.
-    """
-    accepted = {"Accept": "application/jwk-set+json, application/json"}
-    (body, date), elapsed_seconds = _exchange(url, timeout_seconds, accepted, _read_document)
-    return FetchedDocument(body, date, elapsed_seconds)
-
-
-def fetch_answer(url: str, timeout_seconds: float, headers: Mapping[str, str]) -> Answer:
-    """Ask ``url`` with ``headers``, bounded and careful as :func:`fetch_document`.
+    The body is read where ``wants_body`` says so of the status: at most 256 KiB, decoded. TLS is
+    verified; the environment's proxies and CA bundle are honoured, netrc never is, and redirects
+    are not followed.
 
     Raises:
         FetchFailed: there was no complete answer in time.
     """
-    return _exchange(url, timeout_seconds, headers, _read_answer)[0]
-
-
-def _exchange(
-    url: str,
-    timeout_seconds: float,
-    headers: Mapping[str, str],
-    read: Callable[[requests.Response], T],
-) -> tuple[T, float]:
-    """Return what ``read`` makes of the response, and how many seconds it took."""
     started_at = time.monotonic()
     deadline = _Deadline(started_at + timeout_seconds)
     try:
         with _open(url, timeout_seconds, headers, deadline) as response:
-            found = read(response)
+            status = response.status_code
+            body = _read_body(response) if wants_body(status) else b""
         deadline.seconds_left()
     # Whatever goes wrong is a failed fetch: servers make up lengths, patches break TLS.
     except Exception as error:
@@ -124,7 +87,7 @@ def _exchange(
         if isinstance(error, FetchFailed):
             raise
         raise FetchFailed(_classify(error)) from error
-    return found, time.monotonic() - started_at
+    return Answer(status, response.headers, body, time.monotonic() - started_at)
 
 
 class _Deadline:
@@ -189,7 +152,7 @@ def _connect(host: str, port: int, deadline: _Deadline, options: Any) -> socket.
 def _look_up(host: str, port: int) -> list[Any]:
     """Return the addresses of ``host``, each only once; of a loopback host those of loopback.
 
-    Plain http is good there because it stays on this machine, and a resolver may say anything.
+    Plain http to it stays on this machine, and a resolver may say anything.
     """
     try:
         found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
@@ -308,25 +271,12 @@ def _open(
         )
         environment: Any = session.merge_environment_settings(url, {}, True, None, None)
         if is_loopback(urlsplit(url).hostname or ""):
-            # Plain http is good there because what is sent stays on this machine: no proxy then.
+            # Plain http is allowed to this machine only because nothing leaves it: no proxy then.
             environment["proxies"] = {}
         # Not session.send: it reads the body of a redirect to the end before we see it.
         response = adapter.send(request, timeout=timeout_seconds, **environment)
         with contextlib.closing(response):
             yield response
-
-
-def _read_document(response: requests.Response) -> tuple[bytes, str | None]:
-    status = response.status_code
-    if status != 200:
-        reason = "redirect" if 300 <= status < 400 else "status"
-        raise FetchFailed(reason, status=status)
-    return _read_body(response), response.headers.get("Date")
-
-
-def _read_answer(response: requests.Response) -> Answer:
-    body = _read_body(response) if response.status_code >= 400 else b""
-    return Answer(response.status_code, response.headers, body)
 
 
 def _read_body(response: requests.Response) -> bytes:

@@ -9,12 +9,8 @@ import logging
 import time
 from collections.abc import Callable
 
-from django.conf import settings
-from django.core.cache import caches
-
 from clerk_auth import metrics, signals
-from clerk_auth.conf import ENFORCE, Config, derived, find_cache_problem, get_config
-from clerk_auth.conf.problems import unusable
+from clerk_auth.conf import ENFORCE, derived, get_config
 from clerk_auth.core.claims import Claims
 from clerk_auth.core.error_reports import hide_locals
 from clerk_auth.core.errors import (
@@ -34,14 +30,11 @@ from clerk_auth.core.tokens import (
     may_be_ours,
     read_token,
 )
-from clerk_auth.issuer.development import load_local_issuer
-from clerk_auth.jwks.cached import CachedKeySource
-from clerk_auth.jwks.fleet import Clock, SharedKeys
-from clerk_auth.jwks.source import KeySource, StaticKeySource
+from clerk_auth.jwks.source import KeySource
+from clerk_auth.jwks.wiring import make_source
 from clerk_auth.logs import defects, log, logger, refusals, write
 from clerk_auth.metrics import sinks
 from clerk_auth.token_cache import Entry, TokenCache
-from clerk_auth.transport import fetch_document
 
 
 class Verifier:
@@ -174,29 +167,3 @@ def get_verifier() -> Verifier:
     config = get_config()
     sinks.connect_configured()
     return Verifier(make_source(config), config.policy, cache_size=config.verified_token_cache_size)
-
-
-def make_source(config: Config) -> KeySource:
-    """Make the source that the settings ask for; ``ImproperlyConfigured`` without its cache."""
-    if problem := find_cache_problem(config):
-        raise unusable(problem)
-    if config.dev_mode:
-        return StaticKeySource((load_local_issuer(config.issuers[0]).verifying_key,))
-    if config.jwks_url is None:
-        return StaticKeySource(config.jwt_keys, ignore_kid=True)
-    url, timeout_seconds = config.jwks_url, config.jwks_timeout_seconds
-    return make_cached_source(config, url, lambda: fetch_document(url, timeout_seconds).body)
-
-
-def make_cached_source(config: Config, url: str, fetch: Callable[[], bytes]) -> CachedKeySource:
-    """Make the source that shares what ``fetch`` returns for ``url`` through the cache."""
-    clock = Clock()
-    shared = SharedKeys(
-        lambda: caches[config.cache_alias],
-        issuers=config.issuers,
-        jwks_url=url,
-        secret_key=settings.SECRET_KEY,
-        max_age_seconds=config.jwks_max_age_seconds,
-        clock=clock,
-    )
-    return CachedKeySource(config, fetch, shared, clock=clock)

@@ -33,6 +33,7 @@ from clerk_auth.conf.origins import write_origin
 from clerk_auth.contrib import responses
 from clerk_auth.core import authorization, errors
 from clerk_auth.core.claims import Claims
+from clerk_auth.core.errors import FETCH_REASONS
 from clerk_auth.core.keys import SKIP_REASONS
 from clerk_auth.core.tokens import Policy
 from clerk_auth.diagnostics.rules import NAMES, RULES
@@ -42,7 +43,6 @@ from clerk_auth.jwks import cached
 from clerk_auth.jwks.source import StaticKeySource
 from clerk_auth.metrics import sinks
 from clerk_auth.testing import clerk_token
-from clerk_auth.transport import FAILURE_REASONS
 from clerk_auth.verifier import Verifier
 from project.demo import steps
 from project.environment import _CLERK_AUTH as VARIABLES
@@ -441,7 +441,7 @@ class TestOperation:
         assert "request" not in json.loads(line)
 
     def test_every_fetch_error_has_a_remedy(self):
-        assert set(FAILURE_REASONS) <= set(names(prose(read("deployment.md"))))
+        assert set(FETCH_REASONS) <= set(names(prose(read("deployment.md"))))
 
     def test_variables_of_the_demo_are_those_it_reads(self):
         table = rows("deployment.md", "variable")
@@ -532,7 +532,7 @@ class TestMetrics:
     def test_every_label_value_has_its_row(self):
         expected: dict[str, set[str]] = {}
         for metric, values in (
-            (metrics.FETCH_ERRORS, FAILURE_REASONS),
+            (metrics.FETCH_ERRORS, FETCH_REASONS),
             (metrics.KEYS_SKIPPED, SKIP_REASONS),
             (metrics.DOCUMENTS_REFUSED, metrics.DOCUMENT_REFUSALS),
         ):

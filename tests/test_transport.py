@@ -28,16 +28,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from clerk_auth import __version__
-from clerk_auth.core.errors import KeySetInvalid
+from clerk_auth.core.errors import FETCH_REASONS, KeySetInvalid
 from clerk_auth.core.keys import parse_jwks
-from clerk_auth.transport import (
-    FAILURE_REASONS,
-    MAX_BODY_BYTES,
-    MAX_WIRE_BYTES,
-    FetchFailed,
-    fetch_answer,
-    fetch_document,
-)
+from clerk_auth.jwks.document import fetch_document
+from clerk_auth.transport import MAX_BODY_BYTES, MAX_WIRE_BYTES, Answer, FetchFailed, fetch
 from tests.issuer_server import IssuerServer, Script, after, answer, drip, hang
 
 pytestmark = pytest.mark.integration
@@ -89,8 +83,13 @@ def failure(url: str, *, timeout_seconds: float = TIMEOUT_SECONDS) -> FetchFaile
     with pytest.raises(FetchFailed) as caught:
         fetch_document(url, timeout_seconds)
     assert time.monotonic() - started_at < 2 * timeout_seconds
-    assert caught.value.reason in FAILURE_REASONS
+    assert caught.value.reason in FETCH_REASONS
     return caught.value
+
+
+def ask(url: str, timeout_seconds: float, headers: dict[str, str]) -> Answer:
+    """Want the body of a refusal only."""
+    return fetch(url, timeout_seconds, headers, wants_body=lambda status: status >= 400)
 
 
 # A good answer, and the request for it
@@ -102,13 +101,13 @@ def test_document_is_returned_as_it_was_sent(server):
     )
     document = fetch_document(server.jwks_url, 5)
     assert document.body == b"\x00\xffab"
-    assert document.date == "Sat, 21 Nov 2026 10:00:00 GMT"
+    assert document.headers["Date"] == "Sat, 21 Nov 2026 10:00:00 GMT"
     assert 0 < document.elapsed_seconds < 5
 
 
 def test_date_is_none_where_none_was_sent(server):
     server.script = send(OK + b"Content-Length: 2\r\n\r\n{}")
-    assert fetch_document(server.jwks_url, 5).date is None
+    assert fetch_document(server.jwks_url, 5).headers.get("Date") is None
 
 
 @pytest.mark.parametrize(
@@ -205,7 +204,7 @@ def test_answer_has_a_body_where_it_refuses(server, status, body):
     server.script = answer(
         b"" if status == 204 else b"x", status=f"{status} X", headers=["Location: /", "X-Y: z"]
     )
-    found = fetch_answer(server.issuer, 5, {"Authorization": "Bearer x"})
+    found = ask(server.issuer, 5, {"Authorization": "Bearer x"})
     assert (found.status, found.body, found.headers["x-y"]) == (status, body, "z")
     assert server.fetches == 1
     assert b"Authorization: Bearer x\r\n" in server.requests[0]
@@ -223,13 +222,13 @@ def test_answer_has_a_body_where_it_refuses(server, status, body):
 def test_answer_that_is_not_complete_is_a_failure(server, script, reason):
     server.script = script
     with pytest.raises(FetchFailed) as caught:
-        fetch_answer(server.issuer, TIMEOUT_SECONDS, {})
+        ask(server.issuer, TIMEOUT_SECONDS, {})
     assert caught.value.reason == reason
 
 
 def test_header_that_is_none_is_not_sent_and_not_repeated(server):
     with pytest.raises(FetchFailed) as caught:
-        fetch_answer(server.issuer, 5, {"Authorization": "Bearer x\r\nX-Evil: 1"})
+        ask(server.issuer, 5, {"Authorization": "Bearer x\r\nX-Evil: 1"})
     assert "Evil" not in str(caught.value)
     assert server.fetches == 0
 
@@ -586,7 +585,7 @@ def test_loopback_host_is_this_machine_whatever_a_resolver_says(server, resolve,
     resolve("192.0.2.1")
     started_at = time.monotonic()
     with pytest.raises(FetchFailed) as caught:
-        fetch_answer(url, 5, {"Authorization": "Bearer x"})
+        ask(url, 5, {"Authorization": "Bearer x"})
     assert caught.value.reason == "connection"
     assert time.monotonic() - started_at < 0.1
     assert server.fetches == 1
@@ -892,7 +891,10 @@ def test_deadline_holds_under_gevent(server, patched):
     """Its sockets bound each step of a handshake by itself, and a preloaded application has
     imported this module before they take the place of Python's."""
     patch = "from gevent import monkey; monkey.patch_all()"
-    imports = "from clerk_auth.transport import FetchFailed, fetch_document"
+    imports = (
+        "from clerk_auth.jwks.document import fetch_document\n"
+        "from clerk_auth.transport import FetchFailed"
+    )
     code = f"""
 import time, warnings
 warnings.simplefilter("ignore")

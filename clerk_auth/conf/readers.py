@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import ipaddress
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -17,7 +16,7 @@ from urllib.parse import urlsplit
 from clerk_auth.conf.origins import is_site, write_origin
 from clerk_auth.conf.redaction import looks_secret, may_repeat
 from clerk_auth.core.claims import is_identifier
-from clerk_auth.core.hosts import is_domain
+from clerk_auth.core.hosts import is_domain, is_loopback
 from clerk_auth.core.keys import MAX_KEYS_PER_KID, VerifyingKey, load_public_key
 
 T = TypeVar("T")
@@ -70,14 +69,6 @@ class Reader(Generic[T]):
 def reader(type: str, range: str = "") -> Callable[[Callable[[object], T]], Reader[T]]:
     """Make a function of a value a :class:`Reader`."""
     return lambda read: Reader(type, range, read)
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether ``host`` can only be this machine."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 @reader("string", "a domain")

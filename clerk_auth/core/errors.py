@@ -175,3 +175,8 @@ class KeySetInvalid(ClerkAuthError):
 REJECTIONS: tuple[type[TokenRejected], ...] = tuple(TokenRejected.__subclasses__())
 OUTAGES: tuple[type[KeysUnavailable], ...] = (KeysUnavailable, KeysBusy)
 CODES: tuple[str, ...] = tuple(error.code for error in (*REJECTIONS, *OUTAGES))
+# Why the key document was not had: by the exchange itself, and by what came.
+FETCH_REASONS: tuple[str, ...] = (
+    *("timeout", "connection", "tls", "redirect", "status", "body", "too_large"),
+    *("not_json", "not_a_key_set", "too_many_keys", "no_usable_key"),
+)

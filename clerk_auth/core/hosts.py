@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 
-__all__ = ["is_domain"]
+__all__ = ["is_domain", "is_loopback"]
 
 _DOMAIN = re.compile(
     r"(?=.{1,253}\Z)(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+(?:xn--[a-z0-9-]{1,59}|[a-z]{2,63})"
@@ -14,3 +15,11 @@ _DOMAIN = re.compile(
 def is_domain(text: str) -> bool:
     """Tell whether ``text`` is a domain of two labels or more, in small letters and ASCII."""
     return _DOMAIN.fullmatch(text) is not None
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether ``host`` can only be this machine."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -39,7 +39,7 @@ from clerk_auth.diagnostics.rules import read_credential
 from clerk_auth.diagnostics.selftest import describe, impersonate
 from clerk_auth.issuer.bad_tokens import BAD_TOKENS, BadToken
 from clerk_auth.jwks.source import Keys
-from clerk_auth.transport import Answer, FetchFailed, fetch_answer
+from clerk_auth.transport import Answer, FetchFailed, fetch
 
 __all__ = ["run"]
 
@@ -138,7 +138,7 @@ def _ask(url: str, timeout_seconds: float, token: str | None = None) -> Answer:
     headers = {"Accept": "application/json"}
     if token is not None:
         headers["Authorization"] = f"Bearer {token}"
-    return fetch_answer(url, timeout_seconds, headers)
+    return fetch(url, timeout_seconds, headers, wants_body=lambda status: status >= 400)
 
 
 def _judge_anonymous(answer: Answer, realm: str) -> Result:

@@ -44,9 +44,11 @@ from clerk_auth.diagnostics.rules import (
 )
 from clerk_auth.issuer.development import find_dev_directory
 from clerk_auth.jwks.cached import CachedKeySource
+from clerk_auth.jwks.document import fetch_document
 from clerk_auth.jwks.source import Keys, StaticKeySource
-from clerk_auth.transport import FetchFailed, fetch_document
-from clerk_auth.verifier import Verifier, make_source
+from clerk_auth.jwks.wiring import make_source
+from clerk_auth.transport import FetchFailed
+from clerk_auth.verifier import Verifier
 
 
 @dataclass(slots=True)

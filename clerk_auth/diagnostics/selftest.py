@@ -23,9 +23,11 @@ from clerk_auth.diagnostics.report import FAILED, PASSED, SKIPPED, WARNED, Repor
 from clerk_auth.issuer.bad_tokens import BAD_TOKENS, BadToken
 from clerk_auth.issuer.local import LocalIssuer, throw_away_issuer
 from clerk_auth.issuer.payloads import recipient_claims
+from clerk_auth.jwks.document import fetch_document
 from clerk_auth.jwks.source import Keys, StaticKeySource
-from clerk_auth.transport import FetchedDocument, FetchFailed, fetch_document
-from clerk_auth.verifier import Verifier, make_cached_source, make_source
+from clerk_auth.jwks.wiring import make_cached_source, make_source
+from clerk_auth.transport import Answer, FetchFailed
+from clerk_auth.verifier import Verifier
 
 __all__ = ["describe", "impersonate", "run"]
 
@@ -138,8 +140,8 @@ def _refuse_to_fetch() -> bytes:
     raise FetchFailed("connection")
 
 
-def _probe_store(config: Config, url: str, document: FetchedDocument, cache: Result) -> Result:
-    """Store what was fetched: the first request after a deploy finds it."""
+def _probe_store(config: Config, url: str, document: Answer, cache: Result) -> Result:
+    """Publish what was fetched: the first request after a deploy finds it."""
     name = "shared document"
     refresh = make_cached_source(config, url, lambda: document.body).refresh_fleet()
     if refresh.outcome == "shared":
@@ -153,9 +155,9 @@ def _probe_store(config: Config, url: str, document: FetchedDocument, cache: Res
     return Result("key set", name, status, detail, remedy)
 
 
-def _probe_clock(document: FetchedDocument, started_at: float, leeway_seconds: float) -> Result:
+def _probe_clock(document: Answer, started_at: float, leeway_seconds: float) -> Result:
     try:
-        date = parsedate_to_datetime(document.date or "").timestamp()
+        date = parsedate_to_datetime(document.headers.get("Date") or "").timestamp()
     except (TypeError, ValueError, OverflowError):
         return Result("clock", "against the server", SKIPPED, "the server sent no date")
     # The server wrote it, in whole seconds, while we waited.

@@ -30,11 +30,10 @@ from django.utils.crypto import salted_hmac
 
 from clerk_auth import metrics
 from clerk_auth.core.encoding import parse_json, parse_json_object
-from clerk_auth.core.errors import KeySetInvalid
+from clerk_auth.core.errors import FETCH_REASONS, KeySetInvalid
 from clerk_auth.core.keys import KeySet, parse_jwks
 from clerk_auth.jwks.source import Failure
 from clerk_auth.logs import log
-from clerk_auth.transport import FAILURE_REASONS
 
 SCHEMA_VERSION = 1
 MAX_DOCUMENT_CHARACTERS = 512 * 1024
@@ -232,7 +231,7 @@ class SharedKeys:
         now = self._clock.now()
         earliest = now - _FAILURE_KEPT_SECONDS - MAX_CLOCK_SKEW_SECONDS
         if (
-            reason not in FAILURE_REASONS
+            reason not in FETCH_REASONS
             or type(count) is not int
             or not 1 <= count <= MAX_FAILURES
             or type(until) not in (int, float)

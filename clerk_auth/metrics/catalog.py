@@ -12,9 +12,8 @@ from types import MappingProxyType
 
 from clerk_auth.conf import MODES
 from clerk_auth.core.authorization import REFUSAL_CODES
-from clerk_auth.core.errors import CODES
+from clerk_auth.core.errors import CODES, FETCH_REASONS
 from clerk_auth.core.keys import SKIP_REASONS
-from clerk_auth.transport import FAILURE_REASONS
 
 __all__ = [
     "COUNTERS",
@@ -62,7 +61,7 @@ _COUNTERS: tuple[tuple[str, str, Mapping[str, tuple[str, ...]]], ...] = (
     (
         FETCH_ERRORS := "jwks_fetch_errors",
         "Fetches of the key set that failed, by reason",
-        {"reason": FAILURE_REASONS},
+        {"reason": FETCH_REASONS},
     ),
     (
         STALE_USES := "jwks_stale_uses",

@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 
 from clerk_auth.core.tokens import Policy
-from clerk_auth.diagnostics.explanations import MAX_SHOWN, describe_time, show
+from clerk_auth.diagnostics.explanations import (
+    MAX_SHOWN,
+    count,
+    describe_time,
+    format_duration,
+    show,
+)
 from tests.conftest import NOW
 
 pytestmark = pytest.mark.integration

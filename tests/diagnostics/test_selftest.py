@@ -19,16 +19,18 @@ from redis import Redis
 
 from clerk_auth import metrics
 from clerk_auth.conf import Config, get_config
-from clerk_auth.core.errors import IssuerNotAllowed, KeyNotFound
-from clerk_auth.diagnostics import remedies, selftest
-from clerk_auth.diagnostics.report import FAILED, PASSED, SKIPPED, WARNED, Report, Result
+from clerk_auth.core.errors import FETCH_REASONS, IssuerNotAllowed, KeyNotFound
+from clerk_auth.diagnostics import selftest
+from clerk_auth.diagnostics.inspection import FAILED, PASSED
+from clerk_auth.diagnostics.selftest import SKIPPED, WARNED, Report, Result
 from clerk_auth.issuer import bad_tokens
 from clerk_auth.issuer.bad_tokens import BAD_TOKENS
 from clerk_auth.issuer.local import LocalIssuer
 from clerk_auth.jwks import fleet
 from clerk_auth.jwks.source import StaticKeySource
-from clerk_auth.transport import FAILURE_REASONS, FetchedDocument
-from clerk_auth.verifier import Verifier, get_verifier, make_source
+from clerk_auth.jwks.wiring import make_source
+from clerk_auth.transport import Answer
+from clerk_auth.verifier import Verifier, get_verifier
 from tests.commands import run_command
 from tests.conftest import ISSUER, NOW, PARTY
 from tests.issuer_server import IssuerServer, answer
@@ -247,9 +249,8 @@ def test_hanging_issuer_fails_with_a_remedy(configured, settings):
 
 
 def test_every_failure_of_a_fetch_has_a_remedy():
-    assert set(remedies._FETCH) <= set(FAILURE_REASONS)
-    assert set(remedies._API) <= set(FAILURE_REASONS)
-    assert all(map(remedies.remedy_for_fetch, FAILURE_REASONS))
+    assert set(selftest.FETCH_REMEDIES) <= set(FETCH_REASONS)
+    assert all(selftest.FETCH_REMEDIES.values())
 
 
 # Clock
@@ -257,7 +258,8 @@ def test_every_failure_of_a_fetch_has_a_remedy():
 
 def clock_status(date: str | None, *, asked_at: float = NOW, leeway_seconds: float = 5) -> str:
     """Return the status for an answer with ``date`` that took half a second."""
-    document = FetchedDocument(b"{}", date, elapsed_seconds=0.5)
+    headers = {} if date is None else {"Date": date}
+    document = Answer(200, headers, b"{}", elapsed_seconds=0.5)
     return selftest._probe_clock(document, asked_at, leeway_seconds).status
 
 

@@ -34,8 +34,8 @@ from clerk_auth.core.errors import (
 )
 from clerk_auth.issuer.local import LocalIssuer
 from clerk_auth.jwks.cached import CachedKeySource
+from clerk_auth.jwks.document import fetch_document
 from clerk_auth.jwks.fleet import SharedKeys
-from clerk_auth.transport import fetch_document
 from clerk_auth.verifier import Verifier
 from project.demo import children
 from project.demo.redis_server import RedisServer, redis_server

@@ -205,7 +205,8 @@ def _warm_up() -> None:
     from django.core.cache import cache, caches
 
     import clerk_auth.verifier  # noqa: F401
-    from clerk_auth.transport import FetchFailed, fetch_document
+    from clerk_auth.jwks.document import fetch_document
+    from clerk_auth.transport import FetchFailed
 
     cache.get("anything")
     caches.close_all()

@@ -11,13 +11,12 @@ from django.core.cache.backends.locmem import LocMemCache
 from django.core.signing import Signer
 
 from clerk_auth import metrics
-from clerk_auth.core.errors import KeysUnavailable
+from clerk_auth.core.errors import FETCH_REASONS, KeysUnavailable
 from clerk_auth.core.keys import MAX_KEYS, KeySet, parse_jwks
 from clerk_auth.issuer.local import LocalIssuer
 from clerk_auth.jwks.cached import CachedKeySource
 from clerk_auth.jwks.fleet import Clock, SharedKeys, Snapshot
 from clerk_auth.jwks.source import Failure
-from clerk_auth.transport import FAILURE_REASONS
 from tests.conftest import NOW
 from tests.core.conftest import make_jwk
 from tests.fleet import ISSUER, JWKS_URL, Fleet, ScriptedIssuer
@@ -348,7 +347,7 @@ def test_failure_that_none_of_ours_could_be_is_not_believed(shared, fleet, ahead
 
 
 @pytest.mark.parametrize("count", [1, 16])
-@pytest.mark.parametrize("reason", FAILURE_REASONS)
+@pytest.mark.parametrize("reason", FETCH_REASONS)
 def test_failure_comes_back_as_it_was_stored(shared, reason, count):
     failure = Failure(reason, count, NOW + 72.5)
     shared.store_failure(failure)

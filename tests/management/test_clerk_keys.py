@@ -15,7 +15,8 @@ from django.core.management import call_command
 from clerk_auth.conf import get_config
 from clerk_auth.jwks.cached import OPERATOR, _Flight
 from clerk_auth.jwks.fleet import SLOW_SECONDS
-from clerk_auth.verifier import get_verifier, make_source
+from clerk_auth.jwks.wiring import make_source
+from clerk_auth.verifier import get_verifier
 from tests.commands import run_command
 from tests.conftest import PARTY
 from tests.fleet import Fleet, ScriptedIssuer

@@ -13,10 +13,9 @@ from django.conf import settings
 
 from clerk_auth import metrics
 from clerk_auth.core.authorization import REFUSAL_CODES
-from clerk_auth.core.errors import CODES
+from clerk_auth.core.errors import CODES, FETCH_REASONS
 from clerk_auth.core.keys import SKIP_REASONS
 from clerk_auth.metrics import counts
-from clerk_auth.transport import FAILURE_REASONS
 
 pytestmark = pytest.mark.integration
 
@@ -27,7 +26,7 @@ COUNTERS = {
     "clerk_auth_permission_refusals": {"code": REFUSAL_CODES},
     "jwks_cache_hits": {},
     "jwks_cache_misses": {},
-    "jwks_fetch_errors": {"reason": FAILURE_REASONS},
+    "jwks_fetch_errors": {"reason": FETCH_REASONS},
     "jwks_stale_uses": {},
     "jwks_keys_skipped": {"reason": SKIP_REASONS},
     "jwks_documents_refused": {"reason": metrics.DOCUMENT_REFUSALS},

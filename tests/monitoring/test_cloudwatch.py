@@ -13,7 +13,7 @@ from cfnlint.decode import decode
 
 from clerk_auth import metrics
 from clerk_auth.contrib.emf import LOGGER, EMFSink
-from clerk_auth.transport import FAILURE_REASONS
+from clerk_auth.core.errors import FETCH_REASONS
 from tests.monitoring.cloudwatch import is_alarm
 from tests.monitoring.conftest import TEMPLATE
 from tests.test_docs import DOCS, anchors, names, rows
@@ -101,7 +101,7 @@ def test_query_reads_what_the_sink_writes(written):
     ).groups()
     assert namespace == NAMESPACE
     read = {labels for metric, labels in written if metric == name}
-    assert read == {frozenset({(dimension, reason)}) for reason in FAILURE_REASONS}
+    assert read == {frozenset({(dimension, reason)}) for reason in FETCH_REASONS}
 
 
 @pytest.mark.parametrize("alarm", ALARMS.values(), ids=ALARMS)

@@ -19,8 +19,8 @@ from clerk_auth.diagnostics.terminal import Page
 from clerk_auth.jwks.cached import CachedKeySource
 from clerk_auth.jwks.fleet import MAX_BREAKER_SECONDS
 from clerk_auth.jwks.source import SourceStatus
+from clerk_auth.jwks.wiring import make_source
 from clerk_auth.management import command
-from clerk_auth.verifier import make_source
 
 REFRESHED = "shared"
 _locked, _lock_remedy = STORE_PROBLEMS["locked"]
