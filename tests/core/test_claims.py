@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from clerk_auth.core.claims import Claims, Organization, is_identifier
-from clerk_auth.issuer.development import ABSENT
+from clerk_auth.issuer.local import ABSENT
 from tests.conftest import ISSUER, NOW, PARTY
 from tests.core import conftest
 

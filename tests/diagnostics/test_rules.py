@@ -14,7 +14,7 @@ from clerk_auth.core.errors import REASONS, REJECTIONS, KeysUnavailable, TokenMa
 from clerk_auth.core.tokens import Policy
 from clerk_auth.diagnostics.inspection import FAILED, inspect
 from clerk_auth.diagnostics.rules import NAMES, RULES, remedy_for
-from clerk_auth.issuer.development import ABSENT
+from clerk_auth.issuer.local import ABSENT
 from tests.conftest import NOW
 from tests.diagnostics.test_inspection import STRICT, judging, signing
 
