@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from rest_framework.authentication import BaseAuthentication
@@ -100,9 +99,8 @@ class ClerkAuthentication(BaseAuthentication):
         except ClerkAuthError:
             pass  # a verdict, and noted
         except Exception as error:
-            with suppress(Exception):  # a log handler may be what fails
-                if defects.admit(type(error).__name__) is not None:
-                    log(logging.ERROR, "observation_failed", error=type(error).__name__)
+            if defects.admit(type(error).__name__) is not None:
+                log(logging.ERROR, "observation_failed", error=type(error).__name__)
 
     def _verify(self, request: Request, mode: str = ENFORCE) -> Claims | None:
         try:
@@ -143,7 +141,6 @@ def _challenge_without_us(request: Request) -> str | None:
     # Another class that asks us on its own behalf must not be asked in turn.
     if not authenticators or not isinstance(authenticators[0], ClerkAuthentication):
         return None
-    for authenticator in authenticators:
-        if not isinstance(authenticator, ClerkAuthentication):
-            return authenticator.authenticate_header(request)
-    return None
+    others = (other for other in authenticators if not isinstance(other, ClerkAuthentication))
+    first = next(others, None)
+    return first.authenticate_header(request) if first else None
