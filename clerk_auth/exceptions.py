@@ -15,7 +15,7 @@ from rest_framework.exceptions import (
 )
 
 from clerk_auth.core.authorization import REVERIFICATION_REQUIRED, read_reverification
-from clerk_auth.core.errors import ClerkAuthError, KeysUnavailable, TokenRejected
+from clerk_auth.core.errors import ClerkAuthError, KeysUnavailable
 
 
 class _Code(ErrorDetail):
@@ -48,9 +48,6 @@ class _WithCode(APIException):
 
 class InvalidToken(_WithCode, AuthenticationFailed):
     """401: the token was refused. The body holds a fixed sentence and the code, nothing else."""
-
-    def __init__(self, error: TokenRejected) -> None:
-        super().__init__(error)
 
 
 class AuthenticationUnavailable(_WithCode):

@@ -15,11 +15,7 @@ from clerk_auth.core.encoding import is_number
 # Not None: `has(role=None)` asks for a role that nobody has, and must not ask for nothing.
 NOT_ASKED: Any = object()
 
-FIRST_FACTOR, SECOND_FACTOR, MULTI_FACTOR = LEVELS = (
-    "first_factor",
-    "second_factor",
-    "multi_factor",
-)
+LEVELS = FIRST_FACTOR, SECOND_FACTOR, MULTI_FACTOR = "first_factor", "second_factor", "multi_factor"
 _NOT_ENROLLED = -1
 _PREFIX = "org:"
 # How a question may spell a scope, and the letter that stands for it in a token.
@@ -62,12 +58,7 @@ class Reverification:
         first, second = factor_ages
         if second == _NOT_ENROLLED:
             second = first
-        if self.level == FIRST_FACTOR:
-            asked = [first]
-        elif self.level == SECOND_FACTOR:
-            asked = [second]
-        else:
-            asked = [first, second]
+        asked = {FIRST_FACTOR: [first], SECOND_FACTOR: [second]}.get(self.level, [first, second])
         return all(0 <= age < self.after_minutes for age in asked)
 
 
@@ -133,11 +124,10 @@ def is_scoped(asked: object, held: Iterable[str]) -> bool:
         scopes, name = split_scope(asked)
     except ValueError:
         return False
-    for entry in held:
-        held_scopes, _, held_name = entry.partition(":")
-        if held_name == name and not set(scopes).isdisjoint(held_scopes):
-            return True
-    return False
+    return any(
+        held_name == name and not set(scopes).isdisjoint(held_scopes)
+        for held_scopes, _, held_name in (entry.partition(":") for entry in held)
+    )
 
 
 def is_reverified(asked: object, factor_ages: tuple[float, float] | None) -> bool:

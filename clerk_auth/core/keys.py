@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, RSAPubli
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     PublicFormat,
-    load_pem_public_key,
+    load_der_public_key,
 )
 from jwt.algorithms import RSAAlgorithm
 
@@ -54,16 +54,8 @@ class KeyUnusable(ValueError):
 
 
 SKIP_REASONS = (
-    "malformed",
-    "key_type",
-    "private",
-    "key_id",
-    "use",
-    "algorithm",
-    "modulus",
-    "exponent",
-    "repeated",
-    "too_many_for_key_id",
+    *("malformed", "key_type", "private", "key_id", "use", "algorithm", "modulus", "exponent"),
+    *("repeated", "too_many_for_key_id"),
 )
 
 
@@ -200,20 +192,13 @@ def load_public_key(text: str) -> VerifyingKey:
     if body is None:
         raise ValueError("not a PEM public key")
     try:
-        der = base64.b64decode("".join(body[1].split()), validate=True)
-        public_key = load_pem_public_key(_pem(der, pkcs1="RSA PUBLIC KEY" in text))
+        public_key = load_der_public_key(base64.b64decode("".join(body[1].split()), validate=True))
     except (ValueError, UnsupportedAlgorithm) as error:
         raise ValueError("not a PEM public key") from error
     if not isinstance(public_key, RSAPublicKey):
         raise ValueError("not an RSA key")
     numbers = public_key.public_numbers()
     return VerifyingKey.from_numbers("", numbers.n, numbers.e)
-
-
-def _pem(der: bytes, *, pkcs1: bool) -> bytes:
-    label = b"RSA PUBLIC KEY" if pkcs1 else b"PUBLIC KEY"
-    body = base64.encodebytes(der)
-    return b"-----BEGIN %s-----\n%s-----END %s-----\n" % (label, body, label)
 
 
 def _collect(entries: Iterable[object]) -> KeySet:

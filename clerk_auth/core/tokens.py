@@ -33,6 +33,7 @@ from clerk_auth.core.errors import (
     TokenExpired,
     TokenMalformed,
     TokenNotYetValid,
+    TokenRejected,
 )
 from clerk_auth.core.keys import VerifyingKey, is_kid
 
@@ -174,8 +175,9 @@ def check_times(times: Times, policy: Policy, *, has_category: bool, now: float)
     ``ClaimInvalid``: it is too long for a token that does not say that it is a session's.
     """
     expires_at, not_before, issued_at = times
-    if not has_category and _is_too_far_ahead(expires_at, policy, now):
-        limit = policy.uncategorized_token_max_seconds
+    limit = policy.uncategorized_token_max_seconds
+    # Without leeway, which forgives clocks: this is a limit that somebody chose.
+    if not has_category and limit > 0 and expires_at > now + limit:
         raise ClaimInvalid("too_far_ahead", claim="exp", limit=limit)
     if expires_at <= now - policy.leeway_seconds:
         raise TokenExpired("past", claim="exp")
@@ -184,12 +186,6 @@ def check_times(times: Times, policy: Policy, *, has_category: bool, now: float)
         raise TokenNotYetValid("future", claim="nbf")
     if issued_at is not None and issued_at > latest:
         raise TokenNotYetValid("future", claim="iat")
-
-
-def _is_too_far_ahead(expires_at: float, policy: Policy, now: float) -> bool:
-    # Without leeway, which forgives clocks: this is a limit that somebody chose.
-    limit = policy.uncategorized_token_max_seconds
-    return limit > 0 and expires_at > now + limit
 
 
 def check_issuer(payload: dict[str, Any], policy: Policy) -> str:
@@ -258,16 +254,13 @@ def may_be_ours(token: UnverifiedToken, policy: Policy, *, now: float) -> bool:
     """
     try:
         payload = read_payload(decode_checked(token.payload))
-    except TokenMalformed:
+        check_issuer(payload, policy)
+        expires_at = _read_time(payload, "exp")
+        times = expires_at, None, None
+        check_times(times, policy, has_category=token.has_category, now=now)
+    except TokenRejected:
         return False
-    issuer, expires_at = payload.get("iss"), payload.get("exp")
-    return (
-        isinstance(issuer, str)
-        and issuer in policy.issuers
-        and is_number(expires_at)
-        and expires_at > now - policy.leeway_seconds
-        and (token.has_category or not _is_too_far_ahead(expires_at, policy, now))
-    )
+    return True
 
 
 def _read_segments(token: list[bytes], policy: Policy) -> UnverifiedToken:
