@@ -186,18 +186,14 @@ class Claims:
         organization = self.organization
         roles = () if organization is None or organization.role is None else (organization.role,)
         permissions = () if organization is None else organization.permissions
-        answers = []
-        if role is not NOT_ASKED:
-            answers.append(is_named(role, roles))
-        if permission is not NOT_ASKED:
-            answers.append(is_named(permission, permissions))
-        if feature is not NOT_ASKED:
-            answers.append(is_scoped(feature, self.features))
-        if plan is not NOT_ASKED:
-            answers.append(is_scoped(plan, self.plans))
-        if reverification is not NOT_ASKED:
-            answers.append(is_reverified(reverification, self.factor_ages))
-        return bool(answers) and all(answers)
+        asked = (role, permission, feature, plan, reverification)
+        return any(question is not NOT_ASKED for question in asked) and (
+            (role is NOT_ASKED or is_named(role, roles))
+            and (permission is NOT_ASKED or is_named(permission, permissions))
+            and (feature is NOT_ASKED or is_scoped(feature, self.features))
+            and (plan is NOT_ASKED or is_scoped(plan, self.plans))
+            and (reverification is NOT_ASKED or is_reverified(reverification, self.factor_ages))
+        )
 
 
 def _freeze(value: Any) -> Any:

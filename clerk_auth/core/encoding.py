@@ -24,11 +24,6 @@ _TO_STANDARD = bytes.maketrans(b"-_", b"+/")
 _LAST = (_ALPHABET, b"", b"AQgw", b"AEIMQUYcgkosw048")
 
 
-def is_base64url(text: bytes) -> bool:
-    """Tell whether ``text`` is non-empty unpadded base64url in its one canonical spelling."""
-    return not text.translate(None, _ALPHABET) and _ends_well(text)
-
-
 def split_compact(token: bytes) -> list[bytes]:
     """Split a compact JWS into its three segments; ``ValueError`` unless all are base64url."""
     segments = token.split(b".")
@@ -46,14 +41,14 @@ def _ends_well(text: bytes) -> bool:
 
 
 def decode_base64url(text: bytes) -> bytes:
-    """Decode unpadded base64url; ``ValueError`` unless :func:`is_base64url`."""
-    if not is_base64url(text):
+    """Decode non-empty unpadded base64url; ``ValueError`` unless in its one canonical spelling."""
+    if text.translate(None, _ALPHABET) or not _ends_well(text):
         raise ValueError("not canonical base64url")
     return decode_checked(text)
 
 
 def decode_checked(text: bytes) -> bytes:
-    """Decode what :func:`is_base64url` has let through."""
+    """Decode what :func:`split_compact` has let through."""
     return a2b_base64(text.translate(_TO_STANDARD) + b"==")
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple, cast
 
+from clerk_auth.core import errors
 from clerk_auth.core.claims import Claims, Verified, is_identifier
 from clerk_auth.core.encoding import (
     decode_checked,
@@ -20,20 +21,6 @@ from clerk_auth.core.encoding import (
     parse_json_object,
     show,
     split_compact,
-)
-from clerk_auth.core.errors import (
-    AlgorithmNotAllowed,
-    AudienceNotAllowed,
-    ClaimInvalid,
-    IssuerNotAllowed,
-    PartyNotAllowed,
-    SessionPending,
-    SignatureInvalid,
-    TokenClassNotAccepted,
-    TokenExpired,
-    TokenMalformed,
-    TokenNotYetValid,
-    TokenRejected,
 )
 from clerk_auth.core.keys import VerifyingKey, is_kid
 
@@ -107,16 +94,16 @@ def split_token(token: str, policy: Policy) -> list[bytes]:
     """Return header, payload and signature, each of them base64url."""
     # 2: text
     if len(token) > policy.max_token_bytes:
-        raise TokenMalformed("too_long", part="token", limit=policy.max_token_bytes)
+        raise errors.TokenMalformed("too_long", part="token", limit=policy.max_token_bytes)
     # 4: class, of what has no header
     if token.startswith(OPAQUE_PREFIXES):
-        raise TokenClassNotAccepted("other_class", part="token")
+        raise errors.TokenClassNotAccepted("other_class", part="token")
     if not token.isascii():
-        raise TokenMalformed("not_ascii", part="token")
+        raise errors.TokenMalformed("not_ascii", part="token")
     try:
         return split_compact(token.encode("ascii"))
     except ValueError:
-        raise TokenMalformed("not_compact", part="token") from None
+        raise errors.TokenMalformed("not_compact", part="token") from None
 
 
 def find_signing_key(token: UnverifiedToken, keys: Iterable[VerifyingKey]) -> VerifyingKey:
@@ -125,7 +112,7 @@ def find_signing_key(token: UnverifiedToken, keys: Iterable[VerifyingKey]) -> Ve
     for key in keys:
         if key.verifies(token.signing_input, token.signature):
             return key
-    raise SignatureInvalid("mismatch", part="signature")
+    raise errors.SignatureInvalid("mismatch", part="signature")
 
 
 def check_claims(token: UnverifiedToken, policy: Policy, *, now: float) -> Claims:
@@ -178,14 +165,14 @@ def check_times(times: Times, policy: Policy, *, has_category: bool, now: float)
     limit = policy.uncategorized_token_max_seconds
     # Without leeway, which forgives clocks: this is a limit that somebody chose.
     if not has_category and limit > 0 and expires_at > now + limit:
-        raise ClaimInvalid("too_far_ahead", claim="exp", limit=limit)
+        raise errors.ClaimInvalid("too_far_ahead", claim="exp", limit=limit)
     if expires_at <= now - policy.leeway_seconds:
-        raise TokenExpired("past", claim="exp")
+        raise errors.TokenExpired("past", claim="exp")
     latest = now + policy.leeway_seconds
     if not_before is not None and not_before > latest:
-        raise TokenNotYetValid("future", claim="nbf")
+        raise errors.TokenNotYetValid("future", claim="nbf")
     if issued_at is not None and issued_at > latest:
-        raise TokenNotYetValid("future", claim="iat")
+        raise errors.TokenNotYetValid("future", claim="iat")
 
 
 def check_issuer(payload: dict[str, Any], policy: Policy) -> str:
@@ -193,9 +180,9 @@ def check_issuer(payload: dict[str, Any], policy: Policy) -> str:
     # 8: issuer
     issuer = payload.get("iss")
     if not isinstance(issuer, str):
-        raise IssuerNotAllowed(_lack(payload, "iss"), claim="iss")
+        raise errors.IssuerNotAllowed(_lack(payload, "iss"), claim="iss")
     if issuer not in policy.issuers:
-        raise IssuerNotAllowed("mismatch", claim="iss")
+        raise errors.IssuerNotAllowed("mismatch", claim="iss")
     return issuer
 
 
@@ -204,7 +191,7 @@ def check_identity(payload: dict[str, Any]) -> tuple[str, str]:
     # 9: identity
     user_id = _read_identifier(payload, "sub")
     if user_id.startswith(_MACHINE_SUBJECT_PREFIX):
-        raise TokenClassNotAccepted("other_class", claim="sub")
+        raise errors.TokenClassNotAccepted("other_class", claim="sub")
     return user_id, _read_identifier(payload, "sid")
 
 
@@ -216,10 +203,10 @@ def check_party(payload: dict[str, Any], policy: Policy) -> str | None:
         return party if isinstance(party, str) else None
     if party is _ABSENT:
         if policy.party_required:
-            raise PartyNotAllowed("missing", claim="azp")
+            raise errors.PartyNotAllowed("missing", claim="azp")
         return None
     if not isinstance(party, str) or party not in policy.authorized_parties:
-        raise PartyNotAllowed("mismatch", claim="azp", found=show(party))
+        raise errors.PartyNotAllowed("mismatch", claim="azp", found=show(party))
     return party
 
 
@@ -230,9 +217,9 @@ def check_audience(payload: dict[str, Any], policy: Policy) -> None:
     audience = payload.get("aud")
     audiences = audience if isinstance(audience, list) else [audience]
     if not all(isinstance(entry, str) for entry in audiences):
-        raise AudienceNotAllowed(_lack(payload, "aud"), claim="aud")
+        raise errors.AudienceNotAllowed(_lack(payload, "aud"), claim="aud")
     if policy.audiences.isdisjoint(audiences):
-        raise AudienceNotAllowed("mismatch", claim="aud")
+        raise errors.AudienceNotAllowed("mismatch", claim="aud")
 
 
 def check_session(payload: dict[str, Any], policy: Policy) -> str:
@@ -240,9 +227,9 @@ def check_session(payload: dict[str, Any], policy: Policy) -> str:
     # 11: session
     status = payload.get("sts", "active")
     if status == "pending" and not policy.accept_pending:
-        raise SessionPending("pending", claim="sts")
+        raise errors.SessionPending("pending", claim="sts")
     if status not in ("active", "pending"):
-        raise ClaimInvalid("unknown", claim="sts", found=show(status))
+        raise errors.ClaimInvalid("unknown", claim="sts", found=show(status))
     return cast("str", status)
 
 
@@ -258,7 +245,7 @@ def may_be_ours(token: UnverifiedToken, policy: Policy, *, now: float) -> bool:
         expires_at = _read_time(payload, "exp")
         times = expires_at, None, None
         check_times(times, policy, has_category=token.has_category, now=now)
-    except TokenRejected:
+    except errors.TokenRejected:
         return False
     return True
 
@@ -287,13 +274,13 @@ def check_header(header: dict[str, Any]) -> None:
     """Check what a header says of the signature, and that it is one of a JWT."""
     # 3: header
     if header.get("alg") != ALGORITHM:
-        raise AlgorithmNotAllowed("mismatch", part="alg")
+        raise errors.AlgorithmNotAllowed("mismatch", part="alg")
     if "crit" in header:
-        raise TokenMalformed("mismatch", part="crit")
+        raise errors.TokenMalformed("mismatch", part="crit")
     if header.get("b64", True) is not True:
-        raise TokenMalformed("mismatch", part="b64")
+        raise errors.TokenMalformed("mismatch", part="b64")
     if header.get("typ", "JWT") != "JWT" and not _names_another_class(header["typ"]):
-        raise TokenMalformed("mismatch", part="typ")
+        raise errors.TokenMalformed("mismatch", part="typ")
 
 
 def check_class(header: dict[str, Any]) -> bool:
@@ -303,10 +290,10 @@ def check_class(header: dict[str, Any]) -> bool:
     """
     # 4: class
     if _names_another_class(header.get("typ")):
-        raise TokenClassNotAccepted("other_class", part="typ")
+        raise errors.TokenClassNotAccepted("other_class", part="typ")
     category = header.get("cat", IGNORED_CATEGORY)
     if category not in (SESSION_CATEGORY, IGNORED_CATEGORY):
-        raise TokenClassNotAccepted("other_class", part="cat")
+        raise errors.TokenClassNotAccepted("other_class", part="cat")
     return bool(category == SESSION_CATEGORY)
 
 
@@ -314,7 +301,7 @@ def read_kid(header: dict[str, Any]) -> str:
     """Return the key id, of 1 to 512 characters; after the class, which explains a lack of it."""
     kid = header.get("kid")
     if not is_kid(kid):
-        raise TokenMalformed(_lack(header, "kid"), part="kid")
+        raise errors.TokenMalformed(_lack(header, "kid"), part="kid")
     return kid
 
 
@@ -326,10 +313,10 @@ def _parse(part: str, text: bytes) -> dict[str, Any]:
     try:
         return parse_json_object(text)
     except UnicodeDecodeError:
-        raise TokenMalformed("not_utf8", part=part) from None
+        raise errors.TokenMalformed("not_utf8", part=part) from None
     except ValueError:
         # Without the parser's message, which may quote the token.
-        raise TokenMalformed("not_json", part=part) from None
+        raise errors.TokenMalformed("not_json", part=part) from None
 
 
 def _lack(members: dict[str, Any], name: str) -> str:
@@ -339,12 +326,12 @@ def _lack(members: dict[str, Any], name: str) -> str:
 def _read_time(payload: dict[str, Any], claim: str) -> float:
     value = payload.get(claim)
     if not is_number(value):
-        raise ClaimInvalid(_lack(payload, claim), claim=claim)
+        raise errors.ClaimInvalid(_lack(payload, claim), claim=claim)
     return value
 
 
 def _read_identifier(payload: dict[str, Any], claim: str) -> str:
     value = payload.get(claim)
     if not is_identifier(value):
-        raise ClaimInvalid(_lack(payload, claim), claim=claim)
+        raise errors.ClaimInvalid(_lack(payload, claim), claim=claim)
     return value
