@@ -11,6 +11,8 @@ from hashlib import sha256
 from clerk_auth.core.claims import Verified
 from clerk_auth.core.keys import VerifyingKey
 
+__all__ = ["ENTRY_BYTES", "MAX_BYTES", "Entry", "TokenCache"]
+
 MAX_BYTES = 16 * 1024 * 1024
 # What an entry takes beside its payload: digest, tuple, strings. Measured; see docs/performance.md.
 ENTRY_BYTES = 1024

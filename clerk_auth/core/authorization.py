@@ -12,10 +12,16 @@ from typing import Any
 
 from clerk_auth.core.encoding import is_number
 
+__all__ = [
+    "LEVELS", "NOT_ASKED", "PERMISSION_DENIED", "PRESETS", "REFUSALS", "REFUSAL_CODES",
+    "REVERIFICATION_REQUIRED", "SCOPES", "Reverification", "is_named", "is_reverified", "is_scoped",
+    "read_reverification", "split_scope", "with_prefix",
+]  # fmt: skip
+
 # Not None: `has(role=None)` asks for a role that nobody has, and must not ask for nothing.
 NOT_ASKED: Any = object()
 
-LEVELS = FIRST_FACTOR, SECOND_FACTOR, MULTI_FACTOR = "first_factor", "second_factor", "multi_factor"
+LEVELS = ("first_factor", "second_factor", "multi_factor")
 _NOT_ENROLLED = -1
 _PREFIX = "org:"
 # How a question may spell a scope, and the letter that stands for it in a token.
@@ -58,16 +64,17 @@ class Reverification:
         first, second = factor_ages
         if second == _NOT_ENROLLED:
             second = first
-        asked = {FIRST_FACTOR: [first], SECOND_FACTOR: [second]}.get(self.level, [first, second])
+        ages = {"first_factor": (first,), "second_factor": (second,)}
+        asked = ages.get(self.level, (first, second))
         return all(0 <= age < self.after_minutes for age in asked)
 
 
 PRESETS: Mapping[str, Reverification] = MappingProxyType(
     {
-        "strict_mfa": Reverification(MULTI_FACTOR, 10),
-        "strict": Reverification(SECOND_FACTOR, 10),
-        "moderate": Reverification(SECOND_FACTOR, 60),
-        "lax": Reverification(SECOND_FACTOR, 1440),
+        "strict_mfa": Reverification("multi_factor", 10),
+        "strict": Reverification("second_factor", 10),
+        "moderate": Reverification("second_factor", 60),
+        "lax": Reverification("second_factor", 1440),
     }
 )
 

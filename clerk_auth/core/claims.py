@@ -23,6 +23,12 @@ from clerk_auth.core.authorization import (
 )
 from clerk_auth.core.encoding import is_number, parse_json_object
 
+__all__ = [
+    "UNSAFE_CATEGORIES", "Claims", "Organization", "Verified", "is_factor_age", "is_identifier",
+    "is_simple_name", "read_actor", "read_factor_ages", "read_organization", "read_scoped_names",
+    "read_version",
+]  # fmt: skip
+
 _MAX_IDENTIFIER_LENGTH = 255
 # Control characters, surrogates, and what ends a line or a paragraph; in an id also format
 # characters (bidi overrides among them) and spaces.

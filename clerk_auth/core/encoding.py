@@ -13,6 +13,11 @@ from collections.abc import Callable
 from itertools import accumulate
 from typing import Any, NoReturn, TypeGuard
 
+__all__ = [
+    "decode_base64url", "decode_checked", "encode_base64url", "is_number", "parse_json",
+    "parse_json_object", "show", "split_compact",
+]  # fmt: skip
+
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 _MAX_DEPTH = 64
 _MAX_SHOWN = 160

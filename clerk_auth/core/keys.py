@@ -27,14 +27,19 @@ from jwt.algorithms import RSAAlgorithm
 from clerk_auth.core.encoding import decode_base64url, encode_base64url, parse_json_object
 from clerk_auth.core.errors import KeySetInvalid
 
+__all__ = [
+    "MAX_KEYS", "MAX_KEYS_PER_KID", "SKIP_REASONS", "KeySet", "KeyUnusable", "VerifyingKey",
+    "describe_key", "hash_kid", "is_kid", "load_public_key", "parse_jwks",
+]  # fmt: skip
+
 MAX_KEYS = 256
 MAX_KEYS_PER_KID = 4
 _MAX_KID_LENGTH = 512
-MIN_BITS = 2048
-MAX_BITS = 8192
-MIN_EXPONENT = 65537
+_MIN_BITS = 2048
+_MAX_BITS = 8192
+_MIN_EXPONENT = 65537
 # Larger exponents cost time and add nothing (FIPS 186-5 section 5.1 allows them up to 2**256).
-MAX_EXPONENT = 2**33
+_MAX_EXPONENT = 2**33
 
 _RS256 = RSAAlgorithm(RSAAlgorithm.SHA256)
 _PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth"})
@@ -74,9 +79,9 @@ class VerifyingKey:
     @classmethod
     def from_numbers(cls, kid: str, modulus: int, exponent: int) -> VerifyingKey:
         """Build a key of 2048 to 8192 bits; ``KeyUnusable`` when it is weak."""
-        if not MIN_BITS <= modulus.bit_length() <= MAX_BITS or modulus % 2 == 0:
+        if not _MIN_BITS <= modulus.bit_length() <= _MAX_BITS or modulus % 2 == 0:
             raise KeyUnusable("modulus")
-        if not MIN_EXPONENT <= exponent < MAX_EXPONENT or exponent % 2 == 0:
+        if not _MIN_EXPONENT <= exponent < _MAX_EXPONENT or exponent % 2 == 0:
             raise KeyUnusable("exponent")
         return cls(
             kid,
@@ -249,7 +254,7 @@ def _may_verify(jwk: dict[str, Any]) -> bool:
 def _decode_number(jwk: dict[str, Any], member: str) -> int:
     text = jwk.get(member)
     # Bounded before it is decoded: one byte over the largest modulus, in base64.
-    if not isinstance(text, str) or not text.isascii() or len(text) > 2 * MAX_BITS // 8:
+    if not isinstance(text, str) or not text.isascii() or len(text) > 2 * _MAX_BITS // 8:
         raise KeyUnusable("malformed")
     try:
         return int.from_bytes(decode_base64url(text.encode("ascii")), "big")

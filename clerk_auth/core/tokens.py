@@ -24,6 +24,14 @@ from clerk_auth.core.encoding import (
 )
 from clerk_auth.core.keys import VerifyingKey, is_kid
 
+__all__ = [
+    "ALGORITHM", "IGNORED_CATEGORY", "OPAQUE_PREFIXES", "SESSION_CATEGORY", "Policy", "Times",
+    "UnverifiedToken", "check_audience", "check_claims", "check_class", "check_header",
+    "check_identity", "check_issuer", "check_party", "check_session", "check_times",
+    "find_signing_key", "may_be_ours", "read_header", "read_kid", "read_payload", "read_times",
+    "read_token", "split_token",
+]  # fmt: skip
+
 ALGORITHM = "RS256"
 # Clerk signs every class of token with one key; only the category in the header tells them apart.
 SESSION_CATEGORY = "cl_B7d4PD111AAA"

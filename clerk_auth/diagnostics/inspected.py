@@ -9,6 +9,8 @@ from clerk_auth.diagnostics.explanations import describe_time, show
 from clerk_auth.diagnostics.inspection import ACCEPTED, FAILED, Finding, Inspection
 from clerk_auth.diagnostics.terminal import Page, Row
 
+__all__ = ["print_inspection", "print_verdict"]
+
 _TIMES = ("exp", "nbf", "iat")
 _WIDEST_NAME = 24
 

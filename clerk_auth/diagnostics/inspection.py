@@ -39,6 +39,11 @@ from clerk_auth.jwks.source import Keys, StaticKeySource
 from clerk_auth.transport import FetchFailed, fetch_document
 from clerk_auth.verifier import Verifier, make_source
 
+__all__ = [
+    "ACCEPTED", "FAILED", "NOT_CHECKED", "PASSED", "REFUSED", "SCHEMA_VERSION", "UNKNOWN",
+    "Finding", "Inspection", "inspect", "inspect_now", "load_keys",
+]  # fmt: skip
+
 SCHEMA_VERSION = 1
 PASSED, FAILED, NOT_CHECKED = "passed", "failed", "not_checked"
 ACCEPTED, REFUSED, UNKNOWN = "accepted", "refused", "unknown"
