@@ -58,7 +58,7 @@ class InvalidToken(_WithCode, AuthenticationFailed):
 
 
 class AuthenticationUnavailable(_WithCode):
-    """503: nobody can say whether the token is good; ``wait`` becomes ``Retry-After``."""
+    """503: the token cannot be checked without keys; ``wait`` becomes ``Retry-After``."""
 
     status_code = status.HTTP_503_SERVICE_UNAVAILABLE
 
@@ -80,7 +80,7 @@ class ReverificationRequired(PermissionDenied):
         super().__init__()
         read_reverification(reverification)
         metadata = reverification if isinstance(reverification, str) else dict(reverification)
-        # Set, not passed on: what is passed on comes out as text, numbers too.
+        # Set, not passed on: REST framework turns what is passed on into strings, numbers too.
         self.detail: Any = _with_codes(
             {
                 "clerk_error": {

@@ -1,6 +1,6 @@
 """Tokens that this process has verified, so that a burst of requests verifies one once.
 
-A key is the SHA-256 of the exact token text. Only verified tokens enter, and an entry proves
+A key is the SHA-256 of the exact token. Only verified tokens enter, and an entry proves
 nothing by itself: the verifier asks for the current keys and checks the time again at each hit.
 """
 

@@ -1,6 +1,6 @@
 """Answers to "may they?", from what a verified token grants (Clerk, "Authorization checks").
 
-Each answer is no when the question, or what the token says, is not in order.
+Each answer is no when the question or the token's claim is malformed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = [
     "read_reverification", "split_scope", "with_prefix",
 ]  # fmt: skip
 
-# Not None: `has(role=None)` asks for a role that nobody has, and must not ask for nothing.
+# Not None: `has(role=None)` asks for a role that no user has, and must not count as unasked.
 NOT_ASKED: Any = object()
 
 LEVELS = ("first_factor", "second_factor", "multi_factor")

@@ -42,7 +42,7 @@ _NOT_READ = object()
 
 
 def is_identifier(value: object) -> TypeGuard[str]:
-    """Tell whether ``value`` can be an id: 1 to 255 characters, none of them blank or invisible."""
+    """Tell whether ``value`` can be an id: 1 to 255 visible characters."""
     if not isinstance(value, str) or not 0 < len(value) <= _MAX_IDENTIFIER_LENGTH:
         return False
     if value.isascii():
@@ -67,7 +67,7 @@ class Organization:
 
 
 class Verified(NamedTuple):
-    """What was checked of a token, and its payload as the text that was signed."""
+    """What was checked of a token, and its payload as the bytes that were signed."""
 
     user_id: str
     session_id: str
@@ -98,8 +98,8 @@ class Claims:
 
     __slots__ = ("_organization", "_parsed", "_verified")
 
-    # Everything public is a property without a setter, and there is no __dict__: what a request
-    # makes once each is quick to make.
+    # Public attributes are properties without a setter, and there is no __dict__: each request
+    # makes one of these, so it is quick to make.
     def __init__(self, verified: Verified, parsed: dict[str, Any] | None = None) -> None:
         self._verified = verified
         self._parsed = parsed
@@ -263,7 +263,7 @@ def read_factor_ages(payload: Mapping[str, Any]) -> tuple[float, float] | None:
 def read_actor(payload: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Return who impersonates the user; ``None`` only without an ``act`` claim.
 
-    A malformed one, ``null`` too, is an empty mapping: somebody acts, and it is not known who.
+    A malformed one, ``null`` too, is an empty mapping: the actor is not known, but there is one.
     """
     if "act" not in payload:
         return None
@@ -286,9 +286,9 @@ def _permissions(features: object, organization: dict[str, Any]) -> Iterator[str
                     yield f"org:{feature}:{name}"
 
 
-def is_simple_name(text: str) -> bool:
-    """Tell whether ``text`` is one name in a claim; a comma or a colon would make two of it."""
-    return is_identifier(text) and "," not in text and ":" not in text
+def is_simple_name(name: str) -> bool:
+    """Tell whether ``name`` is one name in a claim; a comma or a colon would make two of it."""
+    return is_identifier(name) and "," not in name and ":" not in name
 
 
 def _parse_mask(text: str) -> int:

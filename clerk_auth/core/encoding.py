@@ -24,8 +24,8 @@ _MAX_SHOWN = 160
 _STEPS = {ord("{"): 1, ord("["): 1, ord("}"): -1, ord("]"): -1}
 _NO_BRACKETS = bytes(set(range(256)) - _STEPS.keys())
 _TO_STANDARD = bytes.maketrans(b"-_", b"+/")
-# The last character of a text whose length leaves 2 or 3 over a multiple of 4 carries 4 or 2
-# unused bits; these are the characters in which they are zero (RFC 4648 section 3.5).
+# The last character of a string whose length is 2 or 3 over a multiple of 4 has 4 or 2 unused bits;
+# these are the characters in which they are zero (RFC 4648 section 3.5).
 _LAST = (_ALPHABET, b"", b"AQgw", b"AEIMQUYcgkosw048")
 
 

@@ -75,7 +75,7 @@ class ClerkAuthError(Exception):
 
 
 class TokenRejected(ClerkAuthError):
-    """The token does not authenticate anybody."""
+    """The caller is not authenticated."""
 
 
 class TokenMalformed(TokenRejected):

@@ -1,7 +1,7 @@
 """RSA verifying keys, read from a JWK set (RFC 7517) or from PEM.
 
-A key is built from ``n`` and ``e`` alone, and its thumbprint (RFC 7638) is what tells it from
-another: Clerk's ``kid`` is the id of the instance, so a rotated key may keep it.
+A key is built only from ``n`` and ``e``, and identified by its thumbprint (RFC 7638): Clerk's
+``kid`` is the id of the instance, so a rotated key may keep it.
 """
 
 from __future__ import annotations
@@ -158,12 +158,12 @@ def describe_key(key: VerifyingKey) -> dict[str, str | int | None]:
 
 
 def is_kid(value: object) -> TypeGuard[str]:
-    """Tell whether ``value`` can be a key id: a text of 1 to 512 characters."""
+    """Tell whether ``value`` can be a key id: a string of 1 to 512 characters."""
     return isinstance(value, str) and 0 < len(value) <= _MAX_KID_LENGTH
 
 
 def hash_kid(kid: str) -> str:
-    """Return 8 hex digits that stand for a key id in a log, where a caller's text must not be."""
+    """Return 8 hex digits that stand for a key id where a caller's string must not be: in a log."""
     return sha256(kid.encode("utf-8", "surrogatepass")).hexdigest()[:8]
 
 

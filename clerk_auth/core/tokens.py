@@ -36,7 +36,7 @@ ALGORITHM = "RS256"
 # Clerk signs every class of token with one key; only the category in the header tells them apart.
 SESSION_CATEGORY = "cl_B7d4PD111AAA"
 IGNORED_CATEGORY = "cl_I7d4PD111III"
-# API keys, and machine and OAuth tokens that are no JWT: Clerk names their class in the text.
+# API keys, and machine and OAuth tokens that are not a JWT: their class is told by how they start.
 OPAQUE_PREFIXES = ("ak_", "mt_", "oat_")
 _MACHINE_SUBJECT_PREFIX = "mch_"
 Times = tuple[float, float | None, float | None]  # exp, nbf and iat in Unix seconds
@@ -65,7 +65,7 @@ class Policy:
 
 
 class UnverifiedToken(NamedTuple):
-    """A token whose text and header are in order, and whose signature nobody has checked.
+    """A token whose text and header are in order, and whose signature is not checked yet.
 
     ``kid`` is empty where the policy requires none. ``payload`` is still encoded.
     ``has_category``: the header says that it is a session's.
@@ -150,7 +150,7 @@ def check_claims(token: UnverifiedToken, policy: Policy, *, now: float) -> Claim
 
 
 def read_payload(text: bytes) -> dict[str, Any]:
-    """Parse a decoded payload; who made it is for the signature to say."""
+    """Parse a decoded payload."""
     # 7: payload and time
     return _parse("payload", text)
 
@@ -171,7 +171,7 @@ def check_times(times: Times, policy: Policy, *, has_category: bool, now: float)
     """
     expires_at, not_before, issued_at = times
     limit = policy.uncategorized_token_max_seconds
-    # Without leeway, which forgives clocks: this is a limit that somebody chose.
+    # Without leeway, which is for clocks that differ: this limit was chosen.
     if not has_category and limit > 0 and expires_at > now + limit:
         raise errors.ClaimInvalid("too_far_ahead", claim="exp", limit=limit)
     if expires_at <= now - policy.leeway_seconds:

@@ -26,7 +26,7 @@ def print_inspection(inspection: Inspection, page: Page) -> None:
 
 
 def print_verdict(inspection: Inspection, page: Page) -> None:
-    """Print the last line alone."""
+    """Print only the last line."""
     if inspection.verdict == ACCEPTED:
         page.write(page.style.SUCCESS("ACCEPTED: the verifier lets this token in."))
     else:
