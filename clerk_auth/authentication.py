@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from rest_framework.authentication import BaseAuthentication
@@ -35,9 +34,9 @@ def claims_of(request: Request | HttpRequest) -> Claims | None:
     """Return the claims of the caller, ``None`` unless Clerk authenticated them.
 
     It takes REST framework's request, or Django's under it once a view of REST framework has
-    authenticated it. ``None`` is the answer for whoever came in by a session or by another
-    authenticator, and for nobody. Where REST framework has not authenticated yet, it does so now,
-    and raises what that raises.
+    authenticated it. ``None`` is the answer for a caller who came in by a session or by
+    another authenticator, and for an anonymous one. Where REST framework has not authenticated yet,
+    it does so now, and raises what that raises.
     """
     return read_claims(request)
 
@@ -57,11 +56,11 @@ class ClerkAuthentication(BaseAuthentication):
     Another scheme than ``Bearer`` is left to the next authenticator; a bearer token that does not
     verify is refused, on public views too. A project's misconfiguration is raised as it is.
 
-    With ``MODE`` observe it authenticates and refuses nobody, and raises nothing: verdicts are
+    With ``MODE`` observe it authenticates and refuses no caller, and raises nothing: verdicts are
     counted and logged, and responses are those of the view's other authenticators.
     """
 
-    # Whatever raises below, an error report shows no local of it: they are tokens, and claims.
+    # Locals below this frame are tokens and claims: no error report shows them.
     @hide_locals
     def authenticate(self, request: Request) -> tuple[Any, Claims] | None:
         if is_observing():
@@ -100,9 +99,8 @@ class ClerkAuthentication(BaseAuthentication):
         except ClerkAuthError:
             pass  # a verdict, and noted
         except Exception as error:
-            with suppress(Exception):  # a log handler may be what fails
-                if defects.admit(type(error).__name__) is not None:
-                    log(logging.ERROR, "observation_failed", error=type(error).__name__)
+            if defects.admit(type(error).__name__) is not None:
+                log(logging.ERROR, "observation_failed", error=type(error).__name__)
 
     def _verify(self, request: Request, mode: str = ENFORCE) -> Claims | None:
         try:
@@ -143,7 +141,6 @@ def _challenge_without_us(request: Request) -> str | None:
     # Another class that asks us on its own behalf must not be asked in turn.
     if not authenticators or not isinstance(authenticators[0], ClerkAuthentication):
         return None
-    for authenticator in authenticators:
-        if not isinstance(authenticator, ClerkAuthentication):
-            return authenticator.authenticate_header(request)
-    return None
+    others = (other for other in authenticators if not isinstance(other, ClerkAuthentication))
+    first = next(others, None)
+    return first.authenticate_header(request) if first else None

@@ -1,4 +1,7 @@
-"""Our errors as Django REST framework answers them: 401 and 503 of verification, 403 of step-up."""
+"""Our errors as Django REST framework answers them: 401 and 503 of verification, 403 of step-up.
+
+Every error of ``clerk_auth.core.errors`` can be imported from here as well.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,12 @@ from rest_framework.exceptions import (
     PermissionDenied,
 )
 
+from clerk_auth.core import errors
 from clerk_auth.core.authorization import REVERIFICATION_REQUIRED, read_reverification
-from clerk_auth.core.errors import ClerkAuthError, KeysUnavailable, TokenRejected
+from clerk_auth.core.errors import *  # noqa: F403
+
+__all__ = ["AuthenticationUnavailable", "InvalidToken", "ReverificationRequired"]
+__all__ += errors.__all__
 
 
 class _Code(ErrorDetail):
@@ -31,7 +38,7 @@ class _Code(ErrorDetail):
 class _WithCode(APIException):
     """An error with one code, whose body holds it beside the sentence."""
 
-    def __init__(self, error: ClerkAuthError) -> None:
+    def __init__(self, error: errors.ClerkAuthError) -> None:
         super().__init__(error.detail, error.code)
         # Set, not passed on: what is passed on becomes an ``ErrorDetail`` like any other.
         self.detail: Any = {
@@ -49,16 +56,13 @@ class _WithCode(APIException):
 class InvalidToken(_WithCode, AuthenticationFailed):
     """401: the token was refused. The body holds a fixed sentence and the code, nothing else."""
 
-    def __init__(self, error: TokenRejected) -> None:
-        super().__init__(error)
-
 
 class AuthenticationUnavailable(_WithCode):
-    """503: nobody can say whether the token is good; ``wait`` becomes ``Retry-After``."""
+    """503: the token cannot be checked without keys; ``wait`` becomes ``Retry-After``."""
 
     status_code = status.HTTP_503_SERVICE_UNAVAILABLE
 
-    def __init__(self, error: KeysUnavailable) -> None:
+    def __init__(self, error: errors.KeysUnavailable) -> None:
         super().__init__(error)
         self.wait = math.ceil(error.retry_after)
 
@@ -76,7 +80,7 @@ class ReverificationRequired(PermissionDenied):
         super().__init__()
         read_reverification(reverification)
         metadata = reverification if isinstance(reverification, str) else dict(reverification)
-        # Set, not passed on: what is passed on comes out as text, numbers too.
+        # Set, not passed on: REST framework turns what is passed on into strings, numbers too.
         self.detail: Any = _with_codes(
             {
                 "clerk_error": {

@@ -1,6 +1,6 @@
 """Tokens that this process has verified, so that a burst of requests verifies one once.
 
-A key is the SHA-256 of the exact token text. Only verified tokens enter, and an entry proves
+A key is the SHA-256 of the exact token. Only verified tokens enter, and an entry proves
 nothing by itself: the verifier asks for the current keys and checks the time again at each hit.
 """
 
@@ -10,6 +10,8 @@ from hashlib import sha256
 
 from clerk_auth.core.claims import Verified
 from clerk_auth.core.keys import VerifyingKey
+
+__all__ = ["ENTRY_BYTES", "MAX_BYTES", "Entry", "TokenCache"]
 
 MAX_BYTES = 16 * 1024 * 1024
 # What an entry takes beside its payload: digest, tuple, strings. Measured; see docs/performance.md.

@@ -358,7 +358,9 @@ def given_reasons() -> set[str]:
     for path in SOURCES:
         for node in ast.walk(ast.parse(path.read_text())):
             match node:
-                case ast.Call(func=ast.Name(id=name), args=[reason]) if name in raised:
+                case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name), args=[reason]) if (
+                    name in raised
+                ):
                     found.add(reason.value if isinstance(reason, ast.Constant) else "")
     # What is not written there is one of two.
     assert "" in found

@@ -12,6 +12,8 @@ from rest_framework.exceptions import APIException, ErrorDetail, PermissionDenie
 from rest_framework.renderers import JSONRenderer
 from rest_framework.views import exception_handler
 
+from clerk_auth import exceptions
+from clerk_auth.core import errors
 from clerk_auth.core.authorization import PERMISSION_DENIED, REFUSALS
 from clerk_auth.core.errors import OUTAGES, REJECTIONS
 from clerk_auth.exceptions import AuthenticationUnavailable, InvalidToken, ReverificationRequired
@@ -90,3 +92,10 @@ def test_numbers_of_a_step_up_stay_numbers(error):
         assert type(metadata["afterMinutes"]) in (int, float)
         assert metadata["afterMinutes"] in (10, 0.5, 10**20)
         assert math.isfinite(metadata["afterMinutes"] * 2)
+
+
+def test_every_error_of_verification_can_be_imported_from_here():
+    assert set(errors.__all__) < set(exceptions.__all__)
+    for name in exceptions.__all__:
+        assert getattr(exceptions, name) is getattr(errors, name, getattr(exceptions, name))
+    assert {"ReverificationRequired", "TokenRejected", "KeysUnavailable"} <= set(exceptions.__all__)

@@ -1,6 +1,6 @@
 """Answers to "may they?", from what a verified token grants (Clerk, "Authorization checks").
 
-Each answer is no when the question, or what the token says, is not in order.
+Each answer is no when the question or the token's claim is malformed.
 """
 
 from __future__ import annotations
@@ -12,14 +12,16 @@ from typing import Any
 
 from clerk_auth.core.encoding import is_number
 
-# Not None: `has(role=None)` asks for a role that nobody has, and must not ask for nothing.
+__all__ = [
+    "LEVELS", "NOT_ASKED", "PERMISSION_DENIED", "PRESETS", "REFUSALS", "REFUSAL_CODES",
+    "REVERIFICATION_REQUIRED", "SCOPES", "Reverification", "is_named", "is_reverified", "is_scoped",
+    "read_reverification", "split_scope", "with_prefix",
+]  # fmt: skip
+
+# Not None: `has(role=None)` asks for a role that no user has, and must not count as unasked.
 NOT_ASKED: Any = object()
 
-FIRST_FACTOR, SECOND_FACTOR, MULTI_FACTOR = LEVELS = (
-    "first_factor",
-    "second_factor",
-    "multi_factor",
-)
+LEVELS = ("first_factor", "second_factor", "multi_factor")
 _NOT_ENROLLED = -1
 _PREFIX = "org:"
 # How a question may spell a scope, and the letter that stands for it in a token.
@@ -62,21 +64,17 @@ class Reverification:
         first, second = factor_ages
         if second == _NOT_ENROLLED:
             second = first
-        if self.level == FIRST_FACTOR:
-            asked = [first]
-        elif self.level == SECOND_FACTOR:
-            asked = [second]
-        else:
-            asked = [first, second]
+        ages = {"first_factor": (first,), "second_factor": (second,)}
+        asked = ages.get(self.level, (first, second))
         return all(0 <= age < self.after_minutes for age in asked)
 
 
 PRESETS: Mapping[str, Reverification] = MappingProxyType(
     {
-        "strict_mfa": Reverification(MULTI_FACTOR, 10),
-        "strict": Reverification(SECOND_FACTOR, 10),
-        "moderate": Reverification(SECOND_FACTOR, 60),
-        "lax": Reverification(SECOND_FACTOR, 1440),
+        "strict_mfa": Reverification("multi_factor", 10),
+        "strict": Reverification("second_factor", 10),
+        "moderate": Reverification("second_factor", 60),
+        "lax": Reverification("second_factor", 1440),
     }
 )
 
@@ -133,11 +131,10 @@ def is_scoped(asked: object, held: Iterable[str]) -> bool:
         scopes, name = split_scope(asked)
     except ValueError:
         return False
-    for entry in held:
-        held_scopes, _, held_name = entry.partition(":")
-        if held_name == name and not set(scopes).isdisjoint(held_scopes):
-            return True
-    return False
+    return any(
+        held_name == name and not set(scopes).isdisjoint(held_scopes)
+        for held_scopes, _, held_name in (entry.partition(":") for entry in held)
+    )
 
 
 def is_reverified(asked: object, factor_ages: tuple[float, float] | None) -> bool:

@@ -23,6 +23,12 @@ from clerk_auth.core.authorization import (
 )
 from clerk_auth.core.encoding import is_number, parse_json_object
 
+__all__ = [
+    "UNSAFE_CATEGORIES", "Claims", "Organization", "Verified", "is_factor_age", "is_identifier",
+    "is_simple_name", "read_actor", "read_factor_ages", "read_organization", "read_scoped_names",
+    "read_version",
+]  # fmt: skip
+
 _MAX_IDENTIFIER_LENGTH = 255
 # Control characters, surrogates, and what ends a line or a paragraph; in an id also format
 # characters (bidi overrides among them) and spaces.
@@ -36,7 +42,7 @@ _NOT_READ = object()
 
 
 def is_identifier(value: object) -> TypeGuard[str]:
-    """Tell whether ``value`` can be an id: 1 to 255 characters, none of them blank or invisible."""
+    """Tell whether ``value`` can be an id: 1 to 255 visible characters."""
     if not isinstance(value, str) or not 0 < len(value) <= _MAX_IDENTIFIER_LENGTH:
         return False
     if value.isascii():
@@ -61,7 +67,7 @@ class Organization:
 
 
 class Verified(NamedTuple):
-    """What was checked of a token, and its payload as the text that was signed."""
+    """What was checked of a token, and its payload as the bytes that were signed."""
 
     user_id: str
     session_id: str
@@ -92,8 +98,8 @@ class Claims:
 
     __slots__ = ("_organization", "_parsed", "_verified")
 
-    # Everything public is a property without a setter, and there is no __dict__: what a request
-    # makes once each is quick to make.
+    # Public attributes are properties without a setter, and there is no __dict__: each request
+    # makes one of these, so it is quick to make.
     def __init__(self, verified: Verified, parsed: dict[str, Any] | None = None) -> None:
         self._verified = verified
         self._parsed = parsed
@@ -186,18 +192,14 @@ class Claims:
         organization = self.organization
         roles = () if organization is None or organization.role is None else (organization.role,)
         permissions = () if organization is None else organization.permissions
-        answers = []
-        if role is not NOT_ASKED:
-            answers.append(is_named(role, roles))
-        if permission is not NOT_ASKED:
-            answers.append(is_named(permission, permissions))
-        if feature is not NOT_ASKED:
-            answers.append(is_scoped(feature, self.features))
-        if plan is not NOT_ASKED:
-            answers.append(is_scoped(plan, self.plans))
-        if reverification is not NOT_ASKED:
-            answers.append(is_reverified(reverification, self.factor_ages))
-        return bool(answers) and all(answers)
+        asked = (role, permission, feature, plan, reverification)
+        return any(question is not NOT_ASKED for question in asked) and (
+            (role is NOT_ASKED or is_named(role, roles))
+            and (permission is NOT_ASKED or is_named(permission, permissions))
+            and (feature is NOT_ASKED or is_scoped(feature, self.features))
+            and (plan is NOT_ASKED or is_scoped(plan, self.plans))
+            and (reverification is NOT_ASKED or is_reverified(reverification, self.factor_ages))
+        )
 
 
 def _freeze(value: Any) -> Any:
@@ -261,7 +263,7 @@ def read_factor_ages(payload: Mapping[str, Any]) -> tuple[float, float] | None:
 def read_actor(payload: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Return who impersonates the user; ``None`` only without an ``act`` claim.
 
-    A malformed one, ``null`` too, is an empty mapping: somebody acts, and it is not known who.
+    A malformed one, ``null`` too, is an empty mapping: the actor is not known, but there is one.
     """
     if "act" not in payload:
         return None
@@ -284,9 +286,9 @@ def _permissions(features: object, organization: dict[str, Any]) -> Iterator[str
                     yield f"org:{feature}:{name}"
 
 
-def is_simple_name(text: str) -> bool:
-    """Tell whether ``text`` is one name in a claim; a comma or a colon would make two of it."""
-    return is_identifier(text) and "," not in text and ":" not in text
+def is_simple_name(name: str) -> bool:
+    """Tell whether ``name`` is one name in a claim; a comma or a colon would make two of it."""
+    return is_identifier(name) and "," not in name and ":" not in name
 
 
 def _parse_mask(text: str) -> int:

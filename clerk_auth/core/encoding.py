@@ -13,20 +13,20 @@ from collections.abc import Callable
 from itertools import accumulate
 from typing import Any, NoReturn, TypeGuard
 
+__all__ = [
+    "decode_base64url", "decode_checked", "encode_base64url", "is_number", "parse_json",
+    "parse_json_object", "show", "split_compact",
+]  # fmt: skip
+
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 _MAX_DEPTH = 64
 _MAX_SHOWN = 160
 _STEPS = {ord("{"): 1, ord("["): 1, ord("}"): -1, ord("]"): -1}
 _NO_BRACKETS = bytes(set(range(256)) - _STEPS.keys())
 _TO_STANDARD = bytes.maketrans(b"-_", b"+/")
-# The last character of a text whose length leaves 2 or 3 over a multiple of 4 carries 4 or 2
-# unused bits; these are the characters in which they are zero (RFC 4648 section 3.5).
+# The last character of a string whose length is 2 or 3 over a multiple of 4 has 4 or 2 unused bits;
+# these are the characters in which they are zero (RFC 4648 section 3.5).
 _LAST = (_ALPHABET, b"", b"AQgw", b"AEIMQUYcgkosw048")
-
-
-def is_base64url(text: bytes) -> bool:
-    """Tell whether ``text`` is non-empty unpadded base64url in its one canonical spelling."""
-    return not text.translate(None, _ALPHABET) and _ends_well(text)
 
 
 def split_compact(token: bytes) -> list[bytes]:
@@ -46,14 +46,14 @@ def _ends_well(text: bytes) -> bool:
 
 
 def decode_base64url(text: bytes) -> bytes:
-    """Decode unpadded base64url; ``ValueError`` unless :func:`is_base64url`."""
-    if not is_base64url(text):
+    """Decode non-empty unpadded base64url; ``ValueError`` unless in its one canonical spelling."""
+    if text.translate(None, _ALPHABET) or not _ends_well(text):
         raise ValueError("not canonical base64url")
     return decode_checked(text)
 
 
 def decode_checked(text: bytes) -> bytes:
-    """Decode what :func:`is_base64url` has let through."""
+    """Decode what :func:`split_compact` has let through."""
     return a2b_base64(text.translate(_TO_STANDARD) + b"==")
 
 

@@ -11,6 +11,8 @@ import functools
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar, cast
 
+__all__ = ["hide_locals"]
+
 P = ParamSpec("P")
 T = TypeVar("T")
 

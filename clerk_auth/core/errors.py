@@ -17,6 +17,14 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, TypedDict, Unpack
 
+__all__ = [
+    "CODES", "OUTAGES", "REASONS", "REJECTIONS", "AlgorithmNotAllowed", "AudienceNotAllowed",
+    "ClaimInvalid", "ClerkAuthError", "Facts", "IssuerNotAllowed", "KeyNotFound", "KeySetInvalid",
+    "KeysBusy", "KeysUnavailable", "PartyNotAllowed", "SessionPending", "SignatureInvalid",
+    "TokenClassNotAccepted", "TokenExpired", "TokenMalformed", "TokenNotYetValid", "TokenRejected",
+    "UserInactive", "UserUnknown",
+]  # fmt: skip
+
 # Every reason that this package gives; a project's own resolver may write what it likes.
 REASONS = frozenset(
     {
@@ -67,7 +75,7 @@ class ClerkAuthError(Exception):
 
 
 class TokenRejected(ClerkAuthError):
-    """The token does not authenticate anybody."""
+    """The caller is not authenticated."""
 
 
 class TokenMalformed(TokenRejected):
@@ -148,20 +156,20 @@ class KeysUnavailable(ClerkAuthError):
     code = "keys_unavailable"
     detail = "Authentication is temporarily unavailable."
 
+    retry_after = 5.0
+
     def __init__(
-        self, reason: str = "", *, retry_after: float = 5.0, **facts: Unpack[Facts]
+        self, reason: str = "", *, retry_after: float | None = None, **facts: Unpack[Facts]
     ) -> None:
         super().__init__(reason, **facts)
-        self.retry_after = retry_after
+        self.retry_after = self.retry_after if retry_after is None else retry_after
 
 
 class KeysBusy(KeysUnavailable):
     """Too many requests wait for an unknown key id already."""
 
     code = "keys_busy"
-
-    def __init__(self, reason: str = "", **facts: Unpack[Facts]) -> None:
-        super().__init__(reason, retry_after=1.0, **facts)
+    retry_after = 1.0
 
 
 class KeySetInvalid(ClerkAuthError):

@@ -1,4 +1,4 @@
-"""Hosts by their names."""
+"""What a host name is."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _DOMAIN = re.compile(
 )
 
 
-def is_domain(text: str) -> bool:
-    """Tell whether ``text`` is a domain of two labels or more, in small letters and ASCII."""
-    return _DOMAIN.fullmatch(text) is not None
+def is_domain(host: str) -> bool:
+    """Tell whether ``host`` is a domain of two labels or more, in lower case and ASCII."""
+    return _DOMAIN.fullmatch(host) is not None
 
 
 def is_loopback(host: str) -> bool:

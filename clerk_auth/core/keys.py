@@ -1,7 +1,7 @@
 """RSA verifying keys, read from a JWK set (RFC 7517) or from PEM.
 
-A key is built from ``n`` and ``e`` alone, and its thumbprint (RFC 7638) is what tells it from
-another: Clerk's ``kid`` is the id of the instance, so a rotated key may keep it.
+A key is built only from ``n`` and ``e``, and identified by its thumbprint (RFC 7638): Clerk's
+``kid`` is the id of the instance, so a rotated key may keep it.
 """
 
 from __future__ import annotations
@@ -20,21 +20,26 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, RSAPubli
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     PublicFormat,
-    load_pem_public_key,
+    load_der_public_key,
 )
 from jwt.algorithms import RSAAlgorithm
 
 from clerk_auth.core.encoding import decode_base64url, encode_base64url, parse_json_object
 from clerk_auth.core.errors import KeySetInvalid
 
+__all__ = [
+    "MAX_KEYS", "MAX_KEYS_PER_KID", "SKIP_REASONS", "KeySet", "KeyUnusable", "VerifyingKey",
+    "describe_key", "hash_kid", "is_kid", "load_public_key", "parse_jwks",
+]  # fmt: skip
+
 MAX_KEYS = 256
 MAX_KEYS_PER_KID = 4
 _MAX_KID_LENGTH = 512
-MIN_BITS = 2048
-MAX_BITS = 8192
-MIN_EXPONENT = 65537
+_MIN_BITS = 2048
+_MAX_BITS = 8192
+_MIN_EXPONENT = 65537
 # Larger exponents cost time and add nothing (FIPS 186-5 section 5.1 allows them up to 2**256).
-MAX_EXPONENT = 2**33
+_MAX_EXPONENT = 2**33
 
 _RS256 = RSAAlgorithm(RSAAlgorithm.SHA256)
 _PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth"})
@@ -54,16 +59,8 @@ class KeyUnusable(ValueError):
 
 
 SKIP_REASONS = (
-    "malformed",
-    "key_type",
-    "private",
-    "key_id",
-    "use",
-    "algorithm",
-    "modulus",
-    "exponent",
-    "repeated",
-    "too_many_for_key_id",
+    *("malformed", "key_type", "private", "key_id", "use", "algorithm", "modulus", "exponent"),
+    *("repeated", "too_many_for_key_id"),
 )
 
 
@@ -82,9 +79,9 @@ class VerifyingKey:
     @classmethod
     def from_numbers(cls, kid: str, modulus: int, exponent: int) -> VerifyingKey:
         """Build a key of 2048 to 8192 bits; ``KeyUnusable`` when it is weak."""
-        if not MIN_BITS <= modulus.bit_length() <= MAX_BITS or modulus % 2 == 0:
+        if not _MIN_BITS <= modulus.bit_length() <= _MAX_BITS or modulus % 2 == 0:
             raise KeyUnusable("modulus")
-        if not MIN_EXPONENT <= exponent < MAX_EXPONENT or exponent % 2 == 0:
+        if not _MIN_EXPONENT <= exponent < _MAX_EXPONENT or exponent % 2 == 0:
             raise KeyUnusable("exponent")
         return cls(
             kid,
@@ -161,12 +158,12 @@ def describe_key(key: VerifyingKey) -> dict[str, str | int | None]:
 
 
 def is_kid(value: object) -> TypeGuard[str]:
-    """Tell whether ``value`` can be a key id: a text of 1 to 512 characters."""
+    """Tell whether ``value`` can be a key id: a string of 1 to 512 characters."""
     return isinstance(value, str) and 0 < len(value) <= _MAX_KID_LENGTH
 
 
 def hash_kid(kid: str) -> str:
-    """Return 8 hex digits that stand for a key id in a log, where a caller's text must not be."""
+    """Return 8 hex digits that stand for a key id where a caller's string must not be: in a log."""
     return sha256(kid.encode("utf-8", "surrogatepass")).hexdigest()[:8]
 
 
@@ -200,20 +197,13 @@ def load_public_key(text: str) -> VerifyingKey:
     if body is None:
         raise ValueError("not a PEM public key")
     try:
-        der = base64.b64decode("".join(body[1].split()), validate=True)
-        public_key = load_pem_public_key(_pem(der, pkcs1="RSA PUBLIC KEY" in text))
+        public_key = load_der_public_key(base64.b64decode("".join(body[1].split()), validate=True))
     except (ValueError, UnsupportedAlgorithm) as error:
         raise ValueError("not a PEM public key") from error
     if not isinstance(public_key, RSAPublicKey):
         raise ValueError("not an RSA key")
     numbers = public_key.public_numbers()
     return VerifyingKey.from_numbers("", numbers.n, numbers.e)
-
-
-def _pem(der: bytes, *, pkcs1: bool) -> bytes:
-    label = b"RSA PUBLIC KEY" if pkcs1 else b"PUBLIC KEY"
-    body = base64.encodebytes(der)
-    return b"-----BEGIN %s-----\n%s-----END %s-----\n" % (label, body, label)
 
 
 def _collect(entries: Iterable[object]) -> KeySet:
@@ -264,7 +254,7 @@ def _may_verify(jwk: dict[str, Any]) -> bool:
 def _decode_number(jwk: dict[str, Any], member: str) -> int:
     text = jwk.get(member)
     # Bounded before it is decoded: one byte over the largest modulus, in base64.
-    if not isinstance(text, str) or not text.isascii() or len(text) > 2 * MAX_BITS // 8:
+    if not isinstance(text, str) or not text.isascii() or len(text) > 2 * _MAX_BITS // 8:
         raise KeyUnusable("malformed")
     try:
         return int.from_bytes(decode_base64url(text.encode("ascii")), "big")

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple, cast
 
+from clerk_auth.core import errors
 from clerk_auth.core.claims import Claims, Verified, is_identifier
 from clerk_auth.core.encoding import (
     decode_checked,
@@ -21,26 +22,21 @@ from clerk_auth.core.encoding import (
     show,
     split_compact,
 )
-from clerk_auth.core.errors import (
-    AlgorithmNotAllowed,
-    AudienceNotAllowed,
-    ClaimInvalid,
-    IssuerNotAllowed,
-    PartyNotAllowed,
-    SessionPending,
-    SignatureInvalid,
-    TokenClassNotAccepted,
-    TokenExpired,
-    TokenMalformed,
-    TokenNotYetValid,
-)
 from clerk_auth.core.keys import VerifyingKey, is_kid
+
+__all__ = [
+    "ALGORITHM", "IGNORED_CATEGORY", "OPAQUE_PREFIXES", "SESSION_CATEGORY", "Policy", "Times",
+    "UnverifiedToken", "check_audience", "check_claims", "check_class", "check_header",
+    "check_identity", "check_issuer", "check_party", "check_session", "check_times",
+    "find_signing_key", "may_be_ours", "read_header", "read_kid", "read_payload", "read_times",
+    "read_token", "split_token",
+]  # fmt: skip
 
 ALGORITHM = "RS256"
 # Clerk signs every class of token with one key; only the category in the header tells them apart.
 SESSION_CATEGORY = "cl_B7d4PD111AAA"
 IGNORED_CATEGORY = "cl_I7d4PD111III"
-# API keys, and machine and OAuth tokens that are no JWT: Clerk names their class in the text.
+# API keys, and machine and OAuth tokens that are not a JWT: their class is told by how they start.
 OPAQUE_PREFIXES = ("ak_", "mt_", "oat_")
 _MACHINE_SUBJECT_PREFIX = "mch_"
 Times = tuple[float, float | None, float | None]  # exp, nbf and iat in Unix seconds
@@ -69,7 +65,7 @@ class Policy:
 
 
 class UnverifiedToken(NamedTuple):
-    """A token whose text and header are in order, and whose signature nobody has checked.
+    """A token whose text and header are in order, and whose signature is not checked yet.
 
     ``kid`` is empty where the policy requires none. ``payload`` is still encoded.
     ``has_category``: the header says that it is a session's.
@@ -106,16 +102,16 @@ def split_token(token: str, policy: Policy) -> list[bytes]:
     """Return header, payload and signature, each of them base64url."""
     # 2: text
     if len(token) > policy.max_token_bytes:
-        raise TokenMalformed("too_long", part="token", limit=policy.max_token_bytes)
+        raise errors.TokenMalformed("too_long", part="token", limit=policy.max_token_bytes)
     # 4: class, of what has no header
     if token.startswith(OPAQUE_PREFIXES):
-        raise TokenClassNotAccepted("other_class", part="token")
+        raise errors.TokenClassNotAccepted("other_class", part="token")
     if not token.isascii():
-        raise TokenMalformed("not_ascii", part="token")
+        raise errors.TokenMalformed("not_ascii", part="token")
     try:
         return split_compact(token.encode("ascii"))
     except ValueError:
-        raise TokenMalformed("not_compact", part="token") from None
+        raise errors.TokenMalformed("not_compact", part="token") from None
 
 
 def find_signing_key(token: UnverifiedToken, keys: Iterable[VerifyingKey]) -> VerifyingKey:
@@ -124,7 +120,7 @@ def find_signing_key(token: UnverifiedToken, keys: Iterable[VerifyingKey]) -> Ve
     for key in keys:
         if key.verifies(token.signing_input, token.signature):
             return key
-    raise SignatureInvalid("mismatch", part="signature")
+    raise errors.SignatureInvalid("mismatch", part="signature")
 
 
 def check_claims(token: UnverifiedToken, policy: Policy, *, now: float) -> Claims:
@@ -154,7 +150,7 @@ def check_claims(token: UnverifiedToken, policy: Policy, *, now: float) -> Claim
 
 
 def read_payload(text: bytes) -> dict[str, Any]:
-    """Parse a decoded payload; who made it is for the signature to say."""
+    """Parse a decoded payload."""
     # 7: payload and time
     return _parse("payload", text)
 
@@ -174,22 +170,17 @@ def check_times(times: Times, policy: Policy, *, has_category: bool, now: float)
     ``ClaimInvalid``: it is too long for a token that does not say that it is a session's.
     """
     expires_at, not_before, issued_at = times
-    if not has_category and _is_too_far_ahead(expires_at, policy, now):
-        limit = policy.uncategorized_token_max_seconds
-        raise ClaimInvalid("too_far_ahead", claim="exp", limit=limit)
+    limit = policy.uncategorized_token_max_seconds
+    # Without leeway, which is for clocks that differ: this limit was chosen.
+    if not has_category and limit > 0 and expires_at > now + limit:
+        raise errors.ClaimInvalid("too_far_ahead", claim="exp", limit=limit)
     if expires_at <= now - policy.leeway_seconds:
-        raise TokenExpired("past", claim="exp")
+        raise errors.TokenExpired("past", claim="exp")
     latest = now + policy.leeway_seconds
     if not_before is not None and not_before > latest:
-        raise TokenNotYetValid("future", claim="nbf")
+        raise errors.TokenNotYetValid("future", claim="nbf")
     if issued_at is not None and issued_at > latest:
-        raise TokenNotYetValid("future", claim="iat")
-
-
-def _is_too_far_ahead(expires_at: float, policy: Policy, now: float) -> bool:
-    # Without leeway, which forgives clocks: this is a limit that somebody chose.
-    limit = policy.uncategorized_token_max_seconds
-    return limit > 0 and expires_at > now + limit
+        raise errors.TokenNotYetValid("future", claim="iat")
 
 
 def check_issuer(payload: dict[str, Any], policy: Policy) -> str:
@@ -197,9 +188,9 @@ def check_issuer(payload: dict[str, Any], policy: Policy) -> str:
     # 8: issuer
     issuer = payload.get("iss")
     if not isinstance(issuer, str):
-        raise IssuerNotAllowed(_lack(payload, "iss"), claim="iss")
+        raise errors.IssuerNotAllowed(_lack(payload, "iss"), claim="iss")
     if issuer not in policy.issuers:
-        raise IssuerNotAllowed("mismatch", claim="iss")
+        raise errors.IssuerNotAllowed("mismatch", claim="iss")
     return issuer
 
 
@@ -208,7 +199,7 @@ def check_identity(payload: dict[str, Any]) -> tuple[str, str]:
     # 9: identity
     user_id = _read_identifier(payload, "sub")
     if user_id.startswith(_MACHINE_SUBJECT_PREFIX):
-        raise TokenClassNotAccepted("other_class", claim="sub")
+        raise errors.TokenClassNotAccepted("other_class", claim="sub")
     return user_id, _read_identifier(payload, "sid")
 
 
@@ -220,10 +211,10 @@ def check_party(payload: dict[str, Any], policy: Policy) -> str | None:
         return party if isinstance(party, str) else None
     if party is _ABSENT:
         if policy.party_required:
-            raise PartyNotAllowed("missing", claim="azp")
+            raise errors.PartyNotAllowed("missing", claim="azp")
         return None
     if not isinstance(party, str) or party not in policy.authorized_parties:
-        raise PartyNotAllowed("mismatch", claim="azp", found=show(party))
+        raise errors.PartyNotAllowed("mismatch", claim="azp", found=show(party))
     return party
 
 
@@ -234,9 +225,9 @@ def check_audience(payload: dict[str, Any], policy: Policy) -> None:
     audience = payload.get("aud")
     audiences = audience if isinstance(audience, list) else [audience]
     if not all(isinstance(entry, str) for entry in audiences):
-        raise AudienceNotAllowed(_lack(payload, "aud"), claim="aud")
+        raise errors.AudienceNotAllowed(_lack(payload, "aud"), claim="aud")
     if policy.audiences.isdisjoint(audiences):
-        raise AudienceNotAllowed("mismatch", claim="aud")
+        raise errors.AudienceNotAllowed("mismatch", claim="aud")
 
 
 def check_session(payload: dict[str, Any], policy: Policy) -> str:
@@ -244,9 +235,9 @@ def check_session(payload: dict[str, Any], policy: Policy) -> str:
     # 11: session
     status = payload.get("sts", "active")
     if status == "pending" and not policy.accept_pending:
-        raise SessionPending("pending", claim="sts")
+        raise errors.SessionPending("pending", claim="sts")
     if status not in ("active", "pending"):
-        raise ClaimInvalid("unknown", claim="sts", found=show(status))
+        raise errors.ClaimInvalid("unknown", claim="sts", found=show(status))
     return cast("str", status)
 
 
@@ -258,16 +249,13 @@ def may_be_ours(token: UnverifiedToken, policy: Policy, *, now: float) -> bool:
     """
     try:
         payload = read_payload(decode_checked(token.payload))
-    except TokenMalformed:
+        check_issuer(payload, policy)
+        expires_at = _read_time(payload, "exp")
+        times = expires_at, None, None
+        check_times(times, policy, has_category=token.has_category, now=now)
+    except errors.TokenRejected:
         return False
-    issuer, expires_at = payload.get("iss"), payload.get("exp")
-    return (
-        isinstance(issuer, str)
-        and issuer in policy.issuers
-        and is_number(expires_at)
-        and expires_at > now - policy.leeway_seconds
-        and (token.has_category or not _is_too_far_ahead(expires_at, policy, now))
-    )
+    return True
 
 
 def _read_segments(token: list[bytes], policy: Policy) -> UnverifiedToken:
@@ -294,13 +282,13 @@ def check_header(header: dict[str, Any]) -> None:
     """Check what a header says of the signature, and that it is one of a JWT."""
     # 3: header
     if header.get("alg") != ALGORITHM:
-        raise AlgorithmNotAllowed("mismatch", part="alg")
+        raise errors.AlgorithmNotAllowed("mismatch", part="alg")
     if "crit" in header:
-        raise TokenMalformed("mismatch", part="crit")
+        raise errors.TokenMalformed("mismatch", part="crit")
     if header.get("b64", True) is not True:
-        raise TokenMalformed("mismatch", part="b64")
+        raise errors.TokenMalformed("mismatch", part="b64")
     if header.get("typ", "JWT") != "JWT" and not _names_another_class(header["typ"]):
-        raise TokenMalformed("mismatch", part="typ")
+        raise errors.TokenMalformed("mismatch", part="typ")
 
 
 def check_class(header: dict[str, Any]) -> bool:
@@ -310,10 +298,10 @@ def check_class(header: dict[str, Any]) -> bool:
     """
     # 4: class
     if _names_another_class(header.get("typ")):
-        raise TokenClassNotAccepted("other_class", part="typ")
+        raise errors.TokenClassNotAccepted("other_class", part="typ")
     category = header.get("cat", IGNORED_CATEGORY)
     if category not in (SESSION_CATEGORY, IGNORED_CATEGORY):
-        raise TokenClassNotAccepted("other_class", part="cat")
+        raise errors.TokenClassNotAccepted("other_class", part="cat")
     return bool(category == SESSION_CATEGORY)
 
 
@@ -321,7 +309,7 @@ def read_kid(header: dict[str, Any]) -> str:
     """Return the key id, of 1 to 512 characters; after the class, which explains a lack of it."""
     kid = header.get("kid")
     if not is_kid(kid):
-        raise TokenMalformed(_lack(header, "kid"), part="kid")
+        raise errors.TokenMalformed(_lack(header, "kid"), part="kid")
     return kid
 
 
@@ -333,10 +321,10 @@ def _parse(part: str, text: bytes) -> dict[str, Any]:
     try:
         return parse_json_object(text)
     except UnicodeDecodeError:
-        raise TokenMalformed("not_utf8", part=part) from None
+        raise errors.TokenMalformed("not_utf8", part=part) from None
     except ValueError:
         # Without the parser's message, which may quote the token.
-        raise TokenMalformed("not_json", part=part) from None
+        raise errors.TokenMalformed("not_json", part=part) from None
 
 
 def _lack(members: dict[str, Any], name: str) -> str:
@@ -346,12 +334,12 @@ def _lack(members: dict[str, Any], name: str) -> str:
 def _read_time(payload: dict[str, Any], claim: str) -> float:
     value = payload.get(claim)
     if not is_number(value):
-        raise ClaimInvalid(_lack(payload, claim), claim=claim)
+        raise errors.ClaimInvalid(_lack(payload, claim), claim=claim)
     return value
 
 
 def _read_identifier(payload: dict[str, Any], claim: str) -> str:
     value = payload.get(claim)
     if not is_identifier(value):
-        raise ClaimInvalid(_lack(payload, claim), claim=claim)
+        raise errors.ClaimInvalid(_lack(payload, claim), claim=claim)
     return value

@@ -10,6 +10,8 @@ from clerk_auth.diagnostics.inspection import Finding, Inspection
 from clerk_auth.diagnostics.report import ACCEPTED, FAILED
 from clerk_auth.diagnostics.terminal import Page, Row
 
+__all__ = ["print_inspection", "print_verdict"]
+
 _TIMES = ("exp", "nbf", "iat")
 _WIDEST_NAME = 24
 
@@ -25,7 +27,7 @@ def print_inspection(inspection: Inspection, page: Page) -> None:
 
 
 def print_verdict(inspection: Inspection, page: Page) -> None:
-    """Print the last line alone."""
+    """Print only the last line."""
     if inspection.verdict == ACCEPTED:
         page.write(page.style.SUCCESS("ACCEPTED: the verifier lets this token in."))
     else:

@@ -50,6 +50,8 @@ from clerk_auth.jwks.wiring import make_source
 from clerk_auth.transport import FetchFailed
 from clerk_auth.verifier import Verifier
 
+__all__ = ["Finding", "Inspection", "inspect", "inspect_now", "load_keys"]
+
 
 @dataclass(slots=True)
 class Finding:

@@ -207,7 +207,7 @@ RULES = (
         lambda seen: read_credential(seen.pasted),
         (),
         expected="one word, or Bearer and one word",
-        remedy="Give the token alone, or Bearer and the token.",
+        remedy="Give only the token, or Bearer and the token.",
         found=lambda seen: count(len(seen.pasted.split()), "word"),
     ),
     Rule(

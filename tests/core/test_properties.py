@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from clerk_auth.core.encoding import decode_base64url, encode_base64url, is_base64url
+from clerk_auth.core.encoding import decode_base64url, encode_base64url
 from clerk_auth.core.errors import KeySetInvalid
 from clerk_auth.core.keys import load_public_key, parse_jwks
 from clerk_auth.core.tokens import may_be_ours, read_token
@@ -18,6 +18,7 @@ from clerk_auth.issuer.local import ABSENT
 from tests.conftest import ISSUER, NOW, PARTY
 from tests.core.conftest import ACCEPTED, POLICY, make_jwk, verify
 from tests.core.test_claims import read_everything
+from tests.core.test_encoding import is_base64url
 
 pytestmark = pytest.mark.integration
 
