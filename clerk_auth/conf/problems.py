@@ -94,43 +94,38 @@ def _explain_unknown(name: str, number: int, known: Iterable[str]) -> str:
 
 def find_conflicts(read: Mapping[str, Any], *, debug: bool) -> list[CheckMessage]:
     """List what contradicts itself in the fields of ``Config``, read one by one."""
-    return [*_find_conflicts_of_instance(read, debug), *_find_conflicts_of_times(read)]
+    return [
+        *_find_conflicts_of_instance(read),
+        *_find_missing(read, debug=debug),
+        *_find_conflicts_of_times(read),
+    ]
 
 
-def _find_conflicts_of_instance(read: Mapping[str, Any], debug: bool) -> Iterator[CheckMessage]:
+def _find_conflicts_of_instance(read: Mapping[str, Any]) -> Iterator[CheckMessage]:
     domain, decoded = read["frontend_api"], read["publishable_key"]
     if domain and decoded and domain != decoded:
-        yield make_problem(
-            _MALFORMED,
-            "PUBLISHABLE_KEY",
-            f'belongs to "{decoded}", but FRONTEND_API is "{domain}".',
-            "Set one of them, of the instance whose tokens you accept.",
-        )
+        message = f'belongs to "{decoded}", but FRONTEND_API is "{domain}".'
+        hint = "Set one of them, of the instance whose tokens you accept."
+        yield make_problem(_MALFORMED, "PUBLISHABLE_KEY", message, hint)
     if read["jwt_keys"] and read["jwks_url"]:
-        message = "is never fetched while JWT_KEY is set."
-        yield make_problem(_MALFORMED, "JWKS_URL", message, "Remove one of the two.")
+        message, hint = "is never fetched while JWT_KEY is set.", "Remove one of the two."
+        yield make_problem(_MALFORMED, "JWKS_URL", message, hint)
+
+
+def _find_missing(read: Mapping[str, Any], *, debug: bool) -> Iterator[CheckMessage]:
+    domain = read["frontend_api"] or read["publishable_key"]
     if read["dev_mode"]:
         if not debug:
-            yield make_problem(
-                _NO_DEBUG,
-                "DEV_MODE",
-                "is on with DEBUG = False: anybody with the development key could sign in.",
-                "Remove it from this environment.",
-            )
-    elif not (domain or decoded or read["issuers"]):
-        yield make_problem(
-            _NO_ISSUER,
-            "FRONTEND_API",
-            "is missing: nothing says whose tokens are accepted.",
-            'Set it to your Clerk domain, as in "clerk.example.com".',
-        )
-    elif not (domain or decoded or read["jwks_url"] or read["jwt_keys"]):
-        yield make_problem(
-            _NO_ISSUER,
-            "ISSUER",
-            "is set, but nothing says where its keys are.",
-            "Set JWKS_URL or JWT_KEY beside it, or FRONTEND_API instead.",
-        )
+            message = "is on with DEBUG = False: anybody with the development key could sign in."
+            yield make_problem(_NO_DEBUG, "DEV_MODE", message, "Remove it from this environment.")
+    elif not (domain or read["issuers"]):
+        message = "is missing: nothing says whose tokens are accepted."
+        hint = 'Set it to your Clerk domain, as in "clerk.example.com".'
+        yield make_problem(_NO_ISSUER, "FRONTEND_API", message, hint)
+    elif not (domain or read["jwks_url"] or read["jwt_keys"]):
+        message = "is set, but nothing says where its keys are."
+        hint = "Set JWKS_URL or JWT_KEY beside it, or FRONTEND_API instead."
+        yield make_problem(_NO_ISSUER, "ISSUER", message, hint)
 
 
 def _find_conflicts_of_times(read: Mapping[str, Any]) -> Iterator[CheckMessage]:
