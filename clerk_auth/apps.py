@@ -13,6 +13,8 @@ from clerk_auth import conf
 from clerk_auth.checks import register_checks
 from clerk_auth.logs import log
 
+__all__ = ["ClerkAuthConfig"]
+
 
 class ClerkAuthConfig(AppConfig):
     name = "clerk_auth"

@@ -67,8 +67,10 @@ def read_readiness(*, now: float) -> Readiness:
 def _note_misconfigured(error: Exception) -> None:
     name = type(error).__name__
     if defects.admit("misconfigured", name) is not None:
-        settings = ", ".join(str(problem.obj) for problem in find_problems()) or None
-        log(logging.ERROR, "misconfigured", error=name, settings=settings)
+        found = find_problems()
+        settings = ", ".join(str(problem.obj) for problem in found) or None
+        checks = ", ".join(str(problem.id) for problem in found) or None
+        log(logging.ERROR, "misconfigured", error=name, settings=settings, checks=checks)
 
 
 @login_not_required

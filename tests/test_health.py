@@ -119,7 +119,11 @@ def test_failed_fetch_makes_unready_until_the_next_try_may_start(configured):
 @pytest.mark.parametrize(
     ("setting", "fact"),
     [
-        pytest.param({"FRONTEND_APY": "clerk.example.com"}, "FRONTEND_APY", id="problem"),
+        pytest.param(
+            {"FRONTEND_APY": "clerk.example.com", "LEEWAY_SECONDS": -1},
+            "settings=FRONTEND_APY, LEEWAY_SECONDS checks=clerk_auth.E002, clerk_auth.E003",
+            id="problems",
+        ),
         pytest.param(
             {"FRONTEND_API": "clerk.example.com", "METRICS": ["no.such.Sink"]},
             "ModuleNotFoundError",

@@ -10,6 +10,8 @@ from clerk_auth.checks.registration import check, read_config
 from clerk_auth.conf import find_cache_problem
 from clerk_auth.conf.caches import CacheSettings
 
+__all__ = ["check_cache", "check_cache_is_shared"]
+
 # Not by its name: an alias is a value of a setting.
 _KEY_CACHE = "CACHES[CLERK_AUTH['CACHE_ALIAS']]"
 
@@ -27,17 +29,17 @@ def check_cache() -> Iterator[CheckMessage]:
         return
     if cache.may_unpickle:
         yield Warning(
-            f"{_KEY_CACHE} unpickles what it reads, or is not known not to: whoever can write to "
-            "that server can run code here.",
-            hint="Add an alias for the keys alone, with a database number of its own and "
+            f"{_KEY_CACHE} unpickles what it reads, or is not known not to: anybody who can write "
+            "to that server can run code here.",
+            hint="Add an alias only for the keys, with a database number of its own and "
             "django-redis' JSONSerializer, and name it in CLERK_AUTH['CACHE_ALIAS']. Silence this "
             "where your own serializer or backend makes no objects of what it reads.",
             id="clerk_auth.W007",
         )
     if cache.may_wait:
         yield Warning(
-            f"{_KEY_CACHE} has no time-outs, or is not known to have any: a silent server holds a "
-            "thread for as long as it likes.",
+            f"{_KEY_CACHE} has no time-outs, or is not known to have any: a silent server can "
+            "hold a thread indefinitely.",
             hint="Set SOCKET_CONNECT_TIMEOUT and SOCKET_TIMEOUT (django-redis) or "
             "socket_connect_timeout and socket_timeout (Django) in OPTIONS, 1 second or less, and "
             "timeout for a BlockingConnectionPool. Silence this where your backend is bounded.",

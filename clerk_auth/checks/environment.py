@@ -9,6 +9,8 @@ from django.core.checks import CheckMessage, Error, Warning
 
 from clerk_auth.checks.registration import check
 
+__all__ = ["check_environment"]
+
 _FOREIGN_DISTRIBUTION = "clerk-auth-django"
 
 

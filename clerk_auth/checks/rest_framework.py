@@ -15,6 +15,8 @@ from clerk_auth.authentication import ClerkAuthentication
 from clerk_auth.checks.registration import check, read_config
 from clerk_auth.conf import is_observing
 
+__all__ = ["check_authenticators", "check_responses_are_counted"]
+
 _RESPONSE_COUNTER = "clerk_auth.middleware.ResponseCounter"
 
 
@@ -41,7 +43,7 @@ def check_authenticators() -> Iterator[CheckMessage]:
     for index, cls in enumerate(classes):
         if index not in ours and _challenge(cls).lower().startswith("bearer"):
             yield Warning(
-                f"{cls.__name__} claims Bearer tokens too: it and ClerkAuthentication refuse "
+                f"{cls.__name__} takes Bearer tokens too: it and ClerkAuthentication refuse "
                 "each other's.",
                 hint="Keep one of them, or give the other one a scheme of its own.",
                 id="clerk_auth.W005",
@@ -51,8 +53,8 @@ def check_authenticators() -> Iterator[CheckMessage]:
 def _check_observed(names: list[str], ours: list[int]) -> Iterator[CheckMessage]:
     if len(ours) == len(names):
         yield Warning(
-            "CLERK_AUTH['MODE'] is 'observe', and no other authenticator is there: nobody can "
-            "sign in.",
+            "CLERK_AUTH['MODE'] is 'observe', and there is no other authenticator: no user "
+            "can sign in.",
             hint="Keep the class that authenticates now after ClerkAuthentication.",
             id="clerk_auth.W012",
         )
@@ -74,7 +76,7 @@ def _challenge(cls: type[Any]) -> str:
 
 @check()
 def check_responses_are_counted() -> Iterator[CheckMessage]:
-    """W011: metrics go somewhere, and nobody counts what the alarms need."""
+    """W011: metrics go somewhere, and the responses that the alarms need are not counted."""
     config = read_config()
     if config and config.metrics and _RESPONSE_COUNTER not in (settings.MIDDLEWARE or ()):
         yield Warning(

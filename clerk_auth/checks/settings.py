@@ -11,6 +11,15 @@ from clerk_auth.checks.registration import check, read_config
 from clerk_auth.conf import find_problems, is_debug, is_observing
 from clerk_auth.conf.imports import import_named
 
+__all__ = [
+    "check_development_mode",
+    "check_instance",
+    "check_mode",
+    "check_parties",
+    "check_paths",
+    "check_settings",
+]
+
 
 @check()
 def check_settings() -> list[CheckMessage]:
@@ -80,7 +89,7 @@ def check_mode() -> Iterator[CheckMessage]:
     """W013: our verdicts decide nothing."""
     if is_observing():
         yield Warning(
-            "CLERK_AUTH['MODE'] is 'observe': tokens are verified, and nobody is refused for it.",
+            "CLERK_AUTH['MODE'] is 'observe': tokens are verified, and no caller is refused.",
             hint="Follow docs/rollout.md to 'enforce'; silence this for as long as it is meant.",
             id="clerk_auth.W013",
         )
@@ -88,11 +97,12 @@ def check_mode() -> Iterator[CheckMessage]:
 
 @check(deploy=True)
 def check_development_mode() -> Iterator[CheckMessage]:
-    """W017: a key of this machine signs anybody in."""
+    """W017: a key on this machine signs tokens of any user."""
     config = read_config()
     if config and config.dev_mode:
         yield Warning(
-            "CLERK_AUTH['DEV_MODE'] is on: whoever has the development key can sign in as anybody.",
+            "CLERK_AUTH['DEV_MODE'] is on: anybody who has the development key can sign in as any "
+            "user.",
             hint="Remove DEV_MODE, and DEBUG, from what is deployed.",
             id="clerk_auth.W017",
         )

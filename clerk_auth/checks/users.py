@@ -23,6 +23,8 @@ from clerk_auth.users import (
 )
 from clerk_auth.users.profile import find_problems as find_profile_problems
 
+__all__ = ["check_foreign_keys", "check_numbered_rows", "check_user_fields", "check_users"]
+
 _SHOWN = 3
 # Where pip and Debian install packages.
 _INSTALLED = frozenset({"site-packages", "dist-packages"})
@@ -56,7 +58,8 @@ def check_users() -> Iterator[CheckMessage]:
         yield Warning(
             f"CLERK_AUTH['USER_FIELDS'] writes {name}, by which a password login or another single "
             "sign-on finds users: a claim could make one person another.",
-            hint="Map a field that nobody signs in by, or silence this where nothing else does.",
+            hint="Map a field that is not used to sign in, or silence this where only "
+            "ClerkAuthentication looks for users.",
             id="clerk_auth.W014",
         )
     if finds_rows:
@@ -67,7 +70,7 @@ def check_users() -> Iterator[CheckMessage]:
 
 @check()
 def check_user_fields() -> list[CheckMessage]:
-    """E010, E011: profile fields are plain columns, and grant nobody anything."""
+    """E010, E011: profile fields are plain columns, and grant nothing."""
     config = read_config()
     if config is None or not config.user_fields or read_user_model() is None:
         return []
@@ -86,7 +89,7 @@ def check_foreign_keys() -> Iterator[CheckMessage]:
         f"{', '.join(names[:_SHOWN])}{more} can only refer to one: to store request.user there "
         "is an error.",
         hint='Set it to "clerk_auth.users.database_user", which creates rows, or to '
-        '"clerk_auth.users.existing_user", or store request.user.pk in a text field. Silence this '
+        '"clerk_auth.users.existing_user", or store request.user.pk in a CharField. Silence this '
         "where only people with a session are stored there.",
         id="clerk_auth.W016",
     )

@@ -1,4 +1,4 @@
-"""What the settings say of a Django cache: does it unpickle what it reads, may it hold a thread?
+"""What the settings say of a Django cache: does it unpickle what it reads, can it hold a thread?
 
 Classes are imported, and nothing is connected to. What is not known to be safe counts as unsafe.
 """
@@ -14,6 +14,8 @@ from urllib.parse import parse_qs, urlsplit
 from django.conf import settings
 from django.utils.module_loading import import_string
 
+__all__ = ["MAX_TIMEOUT_SECONDS", "CacheSettings"]
+
 # No call to a cache should take longer; the hint of W008 asks for less.
 MAX_TIMEOUT_SECONDS = 5
 
@@ -23,13 +25,13 @@ _PYMEMCACHE = _DJANGO + "memcached.PyMemcacheCache"
 # Two packages with the same options, in capital letters.
 _WITH_OPTIONS = ("django_redis.cache.RedisCache", "django_valkey.base.BaseValkeyCache")
 _IN_PROCESS = {_DJANGO + "locmem.LocMemCache", _DJANGO + "dummy.DummyCache"}
-# A disk and a database have bounds of their own, and libmemcached has them by default.
+# Files and databases have time-outs of their own, and libmemcached has them by default.
 _BOUNDED = _IN_PROCESS | {
     _DJANGO + "filebased.FileBasedCache",
     _DJANGO + "db.DatabaseCache",
     _DJANGO + "memcached.PyLibMCCache",
 }
-# Whose ``loads`` makes no objects but those of JSON or MessagePack.
+# Their ``loads`` makes only what JSON or MessagePack can express.
 _SAFE_SERIALIZERS = {
     f"{package}.serializers.{name}"
     for package in ("django_redis", "django_valkey")
@@ -57,7 +59,7 @@ class CacheSettings:
 
     @property
     def may_unpickle(self) -> bool:
-        """Whether whoever writes to its server might have code run here."""
+        """Whether anybody who can write to its server might run code here."""
         if self.belongs_to_one_process:
             return False
         if self._has_capital_options:

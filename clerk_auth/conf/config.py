@@ -18,12 +18,30 @@ from django.core.signals import setting_changed
 from django.dispatch import receiver
 from django.utils.module_loading import import_string
 
-from clerk_auth.conf import problems, readers
+from clerk_auth.conf import instance, problems, readers
 from clerk_auth.conf.declarations import read_declared, setting
 from clerk_auth.conf.lifetime import derived
 from clerk_auth.core.error_reports import hide_locals
 from clerk_auth.core.keys import VerifyingKey
 from clerk_auth.core.tokens import Policy
+
+__all__ = [
+    "DEV_ISSUER",
+    "ENFORCE",
+    "GROUPS",
+    "JWKS_PATH",
+    "MODES",
+    "OBSERVE",
+    "Config",
+    "find_cache_problem",
+    "find_problems",
+    "get_config",
+    "is_debug",
+    "is_developing",
+    "is_observing",
+    "read_group",
+    "remember_debug",
+]
 
 # Whether the verdict decides about the request, or is only noted.
 ENFORCE, OBSERVE = MODES = ("enforce", "observe")
@@ -43,20 +61,20 @@ class Config:
     """
 
     frontend_api: str | None = setting(
-        readers.read_domain, None, "The domain of your Clerk instance."
+        instance.read_domain, None, "The domain of your Clerk instance."
     )
     publishable_key: str | None = setting(
-        readers.read_publishable_key, None, "The same domain, decoded from your front end's key."
+        instance.read_publishable_key, None, "The same domain, decoded from your front end's key."
     )
     issuers: tuple[str, ...] = setting(
-        readers.read_issuers, None, "The exact `iss` of accepted tokens.", key="ISSUER"
+        instance.read_issuers, None, "The exact `iss` of accepted tokens.", key="ISSUER"
     )
-    jwks_url: str | None = setting(readers.read_url, None, "Where the key set is.")
+    jwks_url: str | None = setting(instance.read_url, None, "Where the key set is.")
     jwt_keys: tuple[VerifyingKey, ...] = setting(
-        readers.read_jwt_keys, None, "The instance's public key as PEM.", key="JWT_KEY", absent=()
+        instance.read_jwt_keys, None, "The instance's public key as PEM.", key="JWT_KEY", absent=()
     )
     authorized_parties: tuple[str, ...] = setting(
-        readers.read_parties, (), "Origins of your front ends: `azp` must be one of them."
+        instance.read_parties, (), "Origins of your front ends: `azp` must be one of them."
     )
     azp_policy: str = setting(
         readers.choice("required", "if_present"),

@@ -20,35 +20,24 @@ __all__ = ["Setting", "declared", "read_declared", "setting"]
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What is known of one setting; ``docs/settings.md`` says the same in its row.
+    """What is known of one setting; its row in ``docs/settings.md`` says the same.
 
-    A key whose default is ``None`` may be absent; its field then has the value ``absent``.
+    A key whose default is ``None`` may be absent; its field then has the value ``absent``. ``help``
+    begins the row. ``range`` is the reader's if it is not given, and ``key`` the field's name in
+    capital letters.
     """
 
     read: Reader[Any]
     default: Any
-    absent: Any
-    range: str
     help: str
-    key: str | None
+    range: str = ""
+    absent: Any = None
+    key: str = ""
 
 
-def setting(
-    read: Reader[Any],
-    default: Any,
-    help: str,
-    *,
-    range: str | None = None,
-    absent: Any = None,
-    key: str | None = None,
-) -> Any:
-    """Declare a field as a setting.
-
-    ``help`` begins its row in the docs. ``range`` is the reader's if it is not given, and ``key``
-    the field's name in capital letters.
-    """
-    range = read.range if range is None else range
-    return field(metadata={"setting": Setting(read, default, absent, range, help, key)})
+def setting(*known: Any, **more: Any) -> Any:
+    """Declare a field as a setting; the arguments are those of :class:`Setting`."""
+    return field(metadata={"setting": Setting(*known, **more)})
 
 
 def declared(cls: type[Any]) -> dict[str, tuple[str, Setting]]:

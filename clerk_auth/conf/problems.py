@@ -12,14 +12,18 @@ from django.core.exceptions import ImproperlyConfigured
 from clerk_auth.conf import redaction
 from clerk_auth.conf.readers import Refused
 
-NO_ISSUER, UNKNOWN, MALFORMED, DEV_MODE_WITHOUT_DEBUG, PLAIN_HTTP, NO_CACHE = (
-    "clerk_auth.E001",
-    "clerk_auth.E002",
-    "clerk_auth.E003",
-    "clerk_auth.E004",
-    "clerk_auth.E005",
-    "clerk_auth.E008",
-)
+__all__ = [
+    "find_conflicts",
+    "find_unknown",
+    "make_problem",
+    "malformed",
+    "no_cache",
+    "not_a_dict",
+    "unusable",
+]
+
+_NO_ISSUER, _UNKNOWN, _MALFORMED = "clerk_auth.E001", "clerk_auth.E002", "clerk_auth.E003"
+_NO_DEBUG, _PLAIN_HTTP, _NO_CACHE = "clerk_auth.E004", "clerk_auth.E005", "clerk_auth.E008"
 
 
 def make_problem(check_id: str, key: str, message: str, hint: str) -> CheckMessage:
@@ -39,37 +43,37 @@ def unusable(*problems: CheckMessage) -> ImproperlyConfigured:
 def not_a_dict(group: str = "") -> CheckMessage:
     """Say that the setting as a whole, or the dict of a group, is of another type."""
     if group:
-        return make_problem(MALFORMED, group, "is not a dict.", "Write {...}.")
+        return make_problem(_MALFORMED, group, "is not a dict.", "Write {...}.")
     hint = "Write CLERK_AUTH = {...}."
-    return Error("CLERK_AUTH is not a dict.", hint=hint, obj="CLERK_AUTH", id=MALFORMED)
+    return Error("CLERK_AUTH is not a dict.", hint=hint, obj="CLERK_AUTH", id=_MALFORMED)
 
 
 def malformed(key: str, value: object, refused: Refused) -> CheckMessage:
     """Say what a reader said of ``value``, or that it looks like a secret."""
     if redaction.looks_secret(value):
         hint = f"{redaction.SECRET_HINT} {refused.hint}".rstrip()
-        return make_problem(MALFORMED, key, redaction.SECRET_MESSAGE, hint)
-    check_id = PLAIN_HTTP if refused.plain_http else MALFORMED
+        return make_problem(_MALFORMED, key, redaction.SECRET_MESSAGE, hint)
+    check_id = _PLAIN_HTTP if refused.plain_http else _MALFORMED
     return make_problem(check_id, key, refused.message, refused.hint)
 
 
 def no_cache(aliases: Iterable[object]) -> CheckMessage:
     """Say that ``CACHE_ALIAS`` is none of ``aliases``."""
-    # Aliases are names; what else a dict may hold for keys is not repeated.
+    # Aliases are names; other keys that a dict may have are not repeated.
     names = [alias for alias in aliases if isinstance(alias, str) and redaction.is_name(alias)]
     hint = f"Use one of: {', '.join(names)}." if names else "Add it to CACHES."
-    return make_problem(NO_CACHE, "CACHE_ALIAS", "names an alias that is not in CACHES.", hint)
+    return make_problem(_NO_CACHE, "CACHE_ALIAS", "names an alias that is not in CACHES.", hint)
 
 
 def find_unknown(
     values: Mapping[Any, object], settings: Collection[str], prefix: str = ""
 ) -> list[CheckMessage]:
     """List the keys that name none of ``settings``; in messages ``prefix`` stands before them."""
-    # Nobody is led to development mode by a slip of the keyboard.
+    # Development mode is never suggested for a misspelt name.
     known = [name for name in settings if name != "DEV_MODE"]
     return [
         make_problem(
-            UNKNOWN,
+            _UNKNOWN,
             prefix + redaction.show_name(str(key)),
             "is not a setting.",
             _explain_unknown(str(key), number, known),
@@ -90,43 +94,38 @@ def _explain_unknown(name: str, number: int, known: Iterable[str]) -> str:
 
 def find_conflicts(read: Mapping[str, Any], *, debug: bool) -> list[CheckMessage]:
     """List what contradicts itself in the fields of ``Config``, read one by one."""
-    return [*_find_conflicts_of_instance(read, debug), *_find_conflicts_of_times(read)]
+    return [
+        *_find_conflicts_of_instance(read),
+        *_find_missing(read, debug=debug),
+        *_find_conflicts_of_times(read),
+    ]
 
 
-def _find_conflicts_of_instance(read: Mapping[str, Any], debug: bool) -> Iterator[CheckMessage]:
+def _find_conflicts_of_instance(read: Mapping[str, Any]) -> Iterator[CheckMessage]:
     domain, decoded = read["frontend_api"], read["publishable_key"]
     if domain and decoded and domain != decoded:
-        yield make_problem(
-            MALFORMED,
-            "PUBLISHABLE_KEY",
-            f'belongs to "{decoded}", but FRONTEND_API is "{domain}".',
-            "Set one of them, of the instance whose tokens you accept.",
-        )
+        message = f'belongs to "{decoded}", but FRONTEND_API is "{domain}".'
+        hint = "Set one of them, of the instance whose tokens you accept."
+        yield make_problem(_MALFORMED, "PUBLISHABLE_KEY", message, hint)
     if read["jwt_keys"] and read["jwks_url"]:
-        message = "is never fetched while JWT_KEY is set."
-        yield make_problem(MALFORMED, "JWKS_URL", message, "Remove one of the two.")
+        message, hint = "is never fetched while JWT_KEY is set.", "Remove one of the two."
+        yield make_problem(_MALFORMED, "JWKS_URL", message, hint)
+
+
+def _find_missing(read: Mapping[str, Any], *, debug: bool) -> Iterator[CheckMessage]:
+    domain = read["frontend_api"] or read["publishable_key"]
     if read["dev_mode"]:
         if not debug:
-            yield make_problem(
-                DEV_MODE_WITHOUT_DEBUG,
-                "DEV_MODE",
-                "is on with DEBUG = False: anybody with the development key could sign in.",
-                "Remove it from this environment.",
-            )
-    elif not (domain or decoded or read["issuers"]):
-        yield make_problem(
-            NO_ISSUER,
-            "FRONTEND_API",
-            "is missing: nothing says whose tokens are accepted.",
-            'Set it to your Clerk domain, as in "clerk.example.com".',
-        )
-    elif not (domain or decoded or read["jwks_url"] or read["jwt_keys"]):
-        yield make_problem(
-            NO_ISSUER,
-            "ISSUER",
-            "is set, but nothing says where its keys are.",
-            "Set JWKS_URL or JWT_KEY beside it, or FRONTEND_API instead.",
-        )
+            message = "is on with DEBUG = False: anybody with the development key could sign in."
+            yield make_problem(_NO_DEBUG, "DEV_MODE", message, "Remove it from this environment.")
+    elif not (domain or read["issuers"]):
+        message = "is missing: nothing says whose tokens are accepted."
+        hint = 'Set it to your Clerk domain, as in "clerk.example.com".'
+        yield make_problem(_NO_ISSUER, "FRONTEND_API", message, hint)
+    elif not (domain or read["jwks_url"] or read["jwt_keys"]):
+        message = "is set, but nothing says where its keys are."
+        hint = "Set JWKS_URL or JWT_KEY beside it, or FRONTEND_API instead."
+        yield make_problem(_NO_ISSUER, "ISSUER", message, hint)
 
 
 def _find_conflicts_of_times(read: Mapping[str, Any]) -> Iterator[CheckMessage]:
@@ -136,7 +135,7 @@ def _find_conflicts_of_times(read: Mapping[str, Any]) -> Iterator[CheckMessage]:
             "is more than half of JWKS_MAX_AGE_SECONDS.",
             f"Use at most {max_age / 2:g}.",
         )
-        yield make_problem(MALFORMED, "JWKS_REFRESH_SECONDS", message, hint)
+        yield make_problem(_MALFORMED, "JWKS_REFRESH_SECONDS", message, hint)
     if read["jwks_local_seconds"] > refresh:
         message, hint = "is more than JWKS_REFRESH_SECONDS.", f"Use at most {refresh:g}."
-        yield make_problem(MALFORMED, "JWKS_LOCAL_SECONDS", message, hint)
+        yield make_problem(_MALFORMED, "JWKS_LOCAL_SECONDS", message, hint)

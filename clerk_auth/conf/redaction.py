@@ -1,7 +1,7 @@
 """What may be repeated of a setting's value: nothing that may be a secret.
 
-A secret key gets into a setting by a slip, and a message that quotes it goes on into logs, the
-output of CI and tickets. So a message quotes only a value whose form shows that it is no secret.
+A secret key gets into a setting by mistake, and a message that quotes it ends up in logs, in the
+output of CI and in tickets. So a message quotes a value only if its form shows that it is not one.
 """
 
 from __future__ import annotations
@@ -12,10 +12,21 @@ from collections.abc import Callable, Iterator, Mapping
 from clerk_auth.conf.origins import is_site, write_origin
 from clerk_auth.core.hosts import is_domain
 
-SECRET_MESSAGE = "holds what looks like a secret."
+__all__ = [
+    "SECRET_HINT",
+    "SECRET_MESSAGE",
+    "holds_secret",
+    "is_name",
+    "looks_secret",
+    "may_repeat",
+    "show_name",
+    "show_url",
+]
+
+SECRET_MESSAGE = "contains what looks like a secret."
 SECRET_HINT = (
-    "No secret belongs here: take it out, and rotate it in Clerk's dashboard, because it may stand "
-    "in logs or in a repository by now."
+    "No secret belongs here: take it out, and rotate it in Clerk's dashboard, because it may be in "
+    "logs or in a repository by now."
 )
 
 # Secret keys and webhook secrets, API keys and tokens of machines, and JWTs.
@@ -26,18 +37,18 @@ _HOLDS = re.compile(
     r"|PRIVATE KEY-----",
     re.I,
 )
-# No machine makes such keys: they are long, and of more than small letters.
+# Generated keys are longer, and not of lower-case letters only.
 _WORD = re.compile(r"(?=.{1,24}\Z)[a-z]+(?:_[a-z]+)*")
 _NAME = re.compile(r"(?=.{1,40}\Z)[A-Za-z]+(?:_[A-Za-z]+)*")
 
 
 def looks_secret(value: object) -> bool:
-    """Tell whether a text in ``value`` starts like a secret, or certainly holds one."""
+    """Tell whether a string in ``value`` starts like a secret, or certainly contains one."""
     return _is_in(value, lambda text: bool(_STARTS.match(text) or _HOLDS.search(text)))
 
 
 def holds_secret(value: object) -> bool:
-    """Tell whether a text in ``value`` certainly holds a secret: more than a prefix."""
+    """Tell whether a string in ``value`` certainly contains a secret: more than a prefix."""
     return _is_in(value, lambda text: bool(_HOLDS.search(text)))
 
 
@@ -52,13 +63,13 @@ def show_name(text: str) -> str:
 
 
 def may_repeat(text: str) -> bool:
-    """Tell whether ``text`` is a domain, the origin of a site or a short word in small letters."""
+    """Tell whether ``text`` is a domain, the origin of a site or a short word in lower case."""
     has_form = _WORD.fullmatch(text) or is_domain(text) or _is_origin(text)
     return bool(has_form) and not looks_secret(text)
 
 
 def show_url(url: str) -> str:
-    """Return a URL without its query, which may hold a key."""
+    """Return a URL without its query, which may contain a key."""
     address, mark, _ = url.partition("?")
     return f"{address}?..." if mark else address
 

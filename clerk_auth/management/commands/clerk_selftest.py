@@ -12,7 +12,9 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from clerk_auth.conf import OBSERVE, get_config, readers
+from clerk_auth.conf import OBSERVE, get_config
+from clerk_auth.conf.instance import read_url
+from clerk_auth.conf.readers import Refused
 from clerk_auth.core.error_reports import hide_locals
 from clerk_auth.diagnostics import deployed, selftest, terminal
 from clerk_auth.diagnostics.explanations import count
@@ -162,8 +164,8 @@ def _read_url(options: dict[str, Any]) -> str | None:
     if options["offline"]:
         raise CommandError("--url asks over the network: leave out --offline.")
     try:
-        return readers.read_url(options["url"])
-    except readers.Refused as refused:
+        return read_url(options["url"])
+    except Refused as refused:
         if refused.plain_http:
             raise CommandError("--url is plain http, which shows tokens: use https.") from None
         raise CommandError(f"--url {refused.message} {refused.hint}") from None
