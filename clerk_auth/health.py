@@ -1,4 +1,4 @@
-"""Views for whoever restarts a process or routes requests to it: ``include("clerk_auth.health")``.
+"""Liveness and readiness, as views for an orchestrator: ``include("clerk_auth.health")``.
 
 ============= ===== =====================================================================
 status        ready meaning
@@ -6,16 +6,16 @@ status        ready meaning
 fresh         200   there are keys; also ``stale``, ``degraded`` (the last fetch failed)
                     and ``static`` (none are ever fetched)
 cold          200   no keys yet; the next request fetches them
-no_keys       503   no keys, and the fetch has failed: nobody gets in before the next try
+no_keys       503   no keys, and the fetch has failed: no token passes before the next try
 misconfigured 503   the verifier cannot be made; the log names the setting
 ============= ===== =====================================================================
 
-Readiness reads memory and starts nothing, or probes would be a load on Clerk. ``no_keys`` lasts as
-long as the pause after a failed fetch. Then a request must come, and try again: a process that
-stayed unready until it has keys would never see that request. While observing, others decide who
-gets in: every process is ready, whatever its status.
+Readiness reads memory and fetches nothing, so that probes put no load on Clerk. ``no_keys`` lasts
+as long as the pause after a failed fetch. Then the process is ready again, because the next fetch
+is made for a request, and a process that is not ready gets none. With ``MODE`` observe every
+process is ready, whatever its status: other authenticators decide.
 
-No view here needs a database, a session or an authenticated caller.
+The views need no database, no session and no authenticated caller.
 """
 
 from __future__ import annotations
@@ -38,12 +38,14 @@ from clerk_auth.jwks.source import SourceStatus
 from clerk_auth.logs import defects, log
 from clerk_auth.verifier import get_verifier
 
+__all__ = ["Readiness", "app_name", "live", "read_readiness", "ready", "urlpatterns"]
+
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
     """Whether requests should be sent to this process; ``status`` is a row of the table above.
 
-    ``source`` is ``None`` without a verifier.
+    ``source`` is ``None`` if the verifier cannot be made.
     """
 
     is_ready: bool
@@ -53,10 +55,10 @@ class Readiness:
 
 @hide_locals
 def read_readiness(*, now: float) -> Readiness:
-    """Judge this process by what it holds; no I/O. ``now`` is Unix time in seconds."""
+    """Return the readiness of this process; no I/O. ``now`` is Unix time in seconds."""
     try:
         source = get_verifier().source.status()
-    except Exception as error:  # a key file may raise what it likes: nobody gets in
+    except Exception as error:  # a key file, for instance, may raise anything
         _note_misconfigured(error)
         return Readiness(is_observing(), "misconfigured")
     if source.state == "cold" and source.failure and now < source.failure.until:
@@ -78,7 +80,7 @@ def _note_misconfigured(error: Exception) -> None:
 @never_cache
 @require_safe
 def live(request: HttpRequest) -> JsonResponse:
-    """Say that the process serves; neither Clerk nor Redis nor the database has a part in it."""
+    """Say that the process serves, whatever the state of Clerk, Redis and the database."""
     return JsonResponse({"status": "live"})
 
 
@@ -88,7 +90,7 @@ def live(request: HttpRequest) -> JsonResponse:
 @require_safe
 @hide_locals
 def ready(request: HttpRequest) -> JsonResponse:
-    """Say whether requests should be sent here, and why, to those who may know."""
+    """Say whether requests should be sent here; to staff, or with ``HEALTH_DETAILS``, also why."""
     now = time.time()
     readiness = read_readiness(now=now)
     body: dict[str, Any] = {"status": readiness.status}
@@ -103,7 +105,7 @@ def _is_staff(request: HttpRequest) -> bool:
     try:
         user = getattr(request, "user", None)
         return bool(user and user.is_active and user.is_staff)
-    except Exception:  # a session that cannot be loaded shows nothing, and decides nothing
+    except Exception:  # a session that cannot be loaded: no details, and no error
         return False
 
 

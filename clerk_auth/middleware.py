@@ -1,6 +1,7 @@
-"""Counts the responses of a project: what authentication alone cannot say.
+"""Middleware that counts the responses of a project, not only ours.
 
-A request without a token is refused by a permission, and a 503 may be anybody's.
+The counters of tokens do not cover them: a request without a token is refused by a permission, and
+a 503 may come from anywhere.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ from django.utils.deprecation import MiddlewareMixin
 from clerk_auth import metrics
 from clerk_auth.logs import is_keys_busy
 
+__all__ = ["ResponseCounter"]
+
 _APART = {401: "401", 403: "403", 503: "503"}
 _LABELS = {status: _APART.get(status, f"{status // 100}xx") for status in range(200, 600)}
 
 
 class ResponseCounter(MiddlewareMixin):
-    """Counts each response by class of status; first in ``MIDDLEWARE``, it sees all of them."""
+    """Counts each response by class of status; put it first in ``MIDDLEWARE`` to count all."""
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
         if self.async_mode:

@@ -1,8 +1,8 @@
-"""Signals: facts for whoever subscribed; nothing is sent when nobody did.
+"""Signals: facts for receivers; nothing is sent while there are none.
 
-No receiver changes a verdict: whatever it raises is logged and goes no further. They are sent with
-``send_robust``, which a thread with a running event loop rules out: there a coroutine function
-becomes a task of the loop.
+No receiver changes a verdict: what it raises is logged and goes no further. Signals are sent with
+``send_robust``, which cannot be called on a thread whose event loop runs: there functions are
+called one by one, and a coroutine function becomes a task of the loop.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from typing import Any
 
 from django.dispatch import Signal
 
-# asyncio itself can open sockets, which is for `fetch` alone.
+# asyncio itself can open sockets, which only `transport` may.
 from django.utils.asyncio import get_running_loop  # type: ignore[attr-defined]
 
 from clerk_auth.logs import defects, is_defect, log
+
+__all__ = ["keys_refresh_failed", "keys_refreshed", "send", "token_rejected", "token_verified"]
 
 token_verified = Signal()
 """A token was verified. Sender: ``Verifier``; ``claims``: the ``Claims``."""
@@ -31,15 +33,15 @@ keys_refreshed = Signal()
 keys_refresh_failed = Signal()
 """A fetch failed. Sender: the key source; ``reason``: a label of ``jwks_fetch_errors``."""
 
-# A loop keeps no task alive by itself.
+# A loop holds only a weak reference to a task.
 _tasks: set[Any] = set()
 
 
 def send(signal: Signal, sender: type, **facts: object) -> None:
-    """Send ``signal`` if somebody listens; no error of a receiver comes out of here."""
+    """Send ``signal`` if it has receivers; no error of a receiver is raised here."""
     # Not has_listeners, which takes a lock at each call.
     if signal.receivers:
-        # It catches an Exception of a receiver that has a name, and no other.
+        # send_robust catches only an Exception, and only of a receiver that has a name.
         with _guarded(signal.send_robust):
             loop = _running_loop()
             if loop is None:
@@ -73,7 +75,7 @@ async def _await(receiver: Callable[..., Awaitable[object]], facts: dict[str, An
 
 @contextmanager
 def _guarded(receiver: Callable[..., object]) -> Iterator[None]:
-    """Report what a receiver raises, and go on; what ends a thread or a greenlet goes through."""
+    """Log what a receiver raises, and go on; what ends a thread or a greenlet is raised."""
     try:
         yield
     except BaseException as error:

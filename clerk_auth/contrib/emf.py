@@ -1,9 +1,9 @@
 """Metrics for CloudWatch: lines of its embedded metric format, at an interval and at the end.
 
-They are INFO records of the logger ``clerk_auth.emf``, and nothing but JSON. Unless the project
-gives this logger handlers, they go to standard error as they are; never to those of the loggers
-above, which would put something before them. Source: "Specification: Embedded metric format" in
-Amazon CloudWatch's user guide.
+Each line is an INFO record of the logger ``clerk_auth.emf``, and nothing but JSON. Unless the
+project gives this logger handlers, lines go to standard error. They do not propagate to loggers
+above, whose handlers would put something before the JSON. Source: "Specification: Embedded metric
+format" in Amazon CloudWatch's user guide.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import time
 from collections.abc import Iterator, Mapping
 
 from clerk_auth import metrics
+
+__all__ = ["LOGGER", "EMFSink"]
 
 LOGGER = "clerk_auth.emf"
 
@@ -31,19 +33,19 @@ class EMFSink:
 
     def __init__(self) -> None:
         self._logger = _prepare_logger()
-        # What was counted before is a parent's to write.
+        # What a parent process has counted before is for the parent to write.
         self._written = metrics.totals()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._closed = threading.Event()
 
     def increment(self, name: str, by: int, labels: Mapping[str, str]) -> None:
-        """Nothing to do but to start: the totals have it."""
+        """Start the thread; the count itself is in the totals."""
         if self._thread is None:
             self._start()
 
     def set(self, name: str, value: float) -> None:
-        """Nothing to do but to start, as well."""
+        """Start the thread; the value itself is in the totals."""
         if self._thread is None:
             self._start()
 
@@ -61,7 +63,7 @@ class EMFSink:
                 self._logger.info(_format(self.namespace, labels, values, now=time.time()))
             self._written = totals
 
-    # Not before there is an event: until then, a server may fork.
+    # Not before the first event, because until then a server may fork.
     def _start(self) -> None:
         with self._lock:
             if self._thread is None:
@@ -92,7 +94,7 @@ def _group(
     *,
     unchanged: bool,
 ) -> Iterator[tuple[Mapping[str, str], dict[str, float]]]:
-    """Yield label values with the metrics that have them: a line can hold one value per label."""
+    """Yield label values with their metrics: a line can hold one value per label."""
     groups: dict[tuple[tuple[str, str], ...], dict[str, float]] = {}
     for series, total in totals.items():
         labels = metrics.SERIES.get(series)

@@ -10,12 +10,14 @@ from health_check.exceptions import ServiceUnavailable
 
 from clerk_auth.health import read_readiness
 
+__all__ = ["ClerkKeys"]
+
 
 @dataclasses.dataclass
 class ClerkKeys(HealthCheck):  # type: ignore[misc]
-    """Fail only while nobody can be let in; reads memory, as ``clerk_auth.health.ready`` does.
+    """Fail only while no token can be verified; reads memory, as ``clerk_auth.health.ready`` does.
 
-    Degraded is healthy: the library's view answers 500 to warnings too.
+    A degraded process passes: the library's view answers 500 to warnings too.
     """
 
     async def run(self) -> None:

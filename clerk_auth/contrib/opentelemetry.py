@@ -1,7 +1,7 @@
-"""Metrics for OpenTelemetry: read by the SDK, if there is one, whenever it collects.
+"""Metrics for OpenTelemetry: the SDK, if there is one, reads them whenever it collects.
 
-All instruments are observable ones, so it does not matter that a worker sets up its SDK later than
-Django: the first collection finds every series, those at 0 too. Without an SDK nothing happens.
+All instruments are observable, so a worker may set up its SDK after Django: the first collection
+finds every series, including those at 0. Without an SDK nothing happens.
 """
 
 from __future__ import annotations
@@ -13,21 +13,23 @@ from opentelemetry.metrics import CallbackOptions, Observation, get_meter
 
 from clerk_auth import metrics
 
+__all__ = ["OpenTelemetrySink"]
+
 
 class OpenTelemetrySink:
-    """Offers the totals of the process to whoever collects."""
+    """Offers the totals of the process to the SDK."""
 
     def __init__(self) -> None:
         _make_instruments()
 
     def increment(self, name: str, by: int, labels: Mapping[str, str]) -> None:
-        """Nothing to do: it is in the totals."""
+        """Do nothing: the count is in the totals."""
 
     def set(self, name: str, value: float) -> None:
-        """Nothing to do, as well."""
+        """Do nothing: the value is in the totals."""
 
 
-# Made once per process: an SDK would take a second one of the same name for a mistake.
+# Made once per process: an SDK reports a second instrument of the same name as a mistake.
 @functools.cache
 def _make_instruments() -> None:
     meter = get_meter("clerk_auth")

@@ -1,7 +1,8 @@
 """Metrics in the default registry of ``prometheus_client``, which appends ``_total`` to counters.
 
-How they get out is the project's: a view, or a port of its own. Where ``PROMETHEUS_MULTIPROC_DIR``
-is set, each process writes a file there, and whoever is scraped adds them up.
+The project exposes the registry, by a view or on a port of its own. Where
+``PROMETHEUS_MULTIPROC_DIR`` is set, each process writes a file there, and the process that is
+scraped adds them up.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from collections.abc import Mapping
 from prometheus_client import Counter, Gauge
 
 from clerk_auth import metrics
+
+__all__ = ["PrometheusSink"]
 
 
 class PrometheusSink:
@@ -28,7 +31,7 @@ class PrometheusSink:
         self._gauges[name].set(value)
 
 
-# Made once per process: a registry takes no name twice, and knows nothing of settings that change.
+# Made once per process: a registry refuses a second metric of the same name.
 @functools.cache
 def _make_counters() -> Mapping[metrics.Series, Counter]:
     parents = {
@@ -43,8 +46,8 @@ def _make_counters() -> Mapping[metrics.Series, Counter]:
 
 @functools.cache
 def _make_gauges() -> Mapping[str, Gauge]:
-    # The processes of a fleet share their keys: the newest set that one has is a look away from
-    # the others. An idle one holds an old set, and a new one none, without anybody's harm.
+    # The newest time of all processes, because they share their keys: one that is idle holds an
+    # older set and a new one none, but each looks at the shared set before it uses its own.
     return {
         name: Gauge(name, metrics.DESCRIPTIONS[name], multiprocess_mode="max")
         for name in metrics.GAUGES

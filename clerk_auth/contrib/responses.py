@@ -1,4 +1,4 @@
-"""The answers to a refused request as OpenAPI components: plain data, of version 3.0 and later.
+"""The answers to a refused request as OpenAPI components: plain data, for version 3.0 and later.
 
 Their bodies are those of ``docs/errors.md``; the step-up error is what Clerk's documentation on
 reverification describes.
@@ -11,6 +11,8 @@ from typing import Any
 
 from clerk_auth.core.authorization import LEVELS, PERMISSION_DENIED, PRESETS, REFUSALS
 from clerk_auth.core.errors import OUTAGES, REJECTIONS
+
+__all__ = ["RESPONSES", "Schema", "make_components", "ref"]
 
 Schema = dict[str, Any]
 
@@ -25,9 +27,9 @@ def ref(kind: str, name: str) -> Schema:
 
 def make_components() -> dict[str, dict[str, Schema]]:
     """Return the components by kind and name, new ones at each call."""
-    text = {"type": "string"}
-    # A permission of somebody else's has no code.
-    refusal = _object(detail=text, code=ref("schemas", "ClerkPermissionCode"), optional={"code"})
+    string = {"type": "string"}
+    # A permission of another package has no code.
+    refusal = _object(detail=string, code=ref("schemas", "ClerkPermissionCode"), optional={"code"})
     return {
         "responses": {
             "ClerkUnauthorized": {
@@ -35,7 +37,7 @@ def make_components() -> dict[str, dict[str, Schema]]:
                 "headers": {
                     "WWW-Authenticate": {
                         "description": "RFC 6750: `Bearer`, with an `error` if there was a token.",
-                        "schema": text,
+                        "schema": string,
                     }
                 },
                 "content": _json("ClerkUnauthorized"),
@@ -62,10 +64,10 @@ def make_components() -> dict[str, dict[str, Schema]]:
             "ClerkOutageCode": _enum(*(error.code for error in OUTAGES)),
             # Without a credential the body is REST framework's own, and has no code.
             "ClerkUnauthorized": _object(
-                detail=text, code=ref("schemas", "ClerkRejectionCode"), optional={"code"}
+                detail=string, code=ref("schemas", "ClerkRejectionCode"), optional={"code"}
             ),
             "ClerkForbidden": {"oneOf": [refusal, ref("schemas", "ClerkReverification")]},
-            "ClerkUnavailable": _object(detail=text, code=ref("schemas", "ClerkOutageCode")),
+            "ClerkUnavailable": _object(detail=string, code=ref("schemas", "ClerkOutageCode")),
             "ClerkReverification": _object(clerk_error=_step_up()),
         },
     }

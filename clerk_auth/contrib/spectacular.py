@@ -1,7 +1,7 @@
 """OpenAPI through drf-spectacular: our security scheme, and the answers of a refused request.
 
-The app loads this module where ``drf_spectacular`` is among ``INSTALLED_APPS``; that alone
-describes the scheme. ``document_refusals`` is for ``POSTPROCESSING_HOOKS``, where it is wanted.
+The app loads this module if ``drf_spectacular`` is in ``INSTALLED_APPS``, and the scheme is then
+described. To document the answers too, add ``document_refusals`` to ``POSTPROCESSING_HOOKS``.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from clerk_auth.contrib.responses import RESPONSES, Schema, make_components, ref
 if TYPE_CHECKING:
     from drf_spectacular.generators import SchemaGenerator
     from drf_spectacular.openapi import AutoSchema
+
+__all__ = ["ClerkScheme", "document_refusals"]
 
 
 class ClerkScheme(OpenApiAuthenticationExtension):
@@ -52,8 +54,9 @@ def document_refusals(
 ) -> Schema:
     """Add 401, 403 and 503 to each operation that one of our schemes secures.
 
-    A status that the project has documented itself, alone or as a range, stays as it is. Where a
-    token is optional a bad one is still refused, and no permission asks for one: no 403.
+    A status that the project has documented itself, by its number or as a range, stays as it is.
+    Where a token is optional there is no 403: a bad token is still refused, but no permission
+    requires one.
     """
     secured = [
         operation
@@ -88,7 +91,7 @@ def _scheme_name(cls: type[Any]) -> str:
     namesakes = {
         other for other in _subclasses(ClerkAuthentication) if other.__name__ == cls.__name__
     }
-    # Each of them gets its module, for which one comes first depends on the order of imports.
+    # All of them are named with their module: which one is first depends on the order of imports.
     module = f".{cls.__module__}." if len(namesakes) > 1 else ""
     return f"clerkAuth{module}{cls.__name__}"
 

@@ -1,4 +1,4 @@
-"""What this process has counted, always, and what its gauges stand at; sinks hear every change."""
+"""The totals of this process. They are always kept, and sinks are told of every change."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Who is told of every count: the sinks that ``METRICS`` names.
+"""The sinks that ``METRICS`` names, which are told of every count.
 
 A sink is a class without arguments whose instances have the methods of :class:`Sink`. Sinks are
-made when the app is ready, so that every series is at 0 wherever they write before the first event.
+made when the app is ready, so that where they write every series is at 0 before the first event.
 """
 
 from __future__ import annotations
@@ -19,13 +19,22 @@ from clerk_auth.conf import derived, get_config
 from clerk_auth.conf.imports import import_named
 from clerk_auth.logs import is_defect, log
 
+__all__ = [
+    "Sink",
+    "connect",
+    "connect_configured",
+    "connect_early",
+    "increment",
+    "make_anew",
+    "set_gauge",
+]
+
 
 class Sink(Protocol):
     """Where numbers go; an error in a sink is logged once and never reaches a request.
 
-    One that holds something back also has ``close()``, which is called when another takes its
-    place and when the process ends. A forked child makes sinks of its own; it closes none of its
-    parent's.
+    A sink that buffers also has ``close()``, which is called when it is replaced and when the
+    process ends. A forked child makes sinks of its own, and does not close its parent's.
     """
 
     def increment(self, name: str, by: int, labels: Mapping[str, str]) -> None:
@@ -36,7 +45,7 @@ class Sink(Protocol):
 
 
 _factories: tuple[Callable[[], Sink], ...] = ()
-# Whoever counts looks here first, and spares the call where nobody is to be told.
+# `counts` looks here first, to save the call where there are no sinks.
 connected: tuple[Sink, ...] = ()
 _failed: set[int] = set()
 
@@ -60,7 +69,7 @@ def set_gauge(name: str, value: float) -> None:
 
 
 def connect(paths: Iterable[str]) -> None:
-    """Make the sinks that ``paths`` name the ones that are told; ``ImportError`` changes nothing.
+    """Replace the sinks by those that ``paths`` name; ``ImportError`` changes nothing.
 
     One that cannot be made is logged and left out.
     """
@@ -73,12 +82,12 @@ def connect(paths: Iterable[str]) -> None:
 
 @derived
 def connect_configured() -> None:
-    """Connect the sinks that the settings name, once for each state of the settings."""
+    """Connect the sinks that the settings name, once until the settings change."""
     connect(get_config().metrics)
 
 
 def connect_early() -> None:
-    """Connect them before the first token; what is wrong is left for that one to raise."""
+    """Connect them before the first token, which will raise what is wrong with the settings."""
     try:
         connect_configured()
     except Exception:
@@ -86,9 +95,9 @@ def connect_early() -> None:
 
 
 def make_anew() -> None:
-    """Make the sinks again, in a forked child: threads, sockets and what is unwritten are not its.
+    """Make the sinks again without closing the old ones.
 
-    The parent's are not closed.
+    In a forked child, threads, sockets and buffers of the old ones belong to the parent.
     """
     global connected
     _failed.clear()
@@ -103,7 +112,7 @@ def make_anew() -> None:
 
 @receiver(setting_changed, dispatch_uid="clerk_auth.metrics.sinks")
 def _connect_again(*, setting: str, **_: object) -> None:
-    # conf, imported before, has been told first and has forgotten the old setting.
+    # conf was imported before, so its receiver has already forgotten the old setting.
     if setting == "CLERK_AUTH":
         connect_early()
 
@@ -120,9 +129,9 @@ def _close() -> None:
 
 def _make(factory: Callable[[], Sink]) -> Sink:
     sink = factory()
-    # One without methods fails where it is told, and is reported then.
+    # One that lacks a method fails, and is reported, when it is told of something.
     if any(iscoroutinefunction(getattr(sink, name, None)) for name in ("increment", "set")):
-        raise TypeError("nothing awaits the coroutine functions of a sink")
+        raise TypeError("coroutine functions of a sink are never awaited")
     return sink
 
 

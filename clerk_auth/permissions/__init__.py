@@ -1,4 +1,4 @@
-"""Permission classes that read the verified claims of the caller."""
+"""Permission classes for Django REST framework that read the verified claims of the caller."""
 
 from clerk_auth.permissions.classes import (
     HasFeature,

@@ -1,9 +1,9 @@
-"""Permissions for Django REST framework, answered by the claims of the verified token.
+"""The permission classes, answered by the claims of the verified token.
 
 ``permission_classes = [HasRole("org:admin") & HasFeature("reports")]``
 
-Each says no to a caller whom Clerk did not authenticate, and so does its ``~``: "not" is true only
-for a verified Clerk caller who lacks the thing. An object is checked as its request is.
+Each refuses a caller whom Clerk did not authenticate, and so does its ``~``: "not" is true only for
+a verified Clerk caller who lacks the thing. An object is checked as its request is.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class IsOrganizationMember(ClerkPermission):
 
 
 class IsNotImpersonated(ClerkPermission):
-    """The user acts for themselves: the token has no ``act`` claim, not even a malformed one."""
+    """The user acts in person: the token has no ``act`` claim, not even a malformed one."""
 
     code = "impersonation_not_allowed"
     detail = REFUSALS[code]
@@ -61,7 +61,7 @@ def HasRole(role: str) -> type[ClerkPermission]:
     """The user's role in the active organization; ``admin`` and ``org:admin`` are the same.
 
     Raises:
-        ValueError: not the name of a role.
+        ValueError: not a valid name of a role.
     """
     return _has(role=_check_name(role))
 
@@ -72,7 +72,7 @@ def HasPermission(permission: str) -> type[ClerkPermission]:
     Clerk puts its own system permissions (``org:sys_...``) into no token: ask for a role instead.
 
     Raises:
-        ValueError: not a permission's name: feature and name, with or without ``org:``.
+        ValueError: not feature and name of a permission, with or without ``org:``.
     """
     parts = _check_name(permission).removeprefix("org:").split(":")
     if len(parts) != 2 or not all(parts):
@@ -84,7 +84,7 @@ def HasFeature(feature: str) -> type[ClerkPermission]:
     """A feature of the organization or the user; ``org:`` or ``user:`` in front asks for one.
 
     Raises:
-        ValueError: not a feature's name, or an unknown scope.
+        ValueError: not a valid name of a feature, or an unknown scope.
     """
     split_scope(_check_name(feature))
     return _has(feature=feature)
@@ -96,23 +96,23 @@ def HasPlan(plan: str) -> type[ClerkPermission]:
     A token says nothing of the user's own plan while an organization is active.
 
     Raises:
-        ValueError: not a plan's name, or an unknown scope.
+        ValueError: not a valid name of a plan, or an unknown scope.
     """
     split_scope(_check_name(plan))
     return _has(plan=plan)
 
 
 def RequiresReverification(reverification: str | Mapping[str, Any]) -> type[ClerkPermission]:
-    """The user proved who they are a short while ago; otherwise they are sent to do it again.
+    """The user verified their identity a short while ago; otherwise they are asked to do it again.
 
     Takes a preset (``strict_mfa``, ``strict``, ``moderate``, ``lax``) or
     ``{"level": "second_factor", "afterMinutes": 10}``. The refusal is
-    :class:`~clerk_auth.exceptions.ReverificationRequired`, which Clerk's front end answers with its
-    dialog. In an ``&`` it comes last, or people prove themselves for nothing; in an ``|`` it is
-    heard when nothing else allows the request. It has no ``~``.
+    :class:`~clerk_auth.exceptions.ReverificationRequired`, upon which Clerk's front end opens its
+    dialog. Put it last in an ``&``, so that no user is asked in vain; in an ``|`` it is raised if
+    no other part allows the request. It has no ``~``.
 
     Raises:
-        ValueError: neither a preset nor such a mapping.
+        ValueError: not a preset or such a mapping.
     """
     read_reverification(reverification)
     if not isinstance(reverification, str):
@@ -124,7 +124,7 @@ def RequiresReverification(reverification: str | Mapping[str, Any]) -> type[Cler
 def IsOwner(field: str) -> type[ClerkPermission]:
     """The object is the caller's: its ``field`` is Clerk's user id, or equals ``request.user``.
 
-    It decides about objects. A request that names none, such as one for a list, is allowed to every
+    It decides about objects. A request without one, such as one for a list, is allowed for every
     Clerk caller: filter the queryset.
 
     Raises:
@@ -150,7 +150,7 @@ class _Reverified(ClerkPermission):
 
     @classmethod
     def negated(cls) -> type[BasePermission]:
-        raise TypeError("a reverification has no ~: nobody is let in for not having proved it")
+        raise TypeError("RequiresReverification has no ~: the lack of one must grant nothing")
 
 
 class _Owned(ClerkPermission):
@@ -179,7 +179,7 @@ def _has(**asked: str) -> type[ClerkPermission]:
 
 def _check_name(name: object) -> str:
     if not is_identifier(name) or name.endswith(":"):
-        raise ValueError("a role, permission, feature or plan is a text without blanks")
+        raise ValueError("a role, permission, feature or plan is a string without whitespace")
     return name
 
 

@@ -1,8 +1,8 @@
-"""How permission classes combine, so that "not" stays closed to whom Clerk did not authenticate.
+"""How permission classes combine, so that "not" never lets in a caller without a Clerk token.
 
-REST framework's own ``~`` turns every no into a yes, also that to an anonymous caller. Here a
+REST framework's own ``~`` turns every no into a yes, even the no to an anonymous caller. Here a
 combination is a class of the same kind as its parts, and ``~`` moves down to the parts (De Morgan):
-``~(A & B)`` is ``~A | ~B``. Each part under a ``~`` asks for a verified Clerk caller first.
+``~(A & B)`` is ``~A | ~B``. Each part under a ``~`` first requires a verified Clerk caller.
 """
 
 from __future__ import annotations
@@ -31,18 +31,20 @@ from clerk_auth.permissions.refusals import note_refusal
 if TYPE_CHECKING:
     from rest_framework.views import APIView
 
+__all__ = ["ClerkPermission", "make"]
+
 Operand = type[BasePermission] | OperandHolder | SingleOperandHolder
 _Ask = Callable[..., bool]
 
 
 def _noted(ask: _Ask) -> _Ask:
-    """Count and log a refusal, unless the permission is a part: then the whole decides."""
+    """Count and log a refusal, unless the permission is part of another, which then decides."""
 
     @functools.wraps(ask)
     def asked(self: ClerkPermission, request: Request, *args: Any, **kwargs: Any) -> bool:
         if self.is_part:
             return ask(self, request, *args, **kwargs)
-        self.is_part = True  # what it asks itself, above all by super(), is a part of the answer
+        self.is_part = True  # what it calls, above all by super(), is part of this answer
         code = None
         try:
             is_allowed = ask(self, request, *args, **kwargs)
@@ -93,8 +95,8 @@ class _PermissionType(BasePermissionMetaclass, OperandHolder, SingleOperandHolde
 class ClerkPermission(BasePermission, metaclass=_PermissionType):
     """A permission that a verified Clerk caller's claims answer; a subclass says :meth:`allows`.
 
-    ``is_of_objects``: it has no answer before there is an object. ``code`` and ``detail`` are what
-    a 403 says.
+    ``is_of_objects``: it cannot answer before there is an object. ``code`` and ``detail`` are the
+    body of a 403.
     """
 
     is_of_objects: ClassVar[bool] = False
@@ -120,7 +122,7 @@ class ClerkPermission(BasePermission, metaclass=_PermissionType):
 
     @property
     def message(self) -> dict[str, ErrorDetail]:
-        """The body of a 403: REST framework takes it after a no."""
+        """The body of a 403, which REST framework reads after a refusal."""
         return {
             "detail": ErrorDetail(self.detail, self.code),
             "code": ErrorDetail(self.code, self.code),
@@ -133,7 +135,7 @@ class ClerkPermission(BasePermission, metaclass=_PermissionType):
 
 
 def make(base: type[ClerkPermission], name: str, **attributes: Any) -> type[ClerkPermission]:
-    """Return a subclass of ``base`` with these attributes, named as people wrote it."""
+    """Return a subclass of ``base`` with these attributes, named as it was written."""
     return cast("type[ClerkPermission]", _PermissionType(name, (base,), attributes))
 
 
@@ -163,7 +165,7 @@ class _Combined(ClerkPermission):
     operands: ClassVar[tuple[Operand, Operand]]
 
     def __init__(self) -> None:
-        # Of other people's classes, an instance per request: they may keep something in it.
+        # A new instance per request: classes of other packages may keep state in it.
         self._operands: list[Any] = [operand() for operand in self.operands]
         for operand in self._operands:
             _find_parts(operand)
@@ -182,7 +184,7 @@ class _All(_Combined):
         )
 
     def _is_true_of_all(self, question: Callable[[Any], bool]) -> bool:
-        """Ask each in turn; the first that says no is the one that a refusal names."""
+        """Ask each in turn; a refusal names the first that says no."""
         for operand in self._operands:
             if not question(operand):
                 is_ours = isinstance(operand, ClerkPermission)
@@ -211,7 +213,7 @@ class _Any(_Combined):
         return self._is_true_of_one(lambda operand: _allows(operand, request, view, obj))
 
     def _is_true_of_one(self, question: Callable[[Any], bool]) -> bool:
-        """Ask each; one that wants a reverification is heard when no other says yes."""
+        """Ask each; a required reverification is raised if no other says yes."""
         wanted: ReverificationRequired | None = None
         for operand in self._operands:
             try:
@@ -232,7 +234,7 @@ def _combine(kind: type[_Combined], *operands: Operand) -> type[ClerkPermission]
     for operand in operands:
         is_class = isinstance(operand, type) and issubclass(operand, BasePermission)
         if not is_class and not isinstance(operand, OperandHolder | SingleOperandHolder):
-            raise TypeError(f"{operand!r} is no permission class")
+            raise TypeError(f"{operand!r} is not a permission class")
     names = (getattr(operand, "__name__", "...") for operand in operands)
     return make(kind, f"({f' {kind.sign} '.join(names)})", operands=operands)
 
@@ -244,7 +246,7 @@ def _negate(operand: Operand) -> type[BasePermission]:
 
 
 def _allows(permission: Any, request: Request, view: APIView, obj: Any) -> bool:
-    """Tell whether a permission lets a request through both of its doors."""
+    """Tell whether a permission allows both the request and the object."""
     return bool(
         permission.has_permission(request, view)
         and permission.has_object_permission(request, view, obj)
@@ -252,7 +254,7 @@ def _allows(permission: Any, request: Request, view: APIView, obj: Any) -> bool:
 
 
 def _find_parts(permission: Any) -> bool:
-    """Tell whether one of ours is in a combination, and let each know that it is a part."""
+    """Tell whether a combination has a permission of ours, and mark each of those as a part."""
     if isinstance(permission, ClerkPermission):
         permission.is_part = True
         return True
@@ -261,9 +263,9 @@ def _find_parts(permission: Any) -> bool:
     return any(found)
 
 
-# A class whose metaclass is somebody's own is asked for its operator before ours, and an `&` of
-# REST framework's that ends at its first no asks us nothing. So it is REST framework's "not" that
-# must ask for a Clerk caller, where one of ours is under it.
+# Python asks a left operand with another metaclass for its operator before ours, and an `&` of REST
+# framework's that ends at its first no never asks our part. So REST framework's own "not" must
+# require a Clerk caller where one of ours is under it.
 def _closed(ask: _Ask) -> _Ask:
     @functools.wraps(ask)
     def asked(self: Any, request: Request, *args: Any, **kwargs: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Refusals by a permission of ours, counted and logged as those of tokens are."""
+"""Count and log refusals by a permission of ours, as the verifier does for tokens."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from clerk_auth import metrics
 from clerk_auth.core.authorization import PERMISSION_DENIED, REFUSAL_CODES
 from clerk_auth.logs import log, logger, refusals
 
-# A project may make permissions from what a caller sent: so many kinds there are at most.
+__all__ = ["note_refusal"]
+
+# A project may name permissions by what a caller sent; this bounds the kinds in memory.
 _KINDS = 256
 _MAX_NAME_LENGTH = 200
 
@@ -19,8 +21,8 @@ _MAX_NAME_LENGTH = 200
 def note_refusal(request: Request, code: str, name: str) -> None:
     """Count and log that the permission ``name`` refuses ``request`` with 403.
 
-    Not noted: a caller who has not authenticated, who gets 401 and is no news; and a try, by which
-    the browsable API and ``OPTIONS`` find out which methods they may offer.
+    Not noted: the 401 of a caller who has not authenticated; and a try, by which the browsable API
+    and ``OPTIONS`` find out which methods they may offer.
     """
     if _is_try(request) or _is_unauthenticated(request):
         return
@@ -40,10 +42,10 @@ def note_refusal(request: Request, code: str, name: str) -> None:
 
 
 def _is_try(request: object) -> bool:
-    # REST framework's clone of a request for another method has one of its own.
+    # REST framework sets it on a clone of the request, which it makes for each other method.
     return isinstance(request, Request) and "method" in vars(request)
 
 
 def _is_unauthenticated(request: Request) -> bool:
-    # As REST framework decides between 401 and 403.
+    # REST framework decides between 401 and 403 in the same way.
     return bool(getattr(request, "authenticators", ())) and not request.successful_authenticator

@@ -1,7 +1,7 @@
-"""From claims to ``request.user``: what ``USER_RESOLVER`` may name, and how rows are found.
+"""From claims to ``request.user``: the resolvers that ``USER_RESOLVER`` may name.
 
-What needs the database is imported at its first use: a worker whose users have no rows loads none
-of it.
+What needs the database is imported when it is first used: a worker whose users have no rows loads
+none of it.
 """
 
 from __future__ import annotations

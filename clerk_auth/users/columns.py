@@ -1,7 +1,7 @@
 """What the user model's columns can hold: Clerk's user id, and what else a new row needs.
 
-Checks say it beforehand. A request that meets such a column is refused, and the log names the
-column; callers whose row is there already go on.
+The system checks report a column that does not fit. A request that needs it is refused, and the log
+names the column; callers who have a row already are not affected.
 """
 
 from __future__ import annotations
@@ -22,6 +22,23 @@ from clerk_auth.conf import derived, get_config
 from clerk_auth.conf.problems import make_problem, unusable
 from clerk_auth.conf.redaction import show_name
 
+__all__ = [
+    "ADDRESS_DOMAIN",
+    "find_doubts",
+    "find_misfits",
+    "find_needed",
+    "find_problems",
+    "find_required",
+    "get_column",
+    "get_id_column",
+    "get_id_field",
+    "get_label",
+    "has_column",
+    "holds_id",
+    "is_for_ids",
+    "make_row_values",
+]
+
 NOT_UNIQUE, ID_DOES_NOT_FIT, ROW_DOES_NOT_FIT, BY_USER_NAME, UNFILLED = (
     "clerk_auth.E007",
     "clerk_auth.E012",
@@ -31,8 +48,8 @@ NOT_UNIQUE, ID_DOES_NOT_FIT, ROW_DOES_NOT_FIT, BY_USER_NAME, UNFILLED = (
 )
 # As Clerk makes them: "user_" and 27 letters and digits.
 _SAMPLE_ID = "user_2aBcDeFgHiJkLmNoPqRsTuVwXyZ"
-# No mail gets there: the top-level domain "invalid" never exists (RFC 2606 section 2, RFC 6761
-# section 6.4).
+# No mail is delivered there: the top-level domain "invalid" never exists (RFC 2606 section 2,
+# RFC 6761 section 6.4).
 ADDRESS_DOMAIN = "clerk.invalid"
 
 
@@ -71,7 +88,7 @@ def find_problems(*, creates: bool) -> list[CheckMessage]:
 
 
 def find_doubts(*, creates: bool) -> list[CheckMessage]:
-    """List what only the project can judge, for the system checks; arguments as above."""
+    """List what only the project can judge, for the system checks, as :func:`find_problems`."""
     if _find_ambiguity():
         return []
     found = []
@@ -80,9 +97,9 @@ def find_doubts(*, creates: bool) -> list[CheckMessage]:
             make_problem(
                 BY_USER_NAME,
                 "USER_ID_FIELD",
-                f"stands for {get_label(name)}, the user name. Where people can sign up locally, "
-                "or come by a magic link or another single sign-on, that row may be somebody "
-                "else's: one with a password is refused, one without is taken for the caller's.",
+                f"is {get_label(name)}, the user name. Where users can also sign up locally, by a "
+                "magic link or by another single sign-on, that row may be another user's: one with "
+                "a password is refused, one without a password is taken for the caller's.",
                 "Add a unique field for Clerk's user id and name it, or silence this where "
                 "nothing but ClerkAuthentication makes rows.",
             )
@@ -94,7 +111,7 @@ def find_doubts(*, creates: bool) -> list[CheckMessage]:
             make_problem(
                 UNFILLED,
                 "USER_RESOLVER",
-                f"makes rows, and nothing of ours fills {', '.join(unfilled)}.",
+                f"makes rows, but clerk_auth does not fill {', '.join(unfilled)}.",
                 "Give the field null=True, or, if it is not unique, a default or a claim in "
                 "USER_FIELDS; or use clerk_auth.users.existing_user or a resolver of your own. "
                 "Silence this where the model's save() or a signal fills it.",
@@ -104,16 +121,16 @@ def find_doubts(*, creates: bool) -> list[CheckMessage]:
 
 
 def holds_id(user_id: str) -> bool:
-    """Tell whether the column can hold the user id, and in no other spelling.
+    """Tell whether the column can hold the user id exactly as it is spelled.
 
-    An integer column reads "042" as 42, and a UUID in any letters as one: each is another id.
+    An integer column reads "042" as 42, and a UUID column ignores case: those would be other ids.
     """
     return _reads_as_it_is(get_id_column(), user_id)
 
 
 @derived
 def is_for_ids() -> bool:
-    """Tell whether the column of the user id is one that may be filled with Clerk's."""
+    """Tell whether the column of the user id is meant for ids such as Clerk's."""
     return _find_id_problem() is None
 
 
@@ -143,7 +160,7 @@ def make_row_values(user_id: str, *, is_second_try: bool = False) -> dict[str, A
 def find_required() -> list[str]:
     """Return the columns that must have a value, and get none from us, the model or Django.
 
-    What else may fill them, as the model's own ``save()`` or a signal, cannot be seen here.
+    The model's own ``save()`` or a signal may still fill them: that cannot be seen here.
     """
     ours = {get_id_field(), get_user_model().USERNAME_FIELD, "password"}
     return [
@@ -154,13 +171,13 @@ def find_required() -> list[str]:
 
 
 def find_needed() -> list[str]:
-    """Return :func:`find_required`, and what a model's own validation may ask for besides."""
+    """Return :func:`find_required`, and what a model's own validation may require too."""
     blank = [c.name for c in get_user_model()._meta.concrete_fields if not (c.blank or c.unique)]
     return list(dict.fromkeys([*find_required(), *blank]))
 
 
 def find_misfits(values: Mapping[str, Any]) -> list[str]:
-    """Return the columns that cannot hold their value: shorter, or of another type."""
+    """Return the columns that cannot hold their value: too short, or of another type."""
     return [name for name, value in values.items() if _describe_misfit(name, value)]
 
 
@@ -229,7 +246,7 @@ def _find_row_problems() -> Iterator[CheckMessage]:
 def _describe_misfit(name: str, value: Any) -> str | None:
     column = get_column(name)
     if not _reads_as_it_is(column, value):
-        return "is not a column of text"
+        return "is not a column for strings"
     # A UUID has a length in the database, and none as a string.
     limit = column.max_length if isinstance(column.to_python(value), str) else None
     if limit is not None and limit < len(value):
@@ -240,7 +257,7 @@ def _describe_misfit(name: str, value: Any) -> str | None:
 def _reads_as_it_is(column: Any, value: Any) -> bool:
     try:
         return str(column.to_python(value)) == str(value)
-    except Exception:  # a field's own opinion, as ValidationError or ValueError
+    except Exception:  # a field may raise anything, such as ValidationError or ValueError
         return False
 
 
@@ -253,7 +270,7 @@ def _make_user_name(user_id: str, suffix: str) -> str:
     column = get_column(get_user_model().USERNAME_FIELD)
     domain = ""
     if _is_address(column):
-        # What a local part may hold without quotes (RFC 5322 section 3.2.3), and more than Clerk's.
+        # A local part may hold more without quotes (RFC 5322 section 3.2.3); Clerk's ids do not.
         user_id, domain = re.sub(r"[^A-Za-z0-9_-]", "-", user_id), f"@{ADDRESS_DOMAIN}"
     spare = (column.max_length or math.inf) - len(user_id) - len(domain)
     if 0 <= spare < len(suffix):
@@ -266,7 +283,7 @@ def _is_required(column: Any) -> bool:
         return False
     if isinstance(column, models.AutoField) or _fills_itself(column):
         return False
-    # The empty string, which a unique column holds once, or NULL.
+    # Its default is NULL, or the empty string, which a unique column holds only once.
     return column.get_default() is None or column.unique
 
 

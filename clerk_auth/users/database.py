@@ -1,4 +1,4 @@
-"""From claims to a row of the project's user model: the resolvers that use the database."""
+"""The resolvers that return a row of the project's user model."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def database_user(claims: Claims) -> Any:
 
     One query; a first request creates the row, with an unusable password, and a claim of
     ``USER_FIELDS`` that has changed costs an update. Rows are never linked by e-mail address or by
-    a name that somebody chose.
+    a name that a user chose.
 
     Raises:
         UserInactive: ``is_active`` is false, the model's manager hides the row, the row is
-            found by user name and has a password (somebody may have signed up under the victim's
-            id), or it has another spelling of the id.
+            found by user name and has a password (an attacker may have signed up under the
+            victim's id), or it has another spelling of the id.
         UserUnknown: no column can hold what a new row needs.
         ClaimInvalid: see :func:`read_user_id`.
         ImproperlyConfigured: a user id may name two rows, or the database numbers
@@ -62,7 +62,7 @@ def database_user(claims: Claims) -> Any:
 
 @hide_locals
 def existing_user(claims: Claims) -> Any:
-    """Return the row as :func:`database_user` does, and create none; one query.
+    """Return the row as :func:`database_user` does, but create none; one query.
 
     Raises:
         UserUnknown: no row has the user id.
@@ -84,8 +84,7 @@ def read_user_id(claims: Claims) -> str:
     """Return what ``USER_ID_FIELD`` holds for this user, as the claim ``USER_ID_CLAIM`` says.
 
     By default it is Clerk's user id. The value of another claim is a string too, spelled as the
-    column writes it; there is no falling back to Clerk's id, which could be the value of somebody
-    else.
+    column writes it. It does not fall back to Clerk's id, which could be another user's value.
 
     Raises:
         ClaimInvalid: the claim is missing or malformed, or the column cannot hold its value.
@@ -99,7 +98,7 @@ def read_user_id(claims: Claims) -> str:
         raise ClaimInvalid("malformed", claim=name)
     column = get_id_column()
     with suppress(ValidationError, ValueError, OverflowError):
-        # "007" and "+7" are not 7: one person has one id.
+        # "007" and "+7" are not 7: one user has one id.
         if str(convert(column, value)) == value:
             return value
     raise ClaimInvalid("unfit", claim=name)

@@ -1,7 +1,7 @@
-"""Clerk's user ids for rows that are there: one whose user proves both, or many from a CSV file.
+"""Link existing rows to Clerk users: one row whose user proves both, or many from a CSV file.
 
-A file is judged as a whole before anything is written. Then each row is linked by itself, in
-batches, under the conditions of :func:`link`.
+A file is checked as a whole before anything is written. Then its rows are linked in batches, each
+under the conditions of :func:`link`.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ __all__ = [
     "read_lines",
 ]
 
-# So much is held in memory; a line takes about 300 bytes there.
+# All lines are held in memory, about 300 bytes each.
 MAX_LINES = 1_000_000
-# Rows in one statement; fewer where a database takes fewer parameters, four for a row.
+# Rows in one statement; fewer where a database limits parameters, of which a row takes four.
 MAX_BATCH = 1000
 # In the second column of a first line.
 _HEADERS = frozenset({"clerk_id", "clerk id", "clerk_user_id", "clerk user id", "user_id", "id"})
@@ -54,21 +54,21 @@ OTHER_ROW = "another row has this Clerk id"
 
 
 class LinkRefused(Exception):
-    """The row and the Clerk user do not become one; the message names neither."""
+    """The row and the Clerk user cannot be linked; the message names neither."""
 
 
 @hide_locals
 def link(user: Any, claims: Claims) -> None:
     """Write Clerk's user id, or what ``USER_ID_CLAIM`` names, into a row that has none yet.
 
-    The caller has proved both: that they are the row's user, and Clerk's. To link again what is
-    linked changes nothing. The resolvers find the row by these claims from then on.
+    The caller has proved to be the row's user and the Clerk user. Linking the same two again
+    changes nothing. The resolvers find the row by these claims from then on.
 
     Raises:
         ClaimInvalid: see :func:`read_user_id`.
-        LinkRefused: the row has another Clerk id, the id has another row, or somebody impersonates
-            the Clerk user.
-        ImproperlyConfigured: ``USER_ID_FIELD`` is not a field for Clerk's id alone.
+        LinkRefused: the row has another Clerk id, the id has another row, or the Clerk user is
+            impersonated.
+        ImproperlyConfigured: ``USER_ID_FIELD`` is not a field for Clerk's id only.
         TypeError: ``user`` is not a row of ``AUTH_USER_MODEL``.
     """
     model = get_user_model()
@@ -76,18 +76,18 @@ def link(user: Any, claims: Claims) -> None:
         raise TypeError("only a row of AUTH_USER_MODEL can be linked")
     id_field = get_link_field()
     if claims.actor is not None:
-        raise LinkRefused("Somebody impersonates this Clerk user.")
+        raise LinkRefused("This Clerk user is impersonated.")
     user_id = read_user_id(claims)
     if not can_store(user_id):
         raise LinkRefused("This Clerk user cannot be linked here.")
     using = router.db_for_write(model, instance=user)
     row = model._base_manager.using(using).filter(pk=user.pk)
     try:
-        # One statement, so that of two links at once the second one finds the first.
+        # One statement: of two links at once, the second one finds the first.
         with transaction.atomic(using=using):
             linked = row.filter(is_unlinked()).update(**{id_field: user_id})
     except IntegrityError:
-        has_id(model._base_manager.using(using), user_id)  # says so if only nearly
+        has_id(model._base_manager.using(using), user_id)  # logs an id that differs in spelling
         raise LinkRefused("This Clerk user has another account here.") from None
     if not linked and not has_id(row, user_id):
         raise LinkRefused("This account belongs to another Clerk user.")
@@ -95,7 +95,7 @@ def link(user: Any, claims: Claims) -> None:
 
 
 def get_link_field() -> str:
-    """Return ``USER_ID_FIELD``; ``ImproperlyConfigured`` if it is not a field for that id only."""
+    """Return ``USER_ID_FIELD``; ``ImproperlyConfigured`` if it is not a field of its own."""
     model, column = get_user_model(), get_id_column()
     if column.name == model.USERNAME_FIELD or column.primary_key:
         raise ImproperlyConfigured(
@@ -106,7 +106,7 @@ def get_link_field() -> str:
 
 
 def is_unlinked() -> Q:
-    """Return the condition that a row holds no id yet."""
+    """Return the condition that a row has no Clerk user id yet."""
     column = get_id_column()
     unlinked = Q(**{f"{column.name}__isnull": True})
     return unlinked | Q(**{column.name: ""}) if column.empty_strings_allowed else unlinked
@@ -121,7 +121,7 @@ class Line(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """What is wrong with one line; it quotes nothing of it."""
+    """What is wrong with one line, without quoting it."""
 
     number: int
     reason: str
@@ -129,7 +129,7 @@ class Problem(NamedTuple):
 
 @dataclass
 class Result:
-    """What became of some lines: how many rows were linked, how many were so before."""
+    """What became of some lines: how many rows were linked, now or ``before``."""
 
     linked: int = 0
     before: int = 0
@@ -149,8 +149,8 @@ def check_settings() -> None:
 def read_lines(stream: Iterable[str]) -> tuple[list[Line], list[Problem]]:
     """Read a file of two columns, the row's key and Clerk's user id; a header may come first.
 
-    Empty lines are skipped, and so are lines that only repeat another one. Two lines that
-    contradict each other are both problems.
+    Empty lines are skipped, and so are lines that only repeat another one. A line that contradicts
+    an earlier one is a problem.
     """
     meta = get_user_model()._meta
     columns = meta.pk, meta.get_field(get_link_field())
@@ -220,7 +220,7 @@ def _convert(column: Any, text: str) -> Any:
 
 
 def link_lines(lines: list[Line], *, is_dry_run: bool) -> Iterator[Result]:
-    """Link the rows, or only look; yield what became of each batch, which is then committed."""
+    """Link the rows, or only check them; yield the result of each batch once it is committed."""
     model = get_user_model()
     using = router.db_for_write(model)
     rows = model._base_manager.using(using)
@@ -259,7 +259,7 @@ def _judge(rows: QuerySet[Any], batch: list[Line], result: Result) -> list[Line]
 
 
 def _link_batch(rows: QuerySet[Any], batch: list[Line], result: Result) -> bool:
-    """Link all rows in one statement; false if another writer has come between."""
+    """Link all rows in one statement; false if another writer was faster."""
     id_field = get_link_field()
     column = rows.model._meta.get_field(id_field)
     ids = Case(*(When(pk=line.key, then=Value(line.user_id)) for line in batch))

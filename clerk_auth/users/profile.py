@@ -1,7 +1,7 @@
 """Profile fields of a user's row, from customised claims: ``USER_FIELDS`` says which.
 
-They describe a person, and never say who somebody is or what they may do: fields that do are
-refused. A claim that does not fit its field changes nothing.
+They describe a user. Fields that identify a user or grant privileges are refused, and a claim that
+does not fit its field changes nothing.
 """
 
 from __future__ import annotations
@@ -26,6 +26,14 @@ from clerk_auth.logs import log
 from clerk_auth.users.columns import get_column, get_id_field, get_label
 from clerk_auth.users.writes import REFUSALS, get_attempts, note_written, write
 
+__all__ = [
+    "ProfileField",
+    "find_problems",
+    "get_profile_fields",
+    "read_profile",
+    "write_profile",
+]
+
 NO_COLUMN, PRIVILEGED = "clerk_auth.E010", "clerk_auth.E011"
 
 _PRIVILEGED = frozenset(
@@ -34,7 +42,7 @@ _PRIVILEGED = frozenset(
         *("last_login", "pk"),
     }
 )
-# What a column may be, and what a claim for it must be; a JSON ``true`` is no number here.
+# What a column may be, and which types its claim may have; a JSON ``true`` is not a number.
 _TYPES: tuple[tuple[type[models.Field[Any, Any]], frozenset[type]], ...] = (
     (models.CharField, frozenset({str})),
     (models.TextField, frozenset({str})),
@@ -42,12 +50,12 @@ _TYPES: tuple[tuple[type[models.Field[Any, Any]], frozenset[type]], ...] = (
     (models.IntegerField, frozenset({int})),
     (models.FloatField, frozenset({int, float})),
 )
-# What turns the direction of text.
+# What changes the direction of text.
 _TURNS = frozenset({"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"})
 
 
 class ProfileField(NamedTuple):
-    """One column, the types that its claim may have, and the claim's name."""
+    """A column, the types that its claim may have, and the claim's name."""
 
     column: models.Field[Any, Any]
     types: frozenset[type]
@@ -75,9 +83,9 @@ def read_profile(claims: Claims) -> dict[str, Any]:
         value = claims.get(claim)
         if type(value) not in types or (isinstance(value, str) and not _is_plain(value)):
             continue
-        # No text is NULL where that can be, as in Django's forms: a unique column may repeat it.
+        # NULL for an empty string, as in Django's forms: a unique column may repeat it.
         value = None if value == "" and column.null else value
-        # The second: a whole number that no float can hold. The others: a validator's own.
+        # OverflowError: an integer that no float can hold. ValueError, TypeError: a validator's.
         with suppress(ValidationError, OverflowError, ValueError, TypeError):
             values[column.name] = column.clean(value, None)
     return values
@@ -86,9 +94,9 @@ def read_profile(claims: Claims) -> dict[str, Any]:
 def write_profile(user: Any, values: Mapping[str, Any]) -> None:
     """Update the columns that differ: no query if none does.
 
-    A value that a constraint or the model's validation refuses, as an address that another row
-    has, leaves its column as it is; the others are written. What came to nothing is not written
-    again by each request.
+    A value that a constraint or the model's validation refuses, such as an address that another
+    row has, leaves its column as it is; the others are written. A value that was refused, or is
+    stored in another form, is not written again by each request.
     """
     attempts = get_attempts()
     changed = {
@@ -116,7 +124,7 @@ def _update(user: Any, values: Mapping[str, Any]) -> None:
         for name, value in values.items():
             _update(user, {name: value})
         return
-    # Written before, and gone again: a field or the database stores another form of it.
+    # Written before, and different again: a field or the database stores another form of it.
     repeated = [name for name in values if get_attempts().is_repeated(user, name, values[name])]
     if repeated:
         user.refresh_from_db(using=using, fields=repeated)
@@ -128,7 +136,7 @@ def _assign(user: Any, values: Mapping[str, Any]) -> None:
         setattr(user, name, value)
 
 
-# Who tries again is not logged again.
+# A user who tries again is not logged again.
 @functools.lru_cache(maxsize=1024)
 def _note_taken(user_id: str, field: str) -> None:
     log(logging.WARNING, "profile_field_taken", user=user_id, field=field)
@@ -153,7 +161,7 @@ def _find_problem(name: str) -> CheckMessage | None:
     if name in _PRIVILEGED or name == get_id_field():
         return refuse(
             PRIVILEGED,
-            "which says who somebody is or what they may do: no claim may change that.",
+            "which identifies a user or grants privileges: no claim may change that.",
             "Remove it; grant privileges in the database, or by Clerk's roles and permissions.",
         )
     try:
@@ -163,15 +171,15 @@ def _find_problem(name: str) -> CheckMessage | None:
     if not _types(column):
         return refuse(
             NO_COLUMN,
-            "which is not a plain column of text, a truth value, a whole number or a float.",
-            "Map a plain one; write others in a resolver of your own.",
+            "which is not a plain column for a string, boolean, integer or float.",
+            "Map a plain column; write others in a resolver of your own.",
         )
     if column.primary_key:
         return refuse(PRIVILEGED, "which is a primary key.", "Remove it.")
     if column.unique and not column.null and name != get_user_model().USERNAME_FIELD:
         return refuse(
             NO_COLUMN,
-            "which is unique and cannot be null: only one row could be without a value.",
+            "which is unique and cannot be null: only one row could have no value.",
             "Give the field null=True.",
         )
     return None

@@ -41,38 +41,38 @@ def get_user_resolver() -> UserResolver:
 def check_resolver(resolver: object) -> None:
     """Raise ``ImproperlyConfigured`` unless ``resolver`` is a function that can return a user."""
     if not callable(resolver):
-        raise ImproperlyConfigured(f"{_SETTING} names {_kind(resolver)}, which is no function.")
+        raise ImproperlyConfigured(f"{_SETTING} names {_kind(resolver)}, which is not a function.")
     while isinstance(resolver, partial):
         resolver = resolver.func
     for function in (resolver, type(resolver).__call__):
         if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
             raise ImproperlyConfigured(
-                f"{_SETTING} names a coroutine function, and nothing awaits it: name a plain one."
+                f"{_SETTING} names a coroutine function, which is never awaited."
             )
 
 
 def admit_user(user: Any) -> Any:
-    """Return what a resolver returned, if it is an authenticated user.
+    """Return ``user``, which a resolver returned, if it is an authenticated user.
 
     Raises:
         UserInactive: it is ``None``, ``False``, or a user who is not authenticated.
-        ImproperlyConfigured: it is no user at all.
+        ImproperlyConfigured: it is not a user.
     """
     is_authenticated = getattr(user, "is_authenticated", None)
     if is_authenticated is True:
         return user
-    # Not by identity: a lazy object stands for what is inside.
-    is_nobody = isinstance(user, NoneType | bool) and not user
-    if is_authenticated is False or is_nobody:
+    # Not `user is None`: it may be a lazy object that stands for None.
+    is_none = isinstance(user, NoneType | bool) and not user
+    if is_authenticated is False or is_none:
         raise UserInactive("not_authenticated")
     if inspect.iscoroutine(user):
         user.close()  # or Python warns that it was never awaited
     raise ImproperlyConfigured(
-        f"{_SETTING} returned {_kind(user)}, which is no user: its is_authenticated must be True "
-        "or False."
+        f"{_SETTING} returned {_kind(user)}, which is not a user: its is_authenticated must be "
+        "True or False."
     )
 
 
 def _kind(value: object) -> str:
-    # Never the value itself, which may hold anything.
+    # Not the value itself: it may hold a secret.
     return f"an object of type {type(value).__qualname__!r}"

@@ -1,6 +1,6 @@
-"""Rows of the user model: which one is the caller's, and a new one for a caller who has none.
+"""The caller's row of the user model, found or made.
 
-A row is found by Clerk's user id and by nothing else, in the very spelling of the claim.
+A row is found by Clerk's user id and by nothing else, spelled exactly as in the claim.
 """
 
 from __future__ import annotations
@@ -22,7 +22,17 @@ from clerk_auth.users import columns
 from clerk_auth.users.columns import get_id_field
 from clerk_auth.users.writes import REFUSALS, note_written, write
 
-# What a model, a field or the database makes of a row that cannot be.
+__all__ = [
+    "admit",
+    "can_store",
+    "check_id",
+    "check_spelling",
+    "find_or_make_row",
+    "has_id",
+    "may_have_password",
+]
+
+# What a model, a field or the database raises for a row that it does not accept.
 _IMPOSSIBLE = (*REFUSALS, ValueError, TypeError)
 
 
@@ -35,7 +45,7 @@ def admit(user: Any, user_id: str) -> Any:
     check_spelling(getattr(user, get_id_field()), user_id)
     if get_id_field() == user.USERNAME_FIELD and may_have_password(user):
         raise UserInactive("has_password")
-    # As Django reads it from a model that is no AbstractBaseUser.
+    # As Django reads it from a model that is not an AbstractBaseUser.
     if not getattr(user, "is_active", True):
         raise UserInactive("inactive")
     return user
@@ -44,14 +54,15 @@ def admit(user: Any, user_id: str) -> Any:
 def may_have_password(user: Any) -> bool:
     """Tell whether a password may ever open the row.
 
-    None opens one that is empty or NULL, which Django calls usable: ``get_or_create`` leaves such
-    rows. A hash of an algorithm that Django does not know counts, because it may be told of it.
+    No password opens a row whose hash is empty or NULL, although Django calls that usable:
+    ``get_or_create`` makes such rows. A hash of an algorithm that Django does not know counts,
+    because the algorithm may be added to the settings.
     """
     has_usable_password = getattr(user, "has_usable_password", None)
     if has_usable_password is not None and not has_usable_password():
         return False
     check_password = getattr(type(user), "check_password", None)
-    # One of the model's own may look elsewhere.
+    # A model's own method may look elsewhere.
     is_djangos = check_password in (None, AbstractBaseUser.check_password)
     return not is_djangos or getattr(user, "password", None) not in (None, "")
 
@@ -89,13 +100,13 @@ def has_id(rows: Any, user_id: str) -> bool:
 
 
 def check_spelling(found: object, user_id: str) -> None:
-    """Refuse what a row has as user id if it is another one.
+    """Refuse a row whose user id, ``found``, is not exactly ``user_id``.
 
-    A database may find it all the same, by a collation that ignores case, accents or trailing
-    spaces; and a model may store another one than it was given.
+    A database may find such a row by a collation that ignores case, accents or trailing spaces;
+    and a model may store another value than it was given.
 
     Raises:
-        UserInactive: it is another one.
+        UserInactive: it differs.
     """
     if str(found) != user_id:
         _report("id_differs", [get_id_field()])
@@ -114,7 +125,7 @@ def find_or_make_row(user_id: str, profile: Mapping[str, Any]) -> Any:
     """
     check_id(user_id)
     model, named = get_user_model(), {get_id_field(): user_id}
-    # The database that is written to: a replica may lag.
+    # The database that rows are written to: a replica may lag.
     using = router.db_for_write(model)
     manager = model._default_manager.db_manager(using)
     if (user := manager.filter(**named).first()) is not None:
@@ -149,14 +160,14 @@ def _make_row(manager: Any, values: Mapping[str, Any]) -> Any:
 
 
 def _possible_rows(user_id: str, profile: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield what a new row may hold, from the best down: a constraint may refuse one."""
+    """Yield values for a new row, the fullest first: a constraint may refuse some of them."""
     needed = {name: profile[name] for name in columns.find_needed() if name in profile}
     profiles: list[Mapping[str, Any]] = [profile]
     for less in (needed, {}):
         if less not in profiles:
             profiles.append(less)
     has_name = get_id_field() != get_user_model().USERNAME_FIELD
-    # Somebody's user name is this Clerk id. It is theirs, and identifies nobody here.
+    # On the second try another user has this Clerk id as user name, which identifies neither.
     for is_second_try in (False, True) if has_name else (False,):
         row = columns.make_row_values(user_id, is_second_try=is_second_try)
         for values in profiles:
@@ -164,7 +175,7 @@ def _possible_rows(user_id: str, profile: Mapping[str, Any]) -> Iterator[dict[st
 
 
 def _find_at_fault(error: Exception, values: dict[str, Any]) -> list[str]:
-    """Return the columns that can hold nothing of ours; none: the project's own rule says no."""
+    """Return the columns that cannot hold our values; none if the project's own rule refuses."""
     if isinstance(error, ValidationError):
         return [name for name in getattr(error, "error_dict", ()) if columns.has_column(name)]
     if isinstance(error, IntegrityError):

@@ -1,8 +1,9 @@
-"""Writes into rows of the user model: all of one or nothing, and nothing in vain again and again.
+"""Writes to rows of the user model: all or nothing, and not again and again in vain.
 
-A constraint may refuse a value, as an address that another row has, and a model may store another
-form of it, as small letters. Either way the row keeps differing from the claim. A process remembers
-both; it tries again after five minutes, or when a row changes that may have been in the way.
+A constraint may refuse a value, such as an address that another row has, and a model may store
+another form of it, such as lower case. Either way the row keeps differing from the claim. A process
+remembers both; it tries again after five minutes, or when a row changes that may have been in the
+way.
 """
 
 from __future__ import annotations
@@ -18,6 +19,16 @@ from django.db.models.signals import post_delete, post_save
 
 from clerk_auth.conf import derived
 
+__all__ = [
+    "MAX_FACTS",
+    "REFUSALS",
+    "RETRY_SECONDS",
+    "Attempts",
+    "get_attempts",
+    "note_written",
+    "write",
+]
+
 T = TypeVar("T")
 
 # How a constraint, a model that validates itself and a column refuse what is written.
@@ -32,8 +43,9 @@ MAX_FACTS = 65536
 def write(model: Any, using: str, save: Callable[[], T]) -> T:
     """Do all of ``save`` or nothing: inside ATOMIC_REQUESTS, the request's transaction goes on.
 
-    A transaction of SQLite that has read, as a model that validates itself does, cannot wait for
-    another one's write. One that began here is tried again, and begins with a write, of no row.
+    A transaction of SQLite that has read, as that of a model that validates itself, cannot wait
+    for another one's write. If it began here it is tried again, and then begins with a write, of
+    no row.
     """
     connection = connections[using]
     try:
@@ -59,9 +71,9 @@ Fact = tuple[Any, str, int]
 class Attempts:
     """Remembers which values were written, and what columns hold that should hold another one.
 
-    It knows hashes, not values. Threads share it without a lock: each step is one operation on a
-    dict, and the worst outcome is one more attempt. ``now`` is a clock in seconds; with
-    ``max_facts`` of a kind, all of it is forgotten.
+    It holds hashes, not values. Threads share it without a lock: each step is one operation on a
+    dict, and the worst outcome is one more attempt. ``now`` is a clock in seconds; when there are
+    ``max_facts`` of a kind, all of that kind are forgotten.
     """
 
     def __init__(
@@ -69,7 +81,7 @@ class Attempts:
     ) -> None:
         self._now = now
         self._max_facts = max_facts
-        # Until when each is believed.
+        # Until when each holds.
         self._written: dict[Fact, float] = {}
         self._refused: dict[Fact, float] = {}
 
@@ -119,11 +131,11 @@ def _fact(user: Any, name: str, *values: Any) -> Fact:
 
 @derived
 def get_attempts() -> Attempts:
-    """Return the process's memory; it starts anew where a test changes the settings."""
+    """Return the process's memory; it starts anew when a test changes the settings."""
     return Attempts()
 
 
 def note_written(user: Any, values: Mapping[str, Any]) -> None:
-    """Remember what a row was given, and thereby what became of it."""
+    """Remember what was written to a row, and what its columns hold now."""
     for name, value in values.items():
         get_attempts().note_written(user, name, value)

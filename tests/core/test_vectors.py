@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from clerk_auth.authentication import read_bearer_token
 from clerk_auth.conf.instance import read_parties, read_publishable_key
 from clerk_auth.conf.readers import Refused
+from clerk_auth.core.credential import read_bearer_token
 from clerk_auth.core.encoding import encode_base64url
 from clerk_auth.core.errors import ClerkAuthError, KeySetInvalid, TokenRejected
 from clerk_auth.core.keys import load_public_key, parse_jwks

@@ -6,38 +6,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from itertools import product
 
 import pytest
 from django.conf import settings
 
 from clerk_auth import metrics
-from clerk_auth.core.authorization import REFUSAL_CODES
-from clerk_auth.core.errors import CODES, FETCH_REASONS
-from clerk_auth.core.keys import SKIP_REASONS
 from clerk_auth.metrics import counts
 
-pytestmark = pytest.mark.integration
-
-MODES = ["enforce", "observe"]
-COUNTERS = {
-    "jwt_verifications_success": {"mode": MODES},
-    "jwt_verifications_failure": {"code": CODES, "mode": MODES},
-    "clerk_auth_permission_refusals": {"code": REFUSAL_CODES},
-    "jwks_cache_hits": {},
-    "jwks_cache_misses": {},
-    "jwks_fetch_errors": {"reason": FETCH_REASONS},
-    "jwks_stale_uses": {},
-    "jwks_keys_skipped": {"reason": SKIP_REASONS},
-    "jwks_documents_refused": {"reason": metrics.DOCUMENT_REFUSALS},
-    "clerk_auth_responses": {
-        "status": ["2xx", "3xx", "401", "403", "4xx", "503", "keys_busy", "5xx"]
-    },
-}
-GAUGES = ["jwks_fetched_timestamp_seconds", "jwks_expiry_timestamp_seconds"]
-SERIES = {
-    (name, *values) for name, labels in COUNTERS.items() for values in product(*labels.values())
-} | {(name,) for name in GAUGES}
+SERIES = {*metrics.SERIES, *((name,) for name in metrics.GAUGES)}
 EXPIRED = (metrics.REFUSED, "token_expired", "enforce")
 
 
@@ -61,7 +37,7 @@ def test_every_series_is_there_as_soon_as_the_module_is():
 def test_one_event_changes_its_series_alone():
     for series in SERIES:
         metrics.reset()
-        if series[0] in GAUGES:
+        if series[0] in metrics.GAUGES:
             metrics.set_gauge(series[0], 1)
         else:
             metrics.increment(*series)

@@ -342,7 +342,3 @@ def test_permissions_made_per_request_cannot_fill_the_memory(ask, claims_of, cap
         HasRole(f"role_{number}_" + "x" * 200)().has_permission(request, View())
     assert len(logs.refusals._kinds) <= 256
     assert max(map(len, lines(caplog))) < 300
-
-
-def test_codes_are_a_closed_list():
-    assert len(REFUSAL_CODES) == len(set(REFUSAL_CODES)) == 9

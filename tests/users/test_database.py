@@ -273,7 +273,7 @@ def test_link_never_gives_a_clerk_user_two_rows(claims_of):
 @pytest.mark.usefixtures("members")
 def test_link_is_not_made_by_an_impersonator(claims_of):
     member = Member.objects.create(username="mallory")
-    with pytest.raises(LinkRefused, match="impersonates"):
+    with pytest.raises(LinkRefused, match="is impersonated"):
         link(member, claims_of("user_alice", act={"sub": "user_mallory"}))
     assert Member.objects.get().clerk_id is None
 
