@@ -124,7 +124,7 @@ class TestReport:
     @each_row(
         ("lets_in", "mark"),
         [
-            (None, "the signature alone"),
+            (None, "the signature only"),
             ([], "refuses all"),
             (["expired", "forged"], "lets in: expired, forged"),
         ],

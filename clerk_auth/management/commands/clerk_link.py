@@ -16,6 +16,8 @@ from clerk_auth.management import command
 from clerk_auth.users import linking
 from clerk_auth.users.linking import Line, Result
 
+__all__ = ["Command"]
+
 # In a file of another format every line is wrong.
 _MAX_PROBLEMS = 20
 _BROKEN_OFF = "It ended early. Run it again for the other lines: what is linked stays linked."

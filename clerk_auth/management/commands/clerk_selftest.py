@@ -21,6 +21,8 @@ from clerk_auth.diagnostics.inspection import Inspection
 from clerk_auth.diagnostics.report import FAILED, PASSED, SKIPPED, WARNED, Report
 from clerk_auth.management import command
 
+__all__ = ["Command"]
+
 _RETRY_SECONDS = 1.0
 
 
@@ -28,8 +30,8 @@ class Command(command.OperatorCommand):
     help = (
         "Check the settings, the cache, Clerk's key set and the clock, and that every kind of bad "
         "token is refused. The fetched keys are stored in the cache. With --url, check from "
-        "outside that a deployed API refuses bad tokens. Exit status: 0 everything passed, 1 something "
-        "failed, 2 the check could not run, 130 Ctrl-C."
+        "outside that a deployed API refuses bad tokens. Exit status: 0 everything passed, 1 "
+        "something failed, 2 the check could not run, 130 Ctrl-C."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -41,8 +43,8 @@ class Command(command.OperatorCommand):
             type=float,
             default=0.0,
             metavar="SECONDS",
-            help="Repeat every second until everything passes, for at most SECONDS, as at the start "
-            "of a container. What failed meanwhile is on standard error.",
+            help="Repeat every second until everything passes, for at most SECONDS, as at the "
+            "start of a container. What failed meanwhile is on standard error.",
         )
         parser.add_argument(
             "--offline", action="store_true", help="Do not ask Clerk; only the cache is used."
@@ -50,8 +52,8 @@ class Command(command.OperatorCommand):
         parser.add_argument(
             "--url",
             metavar="URL",
-            help="Check the deployed API that has a view at URL, which must answer GET. This proves "
-            "how URL answers, not who answers there.",
+            help="Check the deployed API that has a view at URL, which must answer GET. This "
+            "proves how URL answers, not who answers there.",
         )
         parser.add_argument(
             "--any-host",

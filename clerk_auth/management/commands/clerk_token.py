@@ -19,6 +19,8 @@ from clerk_auth.issuer.development import load_local_issuer
 from clerk_auth.issuer.local import ABSENT, TOKEN_SECONDS, merge
 from clerk_auth.issuer.payloads import authorization_claims, recipient_claims
 
+__all__ = ["Command"]
+
 _NEEDS_DEV_MODE = (
     'Tokens are only made in development mode: set CLERK_AUTH["DEV_MODE"] = True together with '
     "DEBUG = True, on a development machine."
