@@ -58,7 +58,7 @@ def put_load(
     ``cpu_ticks`` tells the CPU time that the server has used so far.
 
     Raises:
-        RuntimeError: an answer is no success, or requests are lost three times in a row.
+        RuntimeError: an answer is not a success, or requests are lost three times in a row.
     """
     for _ in range(ATTEMPTS):
         before = cpu_ticks()

@@ -104,7 +104,7 @@ def show(ratio: Mapping[str, float]) -> str:
 def show_marks(lets_in: Sequence[str] | None) -> str:
     """Write which bad tokens a subject accepts: a fast answer counts where it is right."""
     if lets_in is None:
-        return "the signature alone"
+        return "the signature only"
     return "lets in: " + ", ".join(lets_in) if lets_in else "refuses all"
 
 

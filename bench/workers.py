@@ -53,7 +53,7 @@ class Worker:
         return json.loads(line)
 
     def stop(self) -> None:
-        """End it: it does so by itself when nobody can give orders any more."""
+        """End it: it ends by itself once its standard input is closed."""
         assert self._process.stdin
         self._process.stdin.close()
         try:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from clerk_auth.issuer.standin import StandInClerk
     from clerk_auth.testing import BadTokens, ClerkAPIClient
 
+__all__ = ["clerk_bad_tokens", "clerk_client", "clerk_jwks_server", "clerk_token"]
+
 
 @pytest.fixture
 def _clerk_auth(settings: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Environment variables, read as settings. One that is unset or blank is absent."""
+"""Environment variables, read as settings. One that is unset or empty is absent."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def read_list(environment: Environment, name: str) -> list[str] | None:
     """Return the entries of a comma-separated variable; ``None`` if it is absent.
 
     Raises:
-        ImproperlyConfigured: an entry is blank, as after a trailing comma.
+        ImproperlyConfigured: an entry is empty, as after a trailing comma.
     """
     text = read_text(environment, name)
     if text is None:
@@ -54,7 +54,7 @@ def read_list(environment: Environment, name: str) -> list[str] | None:
     entries = [entry.strip() for entry in text.split(",")]
     if not all(entries):
         raise ImproperlyConfigured(
-            f"The environment variable {name} is a comma-separated list: an entry is blank."
+            f"The environment variable {name} is a comma-separated list: an entry is empty."
         )
     return entries
 
@@ -89,7 +89,7 @@ def read_caches(environment: Environment) -> dict[str, dict[str, object]]:
             "BACKEND": "django_redis.cache.RedisCache",
             "LOCATION": url,
             "OPTIONS": {
-                # The default serializer is pickle: whoever can write to Redis could run code here.
+                # The default serializer is pickle: who can write to Redis could run code here.
                 "SERIALIZER": "django_redis.serializers.json.JSONSerializer",
                 # Seconds. Without them a Redis that hangs would hang its callers.
                 "SOCKET_CONNECT_TIMEOUT": 0.5,

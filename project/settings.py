@@ -109,7 +109,7 @@ LOGGING = {
     "loggers": {
         "clerk_auth": {"level": "INFO"},
         "django": {"level": "INFO"},
-        # An anonymous caller can cause these: they are counted, and are nobody's errors.
+        # An anonymous caller can cause these: they are counted, and are not errors of the API.
         "django.request": {"level": "ERROR", "filters": ["without_keys_busy"]},
     },
 }

@@ -46,7 +46,7 @@ from project.uploads.body import (
 from project.uploads.records import CSVRejected
 from project.uploads.table import parse_csv
 
-# For the schema: a serializer cannot say that a body is one file, in a form or alone.
+# For the schema: a serializer cannot say that a body is one file, in a form or by itself.
 _UPLOAD_BODIES = {
     "multipart/form-data": {
         "type": "object",
@@ -60,7 +60,7 @@ _UPLOAD_BODIES = {
 @extend_schema(responses=CallerSerializer)
 @api_view(["GET"])
 def me(request: Request) -> Response:
-    """Say who is asking, from the claims alone; times are Unix seconds."""
+    """Say who is asking, from the claims only; times are Unix seconds."""
     claims = get_claims(request)
     return Response(
         {
@@ -165,7 +165,7 @@ class UploadDetail(RetrieveDestroyAPIView):
 
 
 def get_claims(request: Request) -> Claims:
-    """Return the caller's claims; 403 for whoever came in without a Clerk session."""
+    """Return the caller's claims; 403 for a caller without a Clerk session."""
     claims = claims_of(request)
     if claims is None:
         raise PermissionDenied

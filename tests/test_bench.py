@@ -125,7 +125,7 @@ class TestReport:
     @pytest.mark.parametrize(
         ("lets_in", "mark"),
         [
-            (None, "the signature alone"),
+            (None, "the signature only"),
             ([], "refuses all"),
             (["expired", "forged"], "lets in: expired, forged"),
         ],

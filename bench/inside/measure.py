@@ -117,7 +117,7 @@ def _verify_each(verify: Callable[[Any], Any]) -> Batch:
 
 
 class Requesting:
-    """One request through DRF: the view alone, and all of Django under the test client."""
+    """One request through DRF: only the view, and all of Django under the test client."""
 
     def __init__(self, tokens: Tokens, batch: int) -> None:
         from rest_framework.test import APIClient, APIRequestFactory

@@ -37,7 +37,7 @@ def make_payload(issuer: LocalIssuer, number: int, padding: int) -> dict[str, An
 
 
 def sign(issuer: LocalIssuer, payload: dict[str, Any]) -> str:
-    """Sign without blanks, as Clerk does."""
+    """Sign without whitespace, as Clerk does."""
     header = {"alg": ALGORITHM, "cat": SESSION_CATEGORY, "kid": issuer.kid, "typ": "JWT"}
     return issuer.sign_text(json.dumps(payload, separators=(",", ":")).encode(), header)
 
@@ -46,7 +46,7 @@ def find_padding(issuer: LocalIssuer) -> int:
     """Return how long a name makes the token as long as it should be."""
     missing = TOKEN_CHARACTERS - len(sign(issuer, make_payload(issuer, 0, 0)))
     if missing < 0:
-        raise ValueError("the claims alone are longer than a token should be")
+        raise ValueError("the claims are longer than a token should be")
     return missing * 3 // 4
 
 

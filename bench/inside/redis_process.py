@@ -1,4 +1,4 @@
-"""Run a Redis of our own until nobody can give orders any more; says its URL, or ``null``."""
+"""Run a Redis of our own until standard input ends; print its URL, or ``null``."""
 
 from __future__ import annotations
 

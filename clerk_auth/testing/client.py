@@ -11,6 +11,8 @@ from rest_framework.test import APIClient
 from clerk_auth.core.error_reports import hide_locals
 from clerk_auth.testing.tokens import TEST_USER, clerk_token
 
+__all__ = ["ClerkAPIClient"]
+
 
 class ClerkAPIClient(APIClient):
     """REST framework's ``APIClient``, with an ``Authorization`` header once it is signed in.

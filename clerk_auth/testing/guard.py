@@ -1,10 +1,12 @@
-"""What keeps this package out of whatever is no test run."""
+"""The guard that keeps ``clerk_auth.testing`` out of everything except test runs."""
 
 from __future__ import annotations
 
 import os
 
 from django.test import utils
+
+__all__ = ["require_test_run"]
 
 
 def require_test_run() -> None:

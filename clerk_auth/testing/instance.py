@@ -12,6 +12,8 @@ from clerk_auth.conf import get_config
 from clerk_auth.issuer.local import LocalIssuer, throw_away_issuer
 from clerk_auth.issuer.standin import StandInClerk
 
+__all__ = ["clerk_auth_settings", "override_clerk_auth", "signer_in_force"]
+
 # The settings that say whose tokens are accepted.
 _INSTANCE_KEYS = frozenset(
     {"DEV_MODE", "FRONTEND_API", "ISSUER", "JWKS_URL", "JWT_KEY", "PUBLISHABLE_KEY"}
@@ -24,7 +26,7 @@ def _own_issuer() -> LocalIssuer:
 
 
 def signer_in_force() -> LocalIssuer:
-    """Return who signs what the settings accept; the throw-away issuer where they accept neither.
+    """Return the issuer that the settings trust: a stand-in's, or else the throw-away issuer.
 
     Raises:
         ImproperlyConfigured: the settings in force are wrong.
@@ -40,7 +42,7 @@ def clerk_auth_settings(server: StandInClerk | None = None, **changes: Any) -> d
     to go with it, such as ``AUDIENCE="api"``.
     """
     if fixed := sorted(_INSTANCE_KEYS & changes.keys()):
-        raise TypeError(f"{', '.join(fixed)}: replaced here, by the throw-away issuer or a server")
+        raise TypeError(f"{', '.join(fixed)}: set here, by the throw-away issuer or the server")
     host = getattr(settings, "CLERK_AUTH", {})
     kept = {key: value for key, value in host.items() if key not in _INSTANCE_KEYS}
     if server is None:

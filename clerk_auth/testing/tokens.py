@@ -17,9 +17,11 @@ from clerk_auth.jwks.source import StaticKeySource
 from clerk_auth.testing.instance import signer_in_force
 from clerk_auth.verifier import Verifier
 
+__all__ = ["TEST_USER", "BadCredential", "BadTokens", "clerk_claims", "clerk_token"]
+
 TEST_USER = "user_test"
 
-# A slip that would become a customised claim, and grant nothing.
+# Misspelled arguments, which would become customised claims and grant nothing.
 _SLIPS = {"permission": "permissions", "feature": "features", "plans": "plan"}
 
 
@@ -51,7 +53,7 @@ def clerk_token(
         ImproperlyConfigured: the settings in force are wrong.
     """
     if unmeant := sorted(_SLIPS.keys() & claims.keys()):
-        raise ValueError(f"{unmeant[0]} is no argument: write {_SLIPS[unmeant[0]]}")
+        raise ValueError(f"{unmeant[0]} is not an argument: write {_SLIPS[unmeant[0]]}")
     written = authorization_claims(
         org=org,
         org_slug=org_slug,
@@ -80,7 +82,7 @@ def clerk_claims(user_id: str = TEST_USER, **arguments: Any) -> Claims:
     permissions ask the claims. Your own settings do, :func:`override_clerk_auth` is not needed.
 
     Raises:
-        TokenRejected: the settings in force refuse such a token, whoever signs it.
+        TokenRejected: the settings in force refuse such a token, no matter which issuer signs it.
         ValueError, ImproperlyConfigured: as :func:`clerk_token`.
     """
     signer = signer_in_force()
@@ -119,14 +121,14 @@ class BadTokens:
 
     @hide_locals
     def __init__(self, **arguments: Any) -> None:
-        clerk_token(**arguments)  # what is wrong with them is said here
+        clerk_token(**arguments)  # raises here if they are wrong
         self._arguments = arguments
 
     @hide_locals
     def __getattr__(self, name: str) -> BadCredential:
         bad = _KINDS.get(name)
         if bad is None:
-            raise AttributeError(f"{name!r} is no kind of bad token; they are {', '.join(_KINDS)}")
+            raise AttributeError(f"{name!r} is not a kind of bad token: {', '.join(_KINDS)}")
         if not bad.applies(get_config().policy):
             raise ValueError(
                 f"the settings in force do not refuse {name!r}: that takes {_TAKES[name]}"
@@ -144,7 +146,7 @@ class BadTokens:
 
 
 _KINDS = {name.replace("-", "_"): bad for name, bad in BAD_TOKENS.items()}
-# Where a kind is a good token, what would make it a bad one.
+# If the settings accept a kind, what would make them refuse it.
 _TAKES = {
     "wrong_party": "AUTHORIZED_PARTIES",
     "no_party": 'AUTHORIZED_PARTIES, and AZP_POLICY "required"',

@@ -64,7 +64,7 @@ def run_api(
         _migrate(environment, output, log)
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         server, process = _serve(listener, workers, environment, output)
-        # The server's from here on: when it has ended, nobody is to wait in a queue of ours.
+        # Only the server holds it from here on: once that ends, connections are refused.
         listener.close()
         api = Api(url, server, process, log)
         try:

@@ -1,4 +1,4 @@
-"""A stand-in Clerk that hands out tokens, for trying the API by hand. The demo alone has it."""
+"""A stand-in Clerk that hands out tokens, for trying the API by hand. Only the demo has it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ TOKEN_PATH = "/token"
 
 
 class TokenClerk(StandInClerk):
-    """Anybody on this machine may have a token of anybody: the key lives as long as the demo."""
+    """Any user of this machine may have a token of any user: the key lives as long as the demo."""
 
     def answer(self, path: str) -> Answer:
         url = urlsplit(path)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from project.uploads.column_type import ColumnType, infer_type, is_value
 from project.uploads.records import CSVRejected, decode, read_records
 
-# A file of commas alone would otherwise make five million columns.
+# A file of nothing but commas would otherwise make five million columns.
 MAX_COLUMNS = 1_000
 
 

@@ -76,7 +76,7 @@ def test_summary_says_that_the_lock_is_not_in_use_while_observing(settings, key_
     assert done.status == 0
     assert "Verdicts decide nothing until MODE is enforce" in done.out
     assert done.out.splitlines()[-1].startswith(
-        "The lock is locked but not in use, for MODE is observe: "
+        "The lock is locked but not in use, because MODE is observe: "
     )
 
 
@@ -219,7 +219,7 @@ def test_offline_makes_no_request(configured):
     done = run("--offline")
     assert done.status == 0
     assert "offline" in done.out
-    assert done.out.splitlines()[-1].endswith("; no key is here yet.")
+    assert done.out.splitlines()[-1].endswith("; there are no keys yet.")
     assert configured.fetches == 0
 
 
@@ -278,7 +278,7 @@ def test_ctrl_c_ends_the_waiting_without_a_traceback_or_a_report(issuer_server):
 def test_time_that_cannot_be_waited_ends_it_with_two(key_configured, seconds):
     done = run(f"--wait={seconds}")
     assert (done.status, done.out) == (2, "")
-    assert "--wait is a number of seconds, 0 or more" in done.err
+    assert "--wait must be a number of seconds, 0 or more" in done.err
     assert "--wait" in json.loads(run(f"--wait={seconds}", "--json").out)["error"]
 
 

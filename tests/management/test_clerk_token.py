@@ -390,7 +390,7 @@ def test_options_that_make_no_sense_end_it_with_two(arguments):
         (["--act", '{"sub": NaN}'], "not JSON"),
         (["--claim", "email"], "NAME=JSON"),
         (["--claim", "=1"], "NAME=JSON"),
-        (["--claim", "email=alice@example.com"], "quotes of its own"),
+        (["--claim", "email=alice@example.com"], "its own quotes"),
         (["--claim", "a="], "not JSON"),
         (["--claim", "a=NaN"], "not JSON"),
         (["--claim", "a=-Infinity"], "not JSON"),

@@ -25,6 +25,17 @@ PRODUCTION = {
 }
 
 
+def run(*argv, **environment):
+    return subprocess.run(
+        [sys.executable, *argv],
+        env=inherit_environment() | environment,
+        cwd=settings.BASE_DIR,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
 @pytest.fixture
 def read_settings(monkeypatch):
     """Run the settings module anew under an environment; return what it sets."""
@@ -43,14 +54,7 @@ def read_settings(monkeypatch):
 
 
 def test_deploy_check_of_a_production_environment_is_clean():
-    done = subprocess.run(
-        [sys.executable, "manage.py", "check", "--deploy", "--fail-level", "WARNING"],
-        env=inherit_environment() | PRODUCTION,
-        cwd=settings.BASE_DIR,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    done = run("manage.py", "check", "--deploy", "--fail-level", "WARNING", **PRODUCTION)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "System check identified no issues (0 silenced).\n"
 

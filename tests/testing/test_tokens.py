@@ -202,7 +202,7 @@ def test_bad_token_is_made_from_the_claims_asked_for():
 def test_kinds_are_attributes_and_nothing_else_is():
     bad_tokens = BadTokens()
     assert set(KINDS) <= set(dir(bad_tokens))
-    with pytest.raises(AttributeError, match=r"'expird' is no kind .* expired"):
+    with pytest.raises(AttributeError, match=r"'expird' is not a kind .*: expired"):
         _ = bad_tokens.expird
 
 

@@ -1,4 +1,4 @@
-"""Link existing rows with Clerk's users, from a CSV file."""
+"""Link existing users with Clerk's, from a CSV file."""
 
 from __future__ import annotations
 
@@ -16,26 +16,28 @@ from clerk_auth.management import command
 from clerk_auth.users import linking
 from clerk_auth.users.linking import Line, Result
 
-# A file of another kind is wrong in every line.
+__all__ = ["Command"]
+
+# In a file of another format every line is wrong.
 _MAX_PROBLEMS = 20
-_BROKEN_OFF = "It broke off. Run it again for the other lines: what is linked stays linked."
+_BROKEN_OFF = "It ended early. Run it again for the other lines: what is linked stays linked."
 
 
 class Command(command.OperatorCommand):
     help = (
-        "Write Clerk's user ids into USER_ID_FIELD of existing rows, from a CSV file with two "
-        "columns: the row's primary key and Clerk's user id. A file with a malformed line or a "
-        "contradiction is refused as a whole. Of the others each row is linked by itself, unless "
-        "it has another Clerk id or the id has another row; to repeat it changes nothing. Exit "
-        "status: 0 all rows are linked, 1 some lines were refused, 2 it could not run to its end."
+        "Link the users of your database with Clerk's: write Clerk's user ids into USER_ID_FIELD, "
+        "from a CSV file with two columns, a row's primary key and a Clerk user id. If a line is "
+        "malformed or contradicts another one, the whole file is refused. A line is refused if its "
+        "row has another Clerk id, or its id another row. Running it again changes nothing. Exit "
+        "status: 0 all rows are linked, 1 some lines were refused, 2 it could not finish."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
-            "file", metavar="FILE", help="The file, in UTF-8; - for standard input."
+            "file", metavar="FILE", help="The CSV file, in UTF-8; - for standard input."
         )
         parser.add_argument(
-            "--dry-run", action="store_true", help="Say what would be done, and write nothing."
+            "--dry-run", action="store_true", help="Say what would be done, but write nothing."
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -99,7 +101,7 @@ class Command(command.OperatorCommand):
 
 @contextmanager
 def _open(path: str) -> Iterator[TextIO]:
-    # With or without the mark that spreadsheets write first.
+    # With or without the byte order mark that spreadsheets write.
     if path != "-":
         with Path(path).open(encoding="utf-8-sig", newline="") as stream:
             yield stream

@@ -1,4 +1,4 @@
-"""Prove that good tokens are let in and bad ones kept out, before and after a deploy."""
+"""Check that good tokens are accepted and bad ones refused, before and after a deploy."""
 
 from __future__ import annotations
 
@@ -23,44 +23,49 @@ from clerk_auth.diagnostics.inspection import Inspection
 from clerk_auth.diagnostics.report import FAILED, PASSED, SKIPPED, WARNED, Report
 from clerk_auth.management import command
 
+__all__ = ["Command"]
+
 _RETRY_SECONDS = 1.0
 
 
 class Command(command.OperatorCommand):
     help = (
-        "Check settings, cache, Clerk's key set and clock, and that every kind of bad token is "
-        "refused. Warms the shared cache. With --url, check from outside that a deployed API "
-        "refuses them. Exit status: 0 passed, 1 a probe failed, 2 it could not run, 130 Ctrl-C."
+        "Check the settings, the cache, Clerk's key set and the clock, and that every kind of bad "
+        "token is refused. The fetched keys are stored in the cache. With --url, check from "
+        "outside that a deployed API refuses bad tokens. Exit status: 0 everything passed, 1 "
+        "something failed, 2 the check could not run, 130 Ctrl-C."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--json", action="store_true", help="Print one JSON document.")
+        parser.add_argument(
+            "--json", action="store_true", help="Print one JSON document instead of text."
+        )
         parser.add_argument(
             "--wait",
             type=float,
             default=0.0,
             metavar="SECONDS",
-            help="Repeat each second until everything passes, for so long, and say what failed on "
-            "standard error: for the start of a container.",
+            help="Repeat every second until everything passes, for at most SECONDS, as at the "
+            "start of a container. What failed meanwhile is on standard error.",
         )
         parser.add_argument(
-            "--offline", action="store_true", help="Use no network but the cache's."
+            "--offline", action="store_true", help="Do not ask Clerk; only the cache is used."
         )
         parser.add_argument(
             "--url",
             metavar="URL",
-            help="Check a deployed API instead: the address of a view that answers GET. It proves "
-            "what is answered there, and not who answers.",
+            help="Check the deployed API that has a view at URL, which must answer GET. This "
+            "proves how URL answers, not who answers there.",
         )
         parser.add_argument(
             "--any-host",
             action="store_true",
-            help="Give the token to the host of --url, though ALLOWED_HOSTS does not name it.",
+            help="Send the token to the host of --url even if ALLOWED_HOSTS does not list it.",
         )
         command.add_token_option(
             parser,
             default=None,
-            text="Explain the token on standard input, too; with --url, try it.",
+            text="Also explain the token on standard input; with --url, also send it there.",
         )
 
     @hide_locals
@@ -85,7 +90,7 @@ class Command(command.OperatorCommand):
             sys.exit(1)
 
     def _run_until_passed(self, options: dict[str, Any]) -> Report:
-        """Run every probe, again and again for as long as ``--wait`` says."""
+        """Run every probe, and repeat that until all pass or the time of ``--wait`` is over."""
         run = _choose_run(options)
         deadline = time.monotonic() + options["wait"]
         progress = terminal.Progress(self.stderr)
@@ -109,7 +114,7 @@ class Command(command.OperatorCommand):
             page.write_heading(group)
             rows = []
             for result in results:
-                # Once for all that need the same.
+                # Once for consecutive results with the same remedy.
                 notes = () if result.remedy == remedy else (result.remedy,)
                 rows.append(terminal.Row(result.name, result.detail, result.status, notes))
                 remedy = result.remedy
@@ -134,20 +139,20 @@ class Command(command.OperatorCommand):
             tally += f"; the token is {report.inspection.verdict}"
         if not report.passed:
             return self.style.ERROR(f"NOT READY: {tally}.")
-        unused = " but not in use, for MODE is observe" if report.mode == OBSERVE else ""
-        keyless = "" if report.keys else "; no key is here yet"
+        unused = " but not in use, because MODE is observe" if report.mode == OBSERVE else ""
+        keyless = "" if report.keys else "; there are no keys yet"
         return self.style.SUCCESS(f"{report.proves}{unused}: {tally}{keyless}.")
 
 
 def _choose_run(options: dict[str, Any]) -> Callable[[], Report]:
-    """Return what to run, with everything that it needs.
+    """Return the function that runs the probes, with its arguments.
 
     Raises:
         CommandError: the options do not go together, or there is no token to read.
     """
     # Also false for NaN.
     if not 0 <= options["wait"] < math.inf:
-        raise CommandError("--wait is a number of seconds, 0 or more.")
+        raise CommandError("--wait must be a number of seconds, 0 or more.")
     config = get_config()
     url = _read_url(options)
     token = command.read_token(options)
@@ -158,7 +163,7 @@ def _choose_run(options: dict[str, Any]) -> Callable[[], Report]:
 
 def _read_url(options: dict[str, Any]) -> str | None:
     if options["any_host"] and (options["url"] is None or options["token"] is None):
-        raise CommandError("--any-host is for the token of --url: give --url and --token.")
+        raise CommandError("--any-host is about sending a token: add --url and --token.")
     if options["url"] is None:
         return None
     if options["offline"]:
@@ -167,5 +172,5 @@ def _read_url(options: dict[str, Any]) -> str | None:
         return read_url(options["url"])
     except Refused as refused:
         if refused.plain_http:
-            raise CommandError("--url is plain http, which shows tokens: use https.") from None
+            raise CommandError("--url is plain http, which exposes tokens: use https.") from None
         raise CommandError(f"--url {refused.message} {refused.hint}") from None

@@ -1,4 +1,4 @@
-"""Print a token of the development issuer: a good one, or one of the bad kinds."""
+"""Print a token of the development issuer: a good one, or one of the bad ones."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ from clerk_auth.issuer.development import load_local_issuer
 from clerk_auth.issuer.local import ABSENT, TOKEN_SECONDS, merge
 from clerk_auth.issuer.payloads import authorization_claims, recipient_claims
 
+__all__ = ["Command"]
+
 _NEEDS_DEV_MODE = (
-    'Tokens are made in development mode only: set CLERK_AUTH["DEV_MODE"] = True together with '
+    'Tokens are only made in development mode: set CLERK_AUTH["DEV_MODE"] = True together with '
     "DEBUG = True, on a development machine."
 )
 
@@ -28,13 +30,17 @@ _A_CLAIM = """--claim 'email="alice@example.com"'"""
 
 
 class Command(BaseCommand):
-    help = "Print a session token signed by the development issuer (DEV_MODE only)."
-    # Problems in the settings are ours to report, with exit status 2.
+    help = "Print a session token signed with the development key. Needs DEV_MODE."
+    # The command reports wrong settings itself, with exit status 2.
     requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--user", default="user_dev", help="Clerk user id, the sub claim.")
-        parser.add_argument("--session", default="sess_dev", help="Session id, the sid claim.")
+        parser.add_argument(
+            "--user", default="user_dev", help="Clerk user id (sub), user_dev by default."
+        )
+        parser.add_argument(
+            "--session", default="sess_dev", help="Session id (sid), sess_dev by default."
+        )
         _add_grants(parser)
         _add_recipient_and_times(parser)
         _add_other_claims(parser)
@@ -64,7 +70,7 @@ class Command(BaseCommand):
 
 
 def _add_grants(parser: CommandParser) -> None:
-    parser.add_argument("--org", help="Organization id, as in org_acme.")
+    parser.add_argument("--org", help="Id of the active organization, as in org_acme.")
     parser.add_argument("--org-slug", help="Organization slug.")
     parser.add_argument("--role", help="Role in the organization, as in admin.")
     parser.add_argument(
@@ -92,21 +98,23 @@ def _add_grants(parser: CommandParser) -> None:
 
 
 def _add_recipient_and_times(parser: CommandParser) -> None:
-    parser.add_argument("--azp", help="Authorized party; the first configured by default.")
-    parser.add_argument("--aud", help="Audience; the first configured by default.")
+    parser.add_argument(
+        "--azp", help="Authorized party (azp), by default the first of AUTHORIZED_PARTIES."
+    )
+    parser.add_argument("--aud", help="Audience (aud), by default the first of AUDIENCE.")
     parser.add_argument(
         "--expires-in",
         type=int,
         default=TOKEN_SECONDS,
         metavar="SECONDS",
-        help=f"Seconds of validity, {TOKEN_SECONDS} by default; negative: expired.",
+        help=f"How long the token is valid, {TOKEN_SECONDS} by default; negative makes it expired.",
     )
     parser.add_argument(
         "--iat",
         type=_read_instant,
         metavar="SECONDS",
-        help="When it was issued: Unix time, or with a sign the seconds from now, as in -3600. "
-        "It expires so long after that as --expires-in says.",
+        help="When it was issued (iat): Unix time, or with a sign the seconds from now, as in "
+        "-3600. --expires-in counts from then.",
     )
 
 
@@ -116,13 +124,14 @@ def _add_other_claims(parser: CommandParser) -> None:
         type=_read_ages,
         nargs="+",
         metavar="MINUTES",
-        help="Minutes since the first and the second factor, as in 5 -1; -1: not enrolled.",
+        help="Minutes since the first and the second factor were verified (fva), as in 5 -1; -1 "
+        "means not enrolled.",
     )
     parser.add_argument(
         "--act",
         type=_read_actor,
         metavar="USER",
-        help="Who impersonates the user: an id, or the claim as a JSON object.",
+        help="Who impersonates the user (act): a user id, or the claim as a JSON object.",
     )
     parser.add_argument(
         "--claim",
@@ -130,20 +139,20 @@ def _add_other_claims(parser: CommandParser) -> None:
         default=[],
         type=_read_claim,
         metavar="NAME=JSON",
-        help="A claim as it is, over the others: a name, = and a JSON value; repeatable.",
+        help="Any other claim, as a name and a JSON value; it replaces a default; repeatable.",
     )
     parser.add_argument(
         "--claims-version",
         type=int,
         choices=(1, 2),
         default=2,
-        help="Version of Clerk's session claims; 1 has neither features nor plans.",
+        help="Version of Clerk's session claims, 2 by default; 1 has neither features nor plans.",
     )
 
 
 def _describe_bad_tokens() -> str:
     kinds = "; ".join(f"{bad.name}: {bad.title} ({bad.code})" for bad in BAD_TOKENS.values())
-    return f"Make a bad token instead, one of: {kinds}."
+    return f"Make a token that must be refused, one of: {kinds}."
 
 
 def _claims(config: Config, options: dict[str, Any]) -> dict[str, Any]:
@@ -166,13 +175,13 @@ def _claims(config: Config, options: dict[str, Any]) -> dict[str, Any]:
     if options["fva"] is not None:
         written["fva"] = [age for ages in options["fva"] for age in ages]
         if len(written["fva"]) != 2:
-            raise CommandError("--fva takes two ages, as in --fva 5 -1.", returncode=2)
+            raise CommandError("--fva needs two ages, as in --fva 5 -1.", returncode=2)
     if options["claims_version"] == 1:
         written["v"] = ABSENT
     given: dict[str, Any] = {}
     for name, value in options["claim"]:
         if name in written or name in given:
-            message = f"{name!r} is written twice: leave one of the options out."
+            message = f"{name!r} is set twice: remove one of the options."
             raise CommandError(message, returncode=2)
         given[name] = value
     return defaults | written | given
@@ -185,7 +194,7 @@ def _read_instant(text: str) -> int:
 
 
 def _read_ages(text: str) -> list[float]:
-    """Read one age, or both with a comma between them."""
+    """Read one age, or both, separated by a comma."""
     try:
         ages = [parse_json(age.encode("utf-8")) for age in text.split(",")]
     except ValueError:
@@ -212,5 +221,5 @@ def _read_json(text: str) -> Any:
     try:
         return parse_json(text.encode("utf-8"))
     except ValueError:
-        hint = f"a text takes quotes of its own, as in {_A_CLAIM}"
+        hint = f"a string needs its own quotes, as in {_A_CLAIM}"
         raise ArgumentTypeError(f"the value is not JSON: {hint}") from None
