@@ -71,8 +71,13 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
 }
 """
-ANN = """
+SET_UP = """
+import django
+django.setup()
 from django.contrib.auth import get_user_model
+from django.core.management import call_command
+call_command("makemigrations", "accounts", "notes")
+call_command("migrate")
 get_user_model().objects.create_user("ann", password="pw")
 """
 ASK = """
@@ -169,9 +174,7 @@ def make_existing(tmp_path):
             (tmp_path / name).parent.mkdir(exist_ok=True)
             (tmp_path / name).write_text(text)
         append(tmp_path / "api" / "settings.py", settings)
-        run("manage.py", "makemigrations", "accounts", "notes")
-        run("manage.py", "migrate")
-        run("-c", f"import django; django.setup(){ANN}")
+        run("-c", SET_UP)
         append(tmp_path / "api" / "settings.py", SETTINGS[0])
         return run
 

@@ -38,11 +38,12 @@ KIT = {
 }
 
 
-@pytest.fixture
-def production(redis, tmp_path):
+@pytest.fixture(scope="module")
+def production(redis, tmp_path_factory):
     """The environment of a checkout in production, behind a stand-in Clerk; its keys are shared."""
     with StandInClerk() as clerk:
-        made = make_environment(clerk, redis_url=redis.url, directory=tmp_path)
+        directory = tmp_path_factory.mktemp("production")
+        made = make_environment(clerk, redis_url=redis.url, directory=directory)
         del made["DJANGO_HTTPS"]
         programs = Path(sys.executable).parent
         environment = made | {"PATH": f"{programs}{os.pathsep}{made['PATH']}"}
@@ -64,7 +65,6 @@ def shown_probes(text: str) -> list[tuple[str, str]]:
     return rows
 
 
-@pytest.mark.integration
 @pytest.mark.redis
 class TestGuides:
     """Each ``sh`` block of these pages is run, or says in its first line why it is not."""
