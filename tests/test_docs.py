@@ -94,7 +94,7 @@ MOVING = {
     *("diagnostics.quiet", "diagnostics.remedies", "diagnostics.report", "diagnostics.rules"),
     *("diagnostics.shared_keys", "issuer.local", "jwks.breaker", "jwks.document", "jwks.flight"),
     *("jwks.held", "jwks.wiring", "management.command", "metrics.catalog", "rate_limit"),
-    "users.resolvers",
+    *("users.resolvers", "conf.instance", "tests.typing.api"),
 }
 OPTIONS_OF_OTHERS = {
     *("--deploy", "--fail-level", "--fail-on-warn", "--help", "--lf", "--preload", "--tag"),
