@@ -83,7 +83,7 @@ WITHOUT_PUBLIC_NAMES = {
     *("clerk_auth.contrib.opentelemetry", "clerk_auth.contrib.prometheus"),
     *("clerk_auth.contrib.responses", "clerk_auth.contrib.spectacular", "clerk_auth.core.claims"),
     *("clerk_auth.exceptions", "clerk_auth.health", "clerk_auth.logs", "clerk_auth.middleware"),
-    *("clerk_auth.pytest_plugin", "clerk_auth.signals", "clerk_auth.verifier"),
+    *("clerk_auth.pytest_plugin", "clerk_auth.signals", "clerk_auth.users", "clerk_auth.verifier"),
 }
 # From which pages import, until they import from what is public.
 OLD_PATHS = {"clerk_auth.core.errors"}
