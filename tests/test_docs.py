@@ -85,7 +85,7 @@ WITHOUT_PUBLIC_NAMES = {
     *("clerk_auth.contrib.opentelemetry", "clerk_auth.contrib.prometheus"),
     *("clerk_auth.contrib.responses", "clerk_auth.contrib.spectacular", "clerk_auth.core.claims"),
     *("clerk_auth.exceptions", "clerk_auth.health", "clerk_auth.logs", "clerk_auth.middleware"),
-    *("clerk_auth.pytest_plugin", "clerk_auth.signals", "clerk_auth.verifier"),
+    *("clerk_auth.pytest_plugin", "clerk_auth.signals", "clerk_auth.users", "clerk_auth.verifier"),
 }
 # From which pages import, until they import from what is public.
 OLD_PATHS = {"clerk_auth.core.errors"}
@@ -96,7 +96,7 @@ MOVING = {
     *("diagnostics.quiet", "diagnostics.remedies", "diagnostics.report", "diagnostics.rules"),
     *("diagnostics.shared_keys", "issuer.local", "jwks.breaker", "jwks.document", "jwks.flight"),
     *("jwks.held", "jwks.wiring", "management.command", "metrics.catalog", "rate_limit"),
-    "users.resolvers",
+    *("users.resolvers", "conf.instance", "tests.typing.api"),
 }
 OPTIONS_OF_OTHERS = {
     *("--deploy", "--fail-level", "--fail-on-warn", "--help", "--lf", "--preload", "--tag"),
