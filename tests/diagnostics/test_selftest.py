@@ -20,7 +20,7 @@ from redis import Redis
 from clerk_auth import metrics
 from clerk_auth.conf import Config, get_config
 from clerk_auth.core.errors import FETCH_REASONS, IssuerNotAllowed, KeyNotFound
-from clerk_auth.diagnostics import selftest
+from clerk_auth.diagnostics import remedies, selftest
 from clerk_auth.diagnostics.inspection import FAILED, PASSED
 from clerk_auth.diagnostics.selftest import SKIPPED, WARNED, Report, Result
 from clerk_auth.issuer import bad_tokens
@@ -249,8 +249,9 @@ def test_hanging_issuer_fails_with_a_remedy(configured, settings):
 
 
 def test_every_failure_of_a_fetch_has_a_remedy():
-    assert set(selftest.FETCH_REMEDIES) <= set(FETCH_REASONS)
-    assert all(selftest.FETCH_REMEDIES.values())
+    assert set(remedies._FETCH) <= set(FETCH_REASONS)
+    assert set(remedies._API) <= set(FETCH_REASONS)
+    assert all(map(remedies.remedy_for_fetch, FETCH_REASONS))
 
 
 # Clock
