@@ -29,6 +29,7 @@ from clerk_auth.diagnostics.inspection import (
     Inspection,
     inspect_now,
 )
+from clerk_auth.diagnostics.shared_keys import load_shared, refresh_fleet
 from clerk_auth.issuer.bad_tokens import BAD_TOKENS, BadToken
 from clerk_auth.issuer.development import LocalIssuer
 from clerk_auth.issuer.payloads import recipient_claims
@@ -54,7 +55,7 @@ _STORE_REMEDY = (
     "See whether the server may be written to, what this user of it may do with keys that contain "
     "clerk_auth:, its memory limit, and whether it is a cluster, which needs a client for clusters."
 )
-# Why a set that was fetched is not in the cache (``jwks.Refresh``), and what to do.
+# Why a set that was fetched is not in the cache (``shared_keys.Refresh``), and what to do.
 STORE_PROBLEMS = {
     "locked": (
         "was not changed: another process holds the lock",
@@ -196,7 +197,7 @@ def _probe_key_set(
 ) -> Iterator[Result]:
     url = config.jwks_url or ""
     if offline:
-        yield _load_shared(config, url, cache, report)
+        yield _load_shared(config, cache, report)
         return
     started_at = time.time()
     try:
@@ -214,12 +215,12 @@ def _probe_key_set(
     keys = count(len(key_set.keys), "key")
     detail = f"{keys} from {show_url(url)} in {milliseconds:.0f} ms"
     yield Result("key set", "fetch", PASSED, detail + skipped)
-    yield _probe_store(config, url, document, cache)
+    yield _probe_store(config, document, cache)
     yield _probe_clock(document, started_at, config.leeway_seconds)
 
 
-def _load_shared(config: Config, url: str, cache: Result, report: Report) -> Result:
-    shared = make_cached_source(config, url, _refuse_to_fetch).load_shared()
+def _load_shared(config: Config, cache: Result, report: Report) -> Result:
+    shared = load_shared(make_cached_source(config, _refuse_to_fetch))
     report.keys = shared.keys
     if shared.is_cache_avoided and not CacheSettings(config.cache_alias).belongs_to_one_process:
         detail = f"offline; the shared document cannot be read: {shared.cache_problem}"
@@ -233,10 +234,10 @@ def _refuse_to_fetch() -> bytes:
     raise FetchFailed("connection")
 
 
-def _probe_store(config: Config, url: str, document: Answer, cache: Result) -> Result:
+def _probe_store(config: Config, document: Answer, cache: Result) -> Result:
     """Publish what was fetched: the first request after a deploy finds it."""
     name = "shared document"
-    refresh = make_cached_source(config, url, lambda: document.body).refresh_fleet()
+    refresh = refresh_fleet(make_cached_source(config, lambda: document.body))
     if refresh.outcome == "shared":
         age_seconds = max(0.0, time.time() - (refresh.status.fetched_at or 0.0))
         return Result("key set", name, PASSED, f"stored, {age_seconds:.0f} s old")
