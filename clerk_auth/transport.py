@@ -9,11 +9,11 @@ step that cannot be ended.
 
 from __future__ import annotations
 
-import contextlib
 import io
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from http.client import HTTPResponse
 from typing import Any
@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
+from requests.exceptions import ChunkedEncodingError, ContentDecodingError, SSLError, Timeout
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError
 from urllib3.util.ssl_ import create_urllib3_context
@@ -32,11 +33,11 @@ from clerk_auth.core.hosts import is_loopback
 MAX_BODY_BYTES = 256 * 1024
 # Status line, headers and body, as they come over the wire.
 MAX_WIRE_BYTES = 320 * 1024
-_CHUNK_BYTES = 8192
-_BODY_ERRORS = (
-    requests.exceptions.ChunkedEncodingError,
-    requests.exceptions.ContentDecodingError,
-)
+_HEADERS = {
+    "Accept-Encoding": "identity",
+    "Cache-Control": "no-cache",
+    "User-Agent": f"django-clerk-auth/{__version__}",
+}
 
 
 class FetchFailed(Exception):
@@ -50,7 +51,7 @@ class FetchFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a server answered; ``body`` is empty where nobody wanted it."""
+    """What a server answered; ``body`` is empty where it was not wanted."""
 
     status: int
     headers: Mapping[str, str]
@@ -59,15 +60,11 @@ class Answer:
 
 
 def fetch(
-    url: str,
-    timeout_seconds: float,
-    headers: Mapping[str, str],
-    *,
-    wants_body: Callable[[int], bool],
+    url: str, timeout_seconds: float, headers: Mapping[str, str], *, wanted: Callable[[int], bool]
 ) -> Answer:
     """Ask ``url`` with ``headers``, in ``timeout_seconds`` altogether.
 
-    The body is read where ``wants_body`` says so of the status: at most 256 KiB, decoded. TLS is
+    The body is read where its status is ``wanted``: at most 256 KiB, decoded. TLS is
     verified; the environment's proxies and CA bundle are honoured, netrc never is, and redirects
     are not followed.
 
@@ -77,9 +74,11 @@ def fetch(
     started_at = time.monotonic()
     deadline = _Deadline(started_at + timeout_seconds)
     try:
-        with _open(url, timeout_seconds, headers, deadline) as response:
-            status = response.status_code
-            body = _read_body(response) if wants_body(status) else b""
+        with requests.Session() as session, closing(_BoundedAdapter(deadline)) as adapter:
+            request, environment = _prepare(session, url, headers)
+            # Not session.send: it reads the body of a redirect to the end before we see it.
+            with adapter.send(request, timeout=timeout_seconds, **environment) as response:
+                body = _read_body(response) if wanted(response.status_code) else b""
         deadline.seconds_left()
     # Whatever goes wrong is a failed fetch: servers make up lengths, patches break TLS.
     except Exception as error:
@@ -87,7 +86,7 @@ def fetch(
         if isinstance(error, FetchFailed):
             raise
         raise FetchFailed(_classify(error)) from error
-    return Answer(status, response.headers, body, time.monotonic() - started_at)
+    return Answer(response.status_code, response.headers, body, time.monotonic() - started_at)
 
 
 class _Deadline:
@@ -103,7 +102,7 @@ class _Deadline:
             raise FetchFailed("timeout")
         return seconds
 
-    @contextlib.contextmanager
+    @contextmanager
     def step(self, connection: socket.socket, share: float = 1.0) -> Iterator[None]:
         """Bound one call of ``connection`` by this share of the time that is left."""
         connection.settimeout(self.seconds_left() * share)
@@ -118,7 +117,7 @@ def _connect(host: str, port: int, deadline: _Deadline, options: Any) -> socket.
 
     # Made here, of the class of the moment: gevent puts another one in its place.
     class BoundedSocket(socket.socket):
-        """A socket whose every step ends with the deadline; these are the ones that are taken."""
+        """A socket whose every step ends with the deadline; no other step is taken."""
 
         def recv(self, *arguments: Any) -> bytes:
             with deadline.step(self):
@@ -204,13 +203,11 @@ class _Transport(SSLTransport):
     Python's own TLS sockets take the descriptor away from ours.
     """
 
-    @property
-    def _io_refs(self) -> int:  # the files that are open on a socket
-        return self.socket._io_refs  # type: ignore[attr-defined, no-any-return]
-
-    @_io_refs.setter
-    def _io_refs(self, count: int) -> None:
-        self.socket._io_refs = count  # type: ignore[attr-defined]
+    # How many files are open on the socket.
+    _io_refs: Any = property(
+        lambda self: self.socket._io_refs,
+        lambda self, count: setattr(self.socket, "_io_refs", count),
+    )
 
 
 def _make_tls_context() -> Any:
@@ -250,49 +247,30 @@ class _BoundedStream(io.RawIOBase):
         super().close()
 
 
-@contextlib.contextmanager
-def _open(
-    url: str, timeout_seconds: float, headers: Mapping[str, str], deadline: _Deadline
-) -> Iterator[requests.Response]:
-    with requests.Session() as session, contextlib.closing(_BoundedAdapter(deadline)) as adapter:
-        request = session.prepare_request(
-            requests.Request(
-                "GET",
-                url,
-                headers={
-                    **headers,
-                    "Accept-Encoding": "identity",
-                    "Cache-Control": "no-cache",
-                    "User-Agent": f"django-clerk-auth/{__version__}",
-                },
-                # Stands in for credentials, so that none are looked up in netrc.
-                auth=lambda request: request,
-            )
-        )
-        environment: Any = session.merge_environment_settings(url, {}, True, None, None)
-        if is_loopback(urlsplit(url).hostname or ""):
-            # Plain http is allowed to this machine only because nothing leaves it: no proxy then.
-            environment["proxies"] = {}
-        # Not session.send: it reads the body of a redirect to the end before we see it.
-        response = adapter.send(request, timeout=timeout_seconds, **environment)
-        with contextlib.closing(response):
-            yield response
+def _prepare(session: requests.Session, url: str, headers: Mapping[str, str]) -> tuple[Any, Any]:
+    """Return the request, and what the environment says of TLS and proxies."""
+    # The function stands in for credentials, so that none are looked up in netrc.
+    request = requests.Request("GET", url, {**headers, **_HEADERS}, auth=lambda request: request)
+    environment = session.merge_environment_settings(url, {}, True, None, None)
+    if is_loopback(urlsplit(url).hostname or ""):
+        # Plain http is allowed to this machine only because nothing leaves it: no proxy then.
+        environment["proxies"] = {}
+    return session.prepare_request(request), environment
 
 
 def _read_body(response: requests.Response) -> bytes:
-    body = bytearray()
-    for chunk in response.iter_content(_CHUNK_BYTES):
+    body = b""
+    for chunk in response.iter_content(8192):
         body += chunk
         if len(body) > MAX_BODY_BYTES:
             raise FetchFailed("too_large")
-    return bytes(body)
+    return body
 
 
 def _classify(error: Exception) -> str:
-    if isinstance(error, requests.exceptions.SSLError):
+    if isinstance(error, SSLError):
         return "tls"
-    if isinstance(error, requests.exceptions.Timeout):
+    if isinstance(error, Timeout):
         return "timeout"
-    if isinstance(error, _BODY_ERRORS) or not isinstance(error, OSError | HTTPError):
-        return "body"
-    return "connection"
+    is_body = isinstance(error, ChunkedEncodingError | ContentDecodingError)
+    return "connection" if isinstance(error, OSError | HTTPError) and not is_body else "body"

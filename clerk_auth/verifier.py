@@ -1,7 +1,4 @@
-"""The verifier: a key source, a policy and a clock, wired up from the settings.
-
-It serves whoever has a token: a view, a worker, a consumer.
-"""
+"""The verifier: a token in, claims out. It serves views, workers and consumers alike."""
 
 from __future__ import annotations
 
@@ -53,6 +50,7 @@ class Verifier:
         now: Callable[[], float] = time.time,
     ) -> None:
         self._source = source
+        self._unwaiting = source.unwaiting()
         self._policy = policy
         self._tokens = TokenCache(cache_size) if cache_size else None
         self._now = now
@@ -74,7 +72,8 @@ class Verifier:
             KeysUnavailable: ours; ``retry_after`` says in how many seconds to come again.
         """
         try:
-            claims = self._check_once(token, wait=mode == ENFORCE)
+            source = self._source if mode == ENFORCE else self._unwaiting
+            claims = self._check_once(token, source)
         except ClerkAuthError as error:
             self.note_refusal(error, mode=mode)
             raise
@@ -87,41 +86,41 @@ class Verifier:
         return claims
 
     @hide_locals
-    def check(self, token: str, *, wait: bool = True) -> Claims:
+    def check(self, token: str) -> Claims:
         """Verify as :meth:`verify` does, but count, log and signal nothing."""
-        return self._check_once(token, wait=wait)
+        return self._check_once(token, self._source)
 
-    def _check_once(self, token: str, *, wait: bool) -> Claims:
+    def _check_once(self, token: str, source: KeySource) -> Claims:
         if self._tokens is None or len(token) > self._policy.max_token_bytes:
-            return self._check(read_token(token, self._policy), wait)[0]
+            return self._check(read_token(token, self._policy), source)[0]
         digest = self._tokens.digest(token)
         entry = self._tokens.get(digest)
-        if entry is not None and (claims := self._check_again(entry, wait)):
+        if entry is not None and (claims := self._check_again(entry, source)):
             return claims
-        claims, entry = self._check(read_token(token, self._policy), wait)
+        claims, entry = self._check(read_token(token, self._policy), source)
         self._tokens.put(digest, entry)
         return claims
 
-    def _check(self, token: UnverifiedToken, wait: bool) -> tuple[Claims, Entry]:
-        keys = self._source.keys_for(token.kid, wait=wait)
+    def _check(self, token: UnverifiedToken, source: KeySource) -> tuple[Claims, Entry]:
+        keys = source.keys_for(token.kid)
         if not keys:
             if not may_be_ours(token, self._policy, now=self._now()):
                 raise KeyNotFound("not_looked_for", kid_sha256=hash_kid(token.kid))
-            keys = self._source.search(token.kid, wait=wait)
+            keys = source.search(token.kid)
         try:
             key = find_signing_key(token, keys)
         except SignatureInvalid:
             if not may_be_ours(token, self._policy, now=self._now()):
                 raise
-            keys = self._source.keys_after(token.kid, keys, wait=wait)
+            keys = source.keys_after(token.kid, keys)
             key = find_signing_key(token, keys)
         claims = check_claims(token, self._policy, now=self._now())
         return claims, (token.kid, key, claims.verified)
 
-    def _check_again(self, entry: Entry, wait: bool) -> Claims | None:
+    def _check_again(self, entry: Entry, source: KeySource) -> Claims | None:
         """Check what may have changed since a token was verified; ``None`` if its key is gone."""
         kid, key, verified = entry
-        for held in self._source.keys_for(kid, wait=wait):
+        for held in source.keys_for(kid):
             if held is key:
                 break
         else:
@@ -132,7 +131,7 @@ class Verifier:
         return Claims(verified)
 
     def note_refusal(self, error: ClerkAuthError, *, mode: str = ENFORCE) -> None:
-        """Count, log and signal a refusal, whoever found it; see :meth:`verify` for ``mode``."""
+        """Count, log and signal a refusal, also one of others; see :meth:`verify` for ``mode``."""
         metrics.increment(metrics.REFUSED, error.code, mode)
         if isinstance(error, ClaimInvalid) and error.claim == "sts":
             _warn_of_unknown_status(error)

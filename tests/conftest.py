@@ -197,7 +197,7 @@ def _fresh_totals() -> Iterator[None]:
     logs.refusals.forget()
     logs.defects.forget()
     yield
-    for source in list(cached._sources):
-        if source._flight is not None and source._spawn is cached._spawn:
-            source._flight.done.wait(5)
+    for desk in list(cached._desks):
+        if desk.flight is not None and desk.spawn is cached._spawn:
+            desk.flight.done.wait(5)
     cache.clear()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 from typing import Any
 
 from clerk_auth.conf import Config
-from clerk_auth.issuer.local import LocalIssuer
+from clerk_auth.issuer.development import LocalIssuer
+from clerk_auth.jwks import fleet
 from clerk_auth.jwks.cached import CachedKeySource
-from clerk_auth.jwks.fleet import SharedKeys
 from clerk_auth.transport import FetchFailed
 from tests.clocked_cache import ClockedCache
 
@@ -48,23 +49,24 @@ class Fleet:
             {"ISSUER": ISSUER, "JWKS_URL": JWKS_URL, **settings}, debug=False
         )
 
-    def shared(self, *, secret_key: str = "s" * 50, issuer: str = ISSUER) -> SharedKeys:
-        return SharedKeys(
-            lambda: self.cache,
-            issuers=(issuer,),
-            jwks_url=JWKS_URL,
-            secret_key=secret_key,
-            max_age_seconds=self.config.jwks_max_age_seconds,
-            clock=self.clock,
-        )
+    def shared(
+        self, *, secret_key: str = "s" * 50, issuer: str = ISSUER, clock: Any = None
+    ) -> fleet.Fleet:
+        config, clock = replace(self.config, issuers=(issuer,)), clock or self.clock
+        return fleet.Fleet(lambda: self.cache, config, secret_key=secret_key, clock=clock)
 
-    def source(self, **shared: str) -> CachedKeySource:
+    def source(
+        self,
+        *,
+        fetch: Callable[[], bytes] | None = None,
+        clock: Any = None,
+        spawn: Callable[[Callable[[], None]], None] = lambda work: work(),
+    ) -> CachedKeySource:
         """Start a process."""
         return CachedKeySource(
             self.config,
-            self.issuer.fetch,
-            self.shared(**shared),
-            clock=self.clock,
-            spawn=lambda work: work(),
+            fetch or self.issuer.fetch,
+            self.shared(clock=clock),
+            spawn=spawn,
             jitter=Random(0).uniform,
         )

@@ -77,7 +77,7 @@ class IssuerServer:
             listener.close()
 
     def close(self) -> None:
-        """Stop, and hang up on whoever still waits for an answer."""
+        """Stop, and hang up on clients that still wait for an answer."""
         self.stop()
         for connection in list(self._open):
             with contextlib.suppress(OSError):  # it has ended meanwhile

@@ -47,8 +47,9 @@ def places() -> Iterator[tuple[str, Callable[[bytes], object]]]:
     from clerk_auth.core.keys import parse_jwks
     from clerk_auth.diagnostics import deployed
     from clerk_auth.diagnostics.inspection import inspect
-    from clerk_auth.issuer.local import LocalIssuer
-    from clerk_auth.jwks.fleet import Clock, SharedKeys
+    from clerk_auth.issuer.development import LocalIssuer
+    from clerk_auth.jwks.fleet import Fleet
+    from clerk_auth.jwks.held import Clock
     from clerk_auth.verifier import get_verifier
     from tests.issuer_server import IssuerServer, answer
     from tests.test_authentication import WhoAmI, call
@@ -72,14 +73,7 @@ def places() -> Iterator[tuple[str, Callable[[bytes], object]]]:
     yield "unverified payload", lambda text: authenticate(stranger.sign_text(text, header))
     yield "key document", parse_jwks
 
-    shared = SharedKeys(
-        lambda: caches["default"],
-        issuers=config.issuers,
-        jwks_url="https://clerk.example.com/jwks",
-        secret_key=settings.SECRET_KEY,
-        max_age_seconds=3600,
-        clock=Clock(),
-    )
+    shared = Fleet(lambda: caches["default"], config, secret_key=settings.SECRET_KEY, clock=Clock())
 
     def load(text: bytes) -> object:
         caches["default"].set(f"{shared._prefix}:document", shared._signer.sign(text.decode()))

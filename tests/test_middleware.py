@@ -171,7 +171,7 @@ def busy(configured) -> Iterator[str]:
     """The header of a token with an unknown key id, while others wait for theirs."""
     source = get_verifier().source
     get_verifier().verify(configured.signer.token(azp=PARTY))
-    slots = source._waiters["key_id"]
+    slots = source._desk.places["key_id"]
     while slots.acquire(blocking=False):
         pass
     payload = configured.signer.session_payload(azp=PARTY)

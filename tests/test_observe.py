@@ -407,7 +407,7 @@ def held_back(fetching) -> Iterator[Callable[[], None]]:
         answer(fetching.document())(connection)
 
     def release() -> None:
-        flight = get_verifier().source._flight
+        flight = get_verifier().source._desk.flight
         released.set()
         assert flight.done.wait(5)
 
@@ -448,7 +448,7 @@ def test_rotated_key_is_verified_at_its_second_use(fetching):
     signer = fetching.rotate("ins_next")
     header = "Bearer " + signer.token(azp=PARTY, aud="api")
     ask((ClerkAuthentication,), header)
-    get_verifier().source._flight.done.wait(5)
+    get_verifier().source._desk.flight.done.wait(5)
     ask((ClerkAuthentication,), header)
     assert counted()[metrics.VERIFIED, OBSERVE] >= 1
     assert counted().keys() <= {(metrics.VERIFIED, OBSERVE), *refused("keys_busy")}
@@ -458,7 +458,7 @@ def test_failed_fetch_is_what_enforcing_would_answer_with_503(fetching):
     fetching.stop()
     header = f"Bearer {all_tokens(fetching)[0]}"
     ask((ClerkAuthentication,), header)
-    get_verifier().source._flight.done.wait(5)
+    get_verifier().source._desk.flight.done.wait(5)
     ask((ClerkAuthentication,), header)
     assert counted()[metrics.REFUSED, "keys_unavailable", OBSERVE] >= 1
 
@@ -520,7 +520,7 @@ def test_failing_cache_costs_no_verdict(fetching, settings):
     settings.CACHES = {"default": {"BACKEND": f"{__name__}.FailingCache"}}
     header = f"Bearer {all_tokens(fetching)[0]}"
     ask((ClerkAuthentication,), header)
-    get_verifier().source._flight.done.wait(5)
+    get_verifier().source._desk.flight.done.wait(5)
     ask((ClerkAuthentication,), header)
     assert counted()[metrics.VERIFIED, OBSERVE] >= 1
 

@@ -13,6 +13,7 @@ from django.dispatch import Signal
 
 from clerk_auth import signals
 from clerk_auth.core.errors import KeysUnavailable, TokenExpired
+from clerk_auth.diagnostics.shared_keys import load_shared
 from clerk_auth.jwks.source import StaticKeySource
 from clerk_auth.verifier import Verifier, get_verifier
 from tests.conftest import NOW, PARTY
@@ -236,16 +237,19 @@ def test_receiver_that_fails_costs_no_keys(configured, listen, kind):
     for signal in (signals.keys_refreshed, signals.keys_refresh_failed):
         listen(signal, failing(kind, RuntimeError))
     source = get_verifier().source
-    assert source.refresh().state == "fresh"
-    assert source.load_shared().generation is not None
+    source.refresh()
+    assert source.status().state == "fresh"
+    assert load_shared(source).generation is not None
     configured.script = answer(b"nothing", status="500 Internal Server Error")
-    status = source.refresh()
+    source.refresh()
+    status = source.status()
     assert (status.state, status.failure.reason) == ("degraded", "status")
     # On a loop, too: who refreshes there is not the flight's thread.
     configured.script = None
 
     async def refresh() -> str:
-        return source.refresh().state
+        source.refresh()
+        return source.status().state
 
     assert asyncio.run(refresh()) == "fresh"
 
@@ -261,8 +265,10 @@ def test_receiver_is_told_when_nobody_waits_for_the_flight_any_more(
     source, seen = fleet.source(), []
 
     def receive(**facts):
-        state = fleet.source().load_shared().state
-        seen.append((state, source._flight.done.is_set(), fleet.shared().acquire(lease_seconds=5)))
+        state = load_shared(fleet.source()).state
+        seen.append(
+            (state, source._desk.flight.done.is_set(), fleet.shared().acquire(lease_seconds=5))
+        )
 
     listen(signals.keys_refreshed if is_healthy else signals.keys_refresh_failed, receive)
     with suppress(KeysUnavailable):

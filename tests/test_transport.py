@@ -89,7 +89,7 @@ def failure(url: str, *, timeout_seconds: float = TIMEOUT_SECONDS) -> FetchFaile
 
 def ask(url: str, timeout_seconds: float, headers: dict[str, str]) -> Answer:
     """Want the body of a refusal only."""
-    return fetch(url, timeout_seconds, headers, wants_body=lambda status: status >= 400)
+    return fetch(url, timeout_seconds, headers, wanted=lambda status: status >= 400)
 
 
 # A good answer, and the request for it

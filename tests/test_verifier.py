@@ -96,10 +96,10 @@ def test_hopeless_token_under_an_unknown_kid_costs_no_look_and_no_fetch(configur
     verifier = get_verifier()
     verifier.verify(configured.signer.token(azp=PARTY))
     stranger = configured.signer.acting_as(configured.issuer, kid="ins_stranger")
-    flights = verifier.source._flight
+    flights = verifier.source._desk.flight
     with pytest.raises(KeyNotFound):
         verifier.verify(stranger.token(azp=PARTY, **claims))
-    assert verifier.source._flight is flights
+    assert verifier.source._desk.flight is flights
     assert configured.fetches == 1
 
 
@@ -107,10 +107,10 @@ def test_hopeless_token_with_a_bad_signature_costs_no_look(configured, other_iss
     verifier = get_verifier()
     verifier.verify(configured.signer.token(azp=PARTY))
     forger = other_issuer.acting_as(configured.issuer, kid=configured.signer.kid)
-    flight = verifier.source._flight
+    flight = verifier.source._desk.flight
     with pytest.raises(SignatureInvalid):
         verifier.verify(forger.token(azp=PARTY, expires_in=-3600))
-    assert verifier.source._flight is flight
+    assert verifier.source._desk.flight is flight
 
 
 def test_forged_token_is_refused_after_one_look(configured, other_issuer):
@@ -249,7 +249,7 @@ def test_other_refusals_are_no_warning(verifier, local_issuer, other_issuer, cap
 class NoSource(StaticKeySource):
     """A source that must not be asked."""
 
-    def keys_for(self, kid, *, wait=True):
+    def keys_for(self, kid):
         raise AssertionError("asked for keys")
 
 
@@ -268,11 +268,11 @@ def test_token_that_lives_too_long_costs_no_look_and_no_fetch(configured, other_
     kid = "ins_stranger" if code == "key_not_found" else configured.signer.kid
     signer = other_issuer.acting_as(configured.issuer, kid=kid)
     payload = signer.session_payload(azp=PARTY, expires_in=3700)
-    flight = verifier.source._flight
+    flight = verifier.source._desk.flight
     with pytest.raises(TokenRejected) as caught:
         verifier.verify(signer.sign(payload, {"cat": ABSENT}))
     assert caught.value.code == code
-    assert verifier.source._flight is flight
+    assert verifier.source._desk.flight is flight
     assert configured.fetches == 1
 
 
@@ -312,7 +312,7 @@ class BrokenKey:
 
 
 class BrokenSource(StaticKeySource):
-    def keys_for(self, kid, *, wait=True):
+    def keys_for(self, kid):
         raise ZeroDivisionError
 
 

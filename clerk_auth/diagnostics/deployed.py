@@ -138,7 +138,7 @@ def _ask(url: str, timeout_seconds: float, token: str | None = None) -> Answer:
     headers = {"Accept": "application/json"}
     if token is not None:
         headers["Authorization"] = f"Bearer {token}"
-    return fetch(url, timeout_seconds, headers, wants_body=lambda status: status >= 400)
+    return fetch(url, timeout_seconds, headers, wanted=lambda status: status >= 400)
 
 
 def _judge_anonymous(answer: Answer, realm: str) -> Result:

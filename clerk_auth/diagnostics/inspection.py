@@ -42,6 +42,7 @@ from clerk_auth.diagnostics.rules import (
     read_credential,
     remedy_for,
 )
+from clerk_auth.diagnostics.shared_keys import load_shared
 from clerk_auth.issuer.development import find_dev_directory
 from clerk_auth.jwks.cached import CachedKeySource
 from clerk_auth.jwks.document import fetch_document
@@ -143,7 +144,7 @@ def load_keys(config: Config) -> Keys:
     source = make_source(config)
     if not isinstance(source, CachedKeySource) or config.jwks_url is None:
         return source.status().keys
-    shared = source.load_shared()
+    shared = load_shared(source)
     if shared.state != "cold":
         return shared.keys
     try:

@@ -20,6 +20,7 @@ from clerk_auth.diagnostics.explanations import count
 from clerk_auth.diagnostics.inspection import inspect_now
 from clerk_auth.diagnostics.remedies import STORE_PROBLEMS, STORE_REMEDY, remedy_for_fetch
 from clerk_auth.diagnostics.report import FAILED, PASSED, SKIPPED, WARNED, Report, Result
+from clerk_auth.diagnostics.shared_keys import load_shared, refresh_fleet
 from clerk_auth.issuer.bad_tokens import BAD_TOKENS, BadToken
 from clerk_auth.issuer.local import LocalIssuer, throw_away_issuer
 from clerk_auth.issuer.payloads import recipient_claims
@@ -40,7 +41,7 @@ def run(config: Config, *, offline: bool = False, token: str | None = None) -> R
     else:
         cache = _probe_cache(config.cache_alias)
         probe_key_set = _load_shared if offline else _fetch_and_share
-        results, report.keys = probe_key_set(config, config.jwks_url, cache)
+        results, report.keys = probe_key_set(config, cache)
         report.results += [cache, *results]
     report.results += _probe_claims(config)
     report.results += _probe_keys(config, report.keys)
@@ -104,8 +105,9 @@ def _probe_cache(alias: str) -> Result:
     return Result("cache", name, PASSED, f"{detail}, shared between processes")
 
 
-def _fetch_and_share(config: Config, url: str, cache: Result) -> tuple[list[Result], Keys]:
+def _fetch_and_share(config: Config, cache: Result) -> tuple[list[Result], Keys]:
     """Fetch the key set, store it for every process, and compare the clocks."""
+    url = config.jwks_url or ""
     started_at = time.time()
     try:
         document = fetch_document(url, config.jwks_timeout_seconds)
@@ -119,14 +121,14 @@ def _fetch_and_share(config: Config, url: str, cache: Result) -> tuple[list[Resu
     keys = count(len(key_set.keys), "key")
     detail = f"{keys} from {show_url(url)} in {milliseconds:.0f} ms{skipped}"
     fetched = Result("key set", "fetch", PASSED, detail)
-    stored = _probe_store(config, url, document, cache)
+    stored = _probe_store(config, document, cache)
     clock = _probe_clock(document, started_at, config.leeway_seconds)
     return [fetched, stored, clock], key_set.keys
 
 
-def _load_shared(config: Config, url: str, cache: Result) -> tuple[list[Result], Keys]:
+def _load_shared(config: Config, cache: Result) -> tuple[list[Result], Keys]:
     """Read the key set that other processes have stored."""
-    shared = make_cached_source(config, url, _refuse_to_fetch).load_shared()
+    shared = load_shared(make_cached_source(config, _refuse_to_fetch))
     if shared.is_cache_avoided and not CacheSettings(config.cache_alias).belongs_to_one_process:
         detail = f"offline; the shared document cannot be read: {shared.cache_problem}"
         remedy = cache.remedy if cache.status == FAILED else STORE_REMEDY
@@ -140,10 +142,10 @@ def _refuse_to_fetch() -> bytes:
     raise FetchFailed("connection")
 
 
-def _probe_store(config: Config, url: str, document: Answer, cache: Result) -> Result:
+def _probe_store(config: Config, document: Answer, cache: Result) -> Result:
     """Publish what was fetched: the first request after a deploy finds it."""
     name = "shared document"
-    refresh = make_cached_source(config, url, lambda: document.body).refresh_fleet()
+    refresh = refresh_fleet(make_cached_source(config, lambda: document.body))
     if refresh.outcome == "shared":
         age_seconds = max(0.0, time.time() - (refresh.status.fetched_at or 0.0))
         return Result("key set", name, PASSED, f"stored, {age_seconds:.0f} s old")

@@ -95,7 +95,7 @@ class StandInClerk:
             def do_GET(self) -> None:
                 clerk._count(self.path)
                 answer = clerk.respond(self.path)
-                with suppress(ConnectionError):  # whoever asked has given up
+                with suppress(ConnectionError):  # the client has given up
                     self.send_response(answer.status)
                     self.send_header("Content-Type", answer.content_type)
                     self.send_header("Content-Length", str(len(answer.body)))

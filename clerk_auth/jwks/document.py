@@ -13,7 +13,7 @@ def fetch_document(url: str, timeout_seconds: float) -> Answer:
     Raises:
         FetchFailed: it was not had in time; ``status`` says which other status came.
     """
-    answer = fetch(url, timeout_seconds, _HEADERS, wants_body=lambda status: status == 200)
+    answer = fetch(url, timeout_seconds, _HEADERS, wanted=lambda status: status == 200)
     if answer.status != 200:
         reason = "redirect" if 300 <= answer.status < 400 else "status"
         raise FetchFailed(reason, status=answer.status)

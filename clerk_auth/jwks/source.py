@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
 from clerk_auth.core.errors import KeyNotFound, KeysUnavailable
 from clerk_auth.core.keys import KeySet, VerifyingKey, describe_key, hash_kid
+from clerk_auth.jwks.held import Failure
 
 Keys = tuple[VerifyingKey, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """The last fetch failed, ``count`` times in a row; the next may start at ``until``."""
-
-    reason: str
-    count: int
-    until: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +17,8 @@ class SourceStatus:
     """What a source holds, from memory; instants are Unix seconds.
 
     ``state`` is ``static``, ``fresh``, ``stale`` (a refresh is due), ``degraded`` (the refresh
-    fails) or ``cold`` (nothing that may be used). ``cache_error`` says why the cache is avoided:
-    the class of an error, or a word. ``document_refused`` says why what is there is not used.
+    fails) or ``cold`` (nothing that may be used). ``cache_error`` is the class of an error, or a
+    word; ``document_refused`` a reason of the metric.
     """
 
     state: str
@@ -35,9 +27,12 @@ class SourceStatus:
     fetched_at: float | None = None
     expires_at: float | None = None
     failure: Failure | None = None
-    is_cache_avoided: bool = False
     cache_error: str | None = None
     document_refused: str | None = None
+
+    @property
+    def is_cache_avoided(self) -> bool:
+        return self.cache_error is not None
 
     @property
     def cache_problem(self) -> str:
@@ -46,46 +41,36 @@ class SourceStatus:
 
     def as_dict(self) -> dict[str, Any]:
         """Return a JSON-ready dict; keys as an operator compares them, without key material."""
-        return {
-            "state": self.state,
-            "generation": self.generation,
-            "fetched_at": self.fetched_at,
-            "expires_at": self.expires_at,
-            "failure": asdict(self.failure) if self.failure else None,
-            "is_cache_avoided": self.is_cache_avoided,
-            "cache_error": self.cache_error,
-            "document_refused": self.document_refused,
-            "keys": [describe_key(key) for key in self.keys],
-        }
+        keys = [describe_key(key) for key in self.keys]
+        facts = {**asdict(replace(self, keys=())), "is_cache_avoided": self.is_cache_avoided}
+        return {**facts, "keys": keys}
 
 
 class KeySource(Protocol):
-    """Where a verifier gets its keys.
+    """Where a verifier gets its keys."""
 
-    A caller that does not ``wait`` starts the same work as one that does, and is told ``KeysBusy``
-    where only its end can tell.
-    """
-
-    def keys_for(self, kid: str, *, wait: bool = True) -> Keys:
+    def keys_for(self, kid: str) -> Keys:
         """Return the keys under ``kid``, empty when the set does not have it.
 
         Raises:
-            KeysBusy, KeysUnavailable: there is no set that may be used.
+            KeysUnavailable: there is no set that may be used.
         """
 
-    def search(self, kid: str, *, wait: bool = True) -> Keys:
+    def search(self, kid: str) -> Keys:
         """Look further for a ``kid`` that the set does not have; never returns empty.
 
         Raises:
             KeyNotFound: it is in no set.
-            KeysBusy, KeysUnavailable: nobody knows now.
+            KeysUnavailable: that cannot be told now.
         """
 
-    def keys_after(self, kid: str, tried: Keys, *, wait: bool = True) -> Keys:
-        """Return other keys under ``kid`` than ``tried``, empty when there are none.
+    def keys_after(self, kid: str, tried: Keys) -> Keys:
+        """Return other keys under ``kid`` than ``tried``: Clerk may replace one under its id."""
 
-        Raises:
-            KeysBusy: nobody knows yet; only for a caller that does not wait.
+    def unwaiting(self) -> KeySource:
+        """Return a view for a caller that must not wait.
+
+        It starts the same work, and raises ``KeysBusy`` where only the end of that can tell.
         """
 
     def status(self) -> SourceStatus:
@@ -102,16 +87,19 @@ class StaticKeySource:
         self._key_set = KeySet(keys)
         self._ignore_kid = ignore_kid
 
-    def keys_for(self, kid: str, *, wait: bool = True) -> Keys:
+    def keys_for(self, kid: str) -> Keys:
         if not self._key_set.keys:
             raise KeysUnavailable("no_keys")
         return self._key_set.keys if self._ignore_kid else self._key_set.keys_for(kid)
 
-    def search(self, kid: str, *, wait: bool = True) -> Keys:
+    def search(self, kid: str) -> Keys:
         raise KeyNotFound("not_configured", kid_sha256=hash_kid(kid))
 
-    def keys_after(self, kid: str, tried: Keys, *, wait: bool = True) -> Keys:
+    def keys_after(self, kid: str, tried: Keys) -> Keys:
         return ()
+
+    def unwaiting(self) -> StaticKeySource:
+        return self
 
     def status(self) -> SourceStatus:
         return SourceStatus("static", self._key_set.keys)

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from django.conf import settings
 from django.core.cache import caches
-from django.core.exceptions import ImproperlyConfigured
 
 from clerk_auth.conf import Config, find_cache_problem
+from clerk_auth.conf.problems import unusable
 from clerk_auth.jwks.cached import CachedKeySource
 from clerk_auth.jwks.document import fetch_document
-from clerk_auth.jwks.fleet import Clock, SharedKeys
+from clerk_auth.jwks.fleet import Fleet
+from clerk_auth.jwks.flight import Fetch
 from clerk_auth.jwks.source import KeySource, StaticKeySource
 
 
 def make_source(config: Config) -> KeySource:
     """Make the source that the settings ask for; ``ImproperlyConfigured`` without its cache."""
     if problem := find_cache_problem(config):
-        raise ImproperlyConfigured(str(problem))
+        raise unusable(problem)
     if config.dev_mode:
         # Lazily: other workers need none of what makes keys and tokens.
         from clerk_auth.issuer.development import load_local_issuer
@@ -27,18 +26,10 @@ def make_source(config: Config) -> KeySource:
     if config.jwks_url is None:
         return StaticKeySource(config.jwt_keys, ignore_kid=True)
     url, timeout_seconds = config.jwks_url, config.jwks_timeout_seconds
-    return make_cached_source(config, url, lambda: fetch_document(url, timeout_seconds).body)
+    return make_cached_source(config, lambda: fetch_document(url, timeout_seconds).body)
 
 
-def make_cached_source(config: Config, url: str, fetch: Callable[[], bytes]) -> CachedKeySource:
-    """Make the source that shares what ``fetch`` returns for ``url`` through the cache."""
-    clock = Clock()
-    shared = SharedKeys(
-        lambda: caches[config.cache_alias],
-        issuers=config.issuers,
-        jwks_url=url,
-        secret_key=settings.SECRET_KEY,
-        max_age_seconds=config.jwks_max_age_seconds,
-        clock=clock,
-    )
-    return CachedKeySource(config, fetch, shared, clock=clock)
+def make_cached_source(config: Config, fetch: Fetch) -> CachedKeySource:
+    """Make the source that shares what ``fetch`` returns through the cache."""
+    fleet = Fleet(lambda: caches[config.cache_alias], config, secret_key=settings.SECRET_KEY)
+    return CachedKeySource(config, fetch, fleet)

@@ -220,8 +220,7 @@ def test_cache_that_fails(marked, written, settings):
 
 @pytest.mark.parametrize("document", [MARK, f'{{"keys": "{MARK}"}}:{MARK}', 5])
 def test_shared_document_of_somebody_else(document, marked, written):
-    shared = get_verifier().source._shared
-    shared._call("set", "document", document, 60)
+    get_verifier().source.fleet.breaker.set("document", document, 60)
     assert written.send(f"Bearer {next(every_token(marked.signer))}") == 200
     assert "shared_document_refused" in written.events()
 
@@ -232,7 +231,7 @@ def test_flight_and_sink_that_fail(marked, written, settings):
     def fail() -> bytes:
         raise ValueError(MARK)
 
-    get_verifier().source._fetch = fail
+    get_verifier().source.fleet.load = fail
     assert written.send(f"Bearer {next(every_token(marked.signer))}") == 503
     assert written.events() >= {"keys_flight_failed", "metrics_sink_failed"}
 

@@ -49,7 +49,7 @@ class BrokenSource(StaticKeySource):
     def __init__(self) -> None:
         super().__init__(())
 
-    def keys_for(self, kid, *, wait=True):
+    def keys_for(self, kid):
         raise Broken
 
 

@@ -25,8 +25,8 @@ from clerk_auth.diagnostics.inspection import FAILED, PASSED
 from clerk_auth.diagnostics.selftest import SKIPPED, WARNED, Report, Result
 from clerk_auth.issuer import bad_tokens
 from clerk_auth.issuer.bad_tokens import BAD_TOKENS
-from clerk_auth.issuer.local import LocalIssuer
-from clerk_auth.jwks import fleet
+from clerk_auth.issuer.development import LocalIssuer
+from clerk_auth.jwks import breaker
 from clerk_auth.jwks.source import StaticKeySource
 from clerk_auth.jwks.wiring import make_source
 from clerk_auth.transport import Answer
@@ -478,7 +478,7 @@ def test_lock_of_another_process_is_no_fault_of_the_store(configured, settings, 
     }
     settings.CLERK_AUTH = {**settings.CLERK_AUTH, "JWKS_TIMEOUT_SECONDS": 1}
     assert run().passed
-    assert make_source(get_config())._shared.acquire(lease_seconds=60)
+    assert make_source(get_config()).fleet.acquire(lease_seconds=60)
     report = run()
     assert with_status(report, FAILED) == {("key set", "shared document")}
     result = find(report, "key set", "shared document")
@@ -494,7 +494,7 @@ class UnreadableCache(FileBasedCache):
 
     def get(self, key, default=None, version=None):
         if "selftest" not in key:
-            time.sleep(fleet.SLOW_SECONDS)
+            time.sleep(breaker.SLOW_SECONDS)
             raise ConnectionError
         return super().get(key, default, version)
 

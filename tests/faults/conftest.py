@@ -35,7 +35,7 @@ from clerk_auth.core.errors import (
 from clerk_auth.issuer.local import LocalIssuer
 from clerk_auth.jwks.cached import CachedKeySource
 from clerk_auth.jwks.document import fetch_document
-from clerk_auth.jwks.fleet import SharedKeys
+from clerk_auth.jwks.fleet import Fleet
 from clerk_auth.verifier import Verifier
 from project.demo import children
 from project.demo.redis_server import RedisServer, redis_server
@@ -137,19 +137,16 @@ class Process:
         config = get_config()
         self.issuer = issuer
         self.clock = clock
-        self.shared = SharedKeys(
+        self.shared = Fleet(
             lambda: caches[alias or config.cache_alias],
-            issuers=config.issuers,
-            jwks_url=config.jwks_url,
+            config,
             secret_key=django_settings.SECRET_KEY,
-            max_age_seconds=config.jwks_max_age_seconds,
             clock=clock,
         )
         self.source = CachedKeySource(
             config,
             lambda: fetch_document(config.jwks_url, config.jwks_timeout_seconds).body,
             self.shared,
-            clock=clock,
         )
         self.verifier = Verifier(
             self.source,

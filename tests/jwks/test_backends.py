@@ -20,8 +20,10 @@ from django.core.cache.backends.locmem import LocMemCache
 from django.core.management import call_command
 from django.db import connection
 
+from clerk_auth.conf import Config
 from clerk_auth.core.keys import KeySet
-from clerk_auth.jwks.fleet import Clock, SharedKeys, Snapshot
+from clerk_auth.jwks import fleet as jwks_fleet
+from clerk_auth.jwks.held import Clock, Snapshot
 from clerk_auth.verifier import get_verifier
 from tests.conftest import PARTY
 from tests.fleet import ISSUER, JWKS_URL, Fleet, ScriptedIssuer
@@ -124,16 +126,10 @@ def cache(request, settings) -> Iterator[Any]:
     caches["default"].clear()
 
 
-def share(cache: Any) -> SharedKeys:
+def share(cache: Any) -> jwks_fleet.Fleet:
     """What one process sees of the cache."""
-    return SharedKeys(
-        lambda: cache,
-        issuers=(ISSUER,),
-        jwks_url=JWKS_URL,
-        secret_key="s" * 50,
-        max_age_seconds=86400,
-        clock=Clock(),
-    )
+    config = Config.from_mapping({"ISSUER": ISSUER, "JWKS_URL": JWKS_URL}, debug=False)
+    return jwks_fleet.Fleet(lambda: cache, config, secret_key="s" * 50, clock=Clock())
 
 
 @pytest.mark.parametrize("cache", [*BACKENDS, *served], indirect=True)
@@ -151,15 +147,15 @@ def test_backend_keeps_the_contract(cache, local_issuer):
     assert second.acquire(lease_seconds=LEASE) is None
     first.release(lock)
     assert second.acquire(lease_seconds=LEASE)
-    assert [first.is_avoided, second.is_avoided] == [False, False]
+    assert [first.breaker.is_open, second.breaker.is_open] == [False, False]
 
 
 @pytest.mark.parametrize("cache", [*BACKENDS, *served], indirect=True)
-def test_backend_lets_one_process_claim_a_cooldown(cache):
+def test_backend_lets_one_process_reserve_a_cooldown(cache):
     first, second = share(cache), share(cache)
-    assert first.claim("key_id", cooldown_seconds=30) == 0
-    assert 28 < second.claim("key_id", cooldown_seconds=30) <= 30
-    assert [first.is_avoided, second.is_avoided] == [False, False]
+    assert first.reserve("key_id") == 0
+    assert 28 < second.reserve("key_id") <= 30
+    assert [first.breaker.is_open, second.breaker.is_open] == [False, False]
 
 
 @pytest.mark.parametrize("cache", [*BACKENDS, *served], indirect=True)
@@ -272,7 +268,7 @@ def test_lock_that_is_released_before_it_is_read_is_taken(scripted):
     scripted.before = release
     taken = other.acquire(lease_seconds=LEASE)
     assert taken
-    assert not other.is_avoided
+    assert not other.breaker.is_open
     assert holder.acquire(lease_seconds=LEASE) is None
 
 
@@ -302,14 +298,14 @@ def test_replica_that_lags_costs_at_most_a_fetch(scripted, late, taken):
     share(scripted).acquire(lease_seconds=LEASE)
     other = share(Replica(scripted, late))
     assert other.acquire(lease_seconds=LEASE) == taken
-    assert other.is_avoided is (taken == "")
+    assert other.breaker.is_open is (taken == "")
 
 
 def test_none_that_is_stored_is_something(scripted):
     shared = share(scripted)
     scripted.set(f"{shared._prefix}:lock", None, None)
     assert shared.acquire(lease_seconds=LEASE) is None
-    assert not shared.is_avoided
+    assert not shared.breaker.is_open
 
 
 # Whatever a flight has opened
@@ -347,7 +343,7 @@ connection_created.connect(note)
 from clerk_auth.verifier import get_verifier
 source = get_verifier().source
 for _ in range(3):
-    source._look_at = 0.0
+    source._desk.look_at = 0.0
     source.keys_for("ins_server")
     for thread in threading.enumerate():
         if thread.name == "clerk_auth-keys":

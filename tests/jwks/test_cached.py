@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -10,11 +11,12 @@ from clerk_auth import metrics
 from clerk_auth.core.errors import KeyNotFound, KeysBusy, KeysUnavailable
 from clerk_auth.issuer.local import LocalIssuer
 from clerk_auth.jwks.cached import CachedKeySource
+from clerk_auth.jwks.held import Clock
+from tests.conftest import ManualClock
 from tests.fleet import ISSUER, Fleet, ScriptedIssuer
 from tests.issuer_server import spare_signer
 
-pytestmark = pytest.mark.integration
-
+LEASE_SECONDS = 5  # the time to fetch, and a second
 OLD, NEW = "ins_old", "ins_new"
 
 
@@ -43,10 +45,28 @@ def fleet(issuer: ScriptedIssuer, clock) -> Fleet:
     return Fleet(issuer, clock)
 
 
+def run(work) -> None:
+    work()
+
+
+class Spawn:
+    """Starts flights as the test says: at once, to begin with."""
+
+    how = staticmethod(run)
+
+    def __call__(self, work) -> None:
+        self.how(work)
+
+
 @pytest.fixture
-def source(fleet: Fleet) -> CachedKeySource:
+def spawn() -> Spawn:
+    return Spawn()
+
+
+@pytest.fixture
+def source(fleet: Fleet, spawn: Spawn) -> CachedKeySource:
     """A process that holds the old key."""
-    source = fleet.source()
+    source = fleet.source(spawn=spawn)
     assert source.keys_for(OLD)
     return source
 
@@ -174,9 +194,12 @@ def test_backoff_doubles_to_a_minute(source, issuer, clock):
     assert min(gaps[-5:]) >= 48
 
 
-def test_clock_set_back_does_not_keep_a_set_fresh(source, issuer, clock):
-    clock.time -= 3600
-    source._look_at = clock.time
+def test_clock_set_back_does_not_keep_a_set_fresh(fleet, issuer, clock):
+    wall = ManualClock()
+    source = fleet.source(clock=Clock(now=wall.now, monotonic=clock.now))
+    source.keys_for(OLD)
+    wall.time -= 3600
+    clock.time += 15
     assert source.keys_for(OLD)
     assert issuer.fetches == 2
 
@@ -220,25 +243,24 @@ def test_cold_process_uses_an_old_shared_document_at_once_and_refreshes_it_next(
 
 def test_cold_process_waits_for_another_ones_fetch(fleet, issuer, clock):
     leader = fleet.source()
-    follower = fleet.source()
-    lock = leader._shared.acquire(lease_seconds=6)
+    lock = leader.fleet.acquire(lease_seconds=6)
     ticks = []
 
     def finish_on_the_third_poll(seconds: float) -> None:
         clock.time += seconds
         ticks.append(seconds)
         if len(ticks) == 3:
-            leader._shared.release(lock)
+            leader.fleet.release(lock)
             leader.keys_for(OLD)
 
-    follower._clock = _SleepingClock(clock, finish_on_the_third_poll)
+    follower = fleet.source(clock=Clock(clock.now, clock.now, finish_on_the_third_poll))
     assert follower.keys_for(OLD)
     assert issuer.fetches == 1
 
 
 def test_cold_process_gives_up_after_three_seconds_of_another_ones_fetch(fleet, clock):
     holder, cold = fleet.source(), fleet.source()
-    holder._shared.acquire(lease_seconds=6)
+    holder.fleet.acquire(lease_seconds=6)
     started_at = clock.time
     with pytest.raises(KeysUnavailable):
         cold.keys_for(OLD)
@@ -247,7 +269,7 @@ def test_cold_process_gives_up_after_three_seconds_of_another_ones_fetch(fleet, 
 
 def test_lock_of_a_crashed_leader_ends_within_six_seconds(fleet, clock):
     crashed, other = fleet.source(), fleet.source()
-    crashed._shared.acquire(lease_seconds=crashed._lease_seconds)
+    crashed.fleet.acquire(lease_seconds=LEASE_SECONDS)
     clock.time += 6
     assert other.keys_for(OLD)
 
@@ -326,24 +348,25 @@ def test_routine_fetch_does_not_spend_the_cooldown(source, issuer, clock, new):
     assert source.search(NEW)
 
 
-def test_forced_fetch_of_another_process_is_waited_for(source, fleet, issuer, clock, new):
+def test_forced_fetch_of_another_process_is_waited_for(fleet, issuer, clock, new):
     leader = fleet.source()
     leader.keys_for(OLD)
     issuer.signers.append(new)
-    lock = leader._shared.acquire(lease_seconds=6)
+    lock = leader.fleet.acquire(lease_seconds=6)
 
     def finish(seconds: float) -> None:
         clock.time += seconds
-        leader._shared.release(lock)
+        leader.fleet.release(lock)
         leader.search(NEW)
 
-    source._clock = _SleepingClock(clock, finish)
+    source = fleet.source(clock=Clock(clock.now, clock.now, finish))
+    source.keys_for(OLD)
     assert source.search(NEW)
     assert issuer.fetches == 2
 
 
 def test_unknown_kid_waits_a_second_and_a_half_at_most(source, fleet, clock):
-    fleet.source()._shared.acquire(lease_seconds=6)
+    fleet.source().fleet.acquire(lease_seconds=6)
     started_at = clock.time
     with pytest.raises(KeysBusy) as caught:
         source.search("ins_nobody")
@@ -353,7 +376,7 @@ def test_unknown_kid_waits_a_second_and_a_half_at_most(source, fleet, clock):
 
 def test_third_request_with_an_unknown_kid_is_busy_at_once(source):
     for _ in range(2):
-        assert source._waiters["key_id"].acquire(blocking=False)
+        assert source._desk.places["key_id"].acquire(blocking=False)
     with pytest.raises(KeysBusy):
         source.search("ins_nobody")
 
@@ -404,7 +427,7 @@ def test_bad_signatures_do_not_spend_the_cooldown_of_unknown_kids(source, issuer
 
 
 def test_bad_signature_does_not_wait_for_another_ones_fetch(source, fleet, clock):
-    fleet.source()._shared.acquire(lease_seconds=6)
+    fleet.source().fleet.acquire(lease_seconds=6)
     started_at = clock.time
     assert source.keys_after(OLD, source.keys_for(OLD)) == ()
     assert clock.time == started_at
@@ -451,7 +474,7 @@ def test_stalled_leader_does_not_release_its_successors_lock(fleet, issuer, cloc
 
     def stall() -> None:
         clock.time += 10
-        taken.append(successor._shared.acquire(lease_seconds=6))
+        taken.append(successor.fleet.acquire(lease_seconds=6))
 
     issuer.during = stall
     stalled.keys_for(OLD)
@@ -478,7 +501,8 @@ def test_operator_refresh_goes_past_cooldown_and_backoff(source, fleet, issuer):
     source.refresh()
     assert source.status().state == "degraded"
     issuer.failure = None
-    assert source.refresh().state == "fresh"
+    source.refresh()
+    assert source.status().state == "fresh"
     assert issuer.fetches == 3
 
 
@@ -505,10 +529,10 @@ def test_dead_cache_is_left_alone_between_probes(fleet, clock):
     source.keys_for(OLD)
     calls = fleet.cache.calls.total()
     for _ in range(20):
-        source._shared.load_failure()
+        source.fleet.load_failure()
     assert fleet.cache.calls.total() == calls
     clock.time += 2
-    source._shared.load_failure()
+    source.fleet.load_failure()
     assert fleet.cache.calls.total() == calls + 1
 
 
@@ -564,29 +588,30 @@ def test_cache_that_reads_and_does_not_write_is_no_outage(fleet, issuer, clock):
 # Threads, forks, accidents
 
 
-def test_no_thread_to_be_had_leaves_the_snapshot_in_use(source, clock):
+def test_no_thread_to_be_had_leaves_the_snapshot_in_use(source, spawn, clock):
     def refuse(work):
         raise RuntimeError("can't start new thread")
 
-    source._spawn = refuse
+    spawn.how = refuse
     clock.time += 300
     assert source.keys_for(OLD)
     with pytest.raises(KeyNotFound):
         source.search("ins_nobody")
 
 
-def test_flight_that_hangs_is_left_behind_and_the_cache_with_it(source, fleet, issuer, clock):
+def test_flight_that_hangs_is_left_behind_and_the_cache_with_it(fleet, issuer, clock, spawn):
+    fleet.config = replace(fleet.config, jwks_local_seconds=1)
+    source = fleet.source(spawn=spawn)
+    source.keys_for(OLD)
     stuck: list[object] = []
-    source._spawn = stuck.append
+    spawn.how = stuck.append
     clock.time += 300
     source.keys_for(OLD)
-    source._spawn = lambda work: work()
+    spawn.how = run
     clock.time += 14
-    source._look_at = clock.time
     source.keys_for(OLD)
     assert issuer.fetches == 1
     clock.time += 1
-    source._look_at = clock.time
     source.keys_for(OLD)
     assert issuer.fetches == 2
     assert source.status().is_cache_avoided
@@ -609,16 +634,16 @@ def test_defect_in_a_flight_is_logged_and_leaves_the_snapshot(source, issuer, cl
 
 
 def test_forked_child_keeps_the_snapshot_and_nothing_else(source):
-    source._lock.acquire()
-    source._waiters["key_id"].acquire()
-    source._start_without_threads()
-    assert source._lock.acquire(blocking=False)
+    desk = source._desk
+    desk._lock.acquire()
+    desk.places["key_id"].acquire()
+    desk.start_without_threads()
+    assert desk._lock.acquire(blocking=False)
     assert source.keys_for(OLD)
 
 
 def test_cold_threads_of_a_process_share_one_flight(fleet, issuer):
-    source = fleet.source()
-    source._spawn = lambda work: threading.Thread(target=work).start()
+    source = fleet.source(spawn=lambda work: threading.Thread(target=work).start())
     barrier = threading.Barrier(16)
     found: list[object] = []
 
@@ -669,34 +694,26 @@ def test_status_reads_memory_alone(source, fleet):
     assert fleet.cache.calls.total() == calls
 
 
-class _SleepingClock:
-    """The test's clock with another way to sleep."""
-
-    def __init__(self, clock, sleep) -> None:
-        self.now = self.monotonic = clock.now
-        self.sleep = sleep
-
-
-# Who does not wait
+# A caller that does not wait
 
 
 @pytest.fixture
-def flights(source) -> list:
+def flights(source, spawn) -> list:
     """Flights of ``source`` that were started, and fly when the test runs them."""
     started: list = []
-    source._spawn = started.append
+    spawn.how = started.append
     return started
 
 
 def test_who_does_not_wait_is_told_that_the_first_look_has_not_ended(fleet, issuer):
-    source, started = fleet.source(), []
-    source._spawn = started.append
+    started: list = []
+    source = fleet.source(spawn=started.append)
     for _ in range(3):
         with pytest.raises(KeysBusy):
-            source.keys_for(OLD, wait=False)
+            source.unwaiting().keys_for(OLD)
     (flight,) = started
     flight()
-    assert source.keys_for(OLD, wait=False)
+    assert source.unwaiting().keys_for(OLD)
     assert issuer.fetches == 1
 
 
@@ -705,7 +722,7 @@ def test_who_does_not_wait_is_told_that_fetching_fails(fleet, issuer):
     source = fleet.source()
     for _ in range(2):
         with pytest.raises(KeysUnavailable) as caught:
-            source.keys_for(OLD, wait=False)
+            source.unwaiting().keys_for(OLD)
         assert caught.value.code == "keys_unavailable"
 
 
@@ -713,10 +730,10 @@ def test_who_does_not_wait_is_told_that_fetching_fails(fleet, issuer):
 def test_who_does_not_wait_never_uses_a_set_past_max_age(source, flights, clock, age, usable):
     clock.time += age
     if usable:
-        assert source.keys_for(OLD, wait=False)
+        assert source.unwaiting().keys_for(OLD)
     else:
         with pytest.raises(KeysBusy):
-            source.keys_for(OLD, wait=False)
+            source.unwaiting().keys_for(OLD)
     assert len(flights) == 1
 
 
@@ -724,10 +741,10 @@ def test_unknown_kid_is_not_denied_before_the_look_has_ended(source, flights, is
     issuer.signers.append(new)
     for _ in range(3):
         with pytest.raises(KeysBusy):
-            source.search(NEW, wait=False)
+            source.unwaiting().search(NEW)
     (flight,) = flights
     flight()
-    assert thumbprints(source.search(NEW, wait=False)) == [new.verifying_key.thumbprint]
+    assert thumbprints(source.unwaiting().search(NEW)) == [new.verifying_key.thumbprint]
 
 
 def test_unknown_kid_is_not_denied_while_its_fetch_is_under_way(source, issuer):
@@ -735,12 +752,12 @@ def test_unknown_kid_is_not_denied_while_its_fetch_is_under_way(source, issuer):
 
     def ask() -> None:
         with pytest.raises(KeysBusy) as caught:
-            source.search(NEW, wait=False)
+            source.unwaiting().search(NEW)
         asked.append(caught.value.code)
 
     issuer.during = ask
     with pytest.raises(KeyNotFound):
-        source.search(NEW, wait=False)
+        source.unwaiting().search(NEW)
     assert asked == ["keys_busy"]
 
 
@@ -749,11 +766,11 @@ def test_last_fetch_answers_who_does_not_wait_for_its_cooldown(
     source, flights, clock, seconds, error
 ):
     with pytest.raises(KeysBusy):
-        source.search(NEW, wait=False)
+        source.unwaiting().search(NEW)
     flights.pop()()
     clock.time += seconds
     with pytest.raises(error):
-        source.search(NEW, wait=False)
+        source.unwaiting().search(NEW)
     assert len(flights) == 1
 
 
@@ -764,17 +781,17 @@ def test_bad_signature_is_not_denied_before_the_look_has_ended(
     issuer.signers[:] = [replacement]
     for _ in range(3):
         with pytest.raises(KeysBusy):
-            source.keys_after(OLD, tried, wait=False)
+            source.unwaiting().keys_after(OLD, tried)
     (flight,) = flights
     flight()
-    found = source.keys_after(OLD, tried, wait=False)
+    found = source.unwaiting().keys_after(OLD, tried)
     assert thumbprints(found) == [replacement.verifying_key.thumbprint]
-    assert source.keys_after(OLD, found, wait=False) == ()
+    assert source.unwaiting().keys_after(OLD, found) == ()
 
 
 def test_looks_of_who_does_not_wait_are_as_few_as_anybodys(source, issuer, clock):
     for _ in range(50):
         with pytest.raises((KeyNotFound, KeysBusy)):
-            source.search(NEW, wait=False)
+            source.unwaiting().search(NEW)
         clock.time += 0.1
     assert issuer.fetches == 2

@@ -11,17 +11,19 @@ from django.core.cache.backends.locmem import LocMemCache
 from django.core.signing import Signer
 
 from clerk_auth import metrics
+from clerk_auth.conf import Config
 from clerk_auth.core.errors import FETCH_REASONS, KeysUnavailable
 from clerk_auth.core.keys import MAX_KEYS, KeySet, parse_jwks
-from clerk_auth.issuer.local import LocalIssuer
+from clerk_auth.issuer.development import LocalIssuer
+from clerk_auth.jwks import fleet as jwks_fleet
 from clerk_auth.jwks.cached import CachedKeySource
-from clerk_auth.jwks.fleet import Clock, SharedKeys, Snapshot
-from clerk_auth.jwks.source import Failure
+from clerk_auth.jwks.held import Clock, Failure, Snapshot
 from tests.conftest import NOW
 from tests.core.conftest import make_jwk
 from tests.fleet import ISSUER, JWKS_URL, Fleet, ScriptedIssuer
 
-pytestmark = pytest.mark.integration
+# The time to fetch, and a second.
+LEASE_SECONDS = 5
 
 
 @pytest.fixture
@@ -30,7 +32,7 @@ def fleet(local_issuer: LocalIssuer, clock) -> Fleet:
 
 
 @pytest.fixture
-def shared(fleet: Fleet) -> SharedKeys:
+def shared(fleet: Fleet) -> jwks_fleet.Fleet:
     return fleet.shared()
 
 
@@ -55,7 +57,7 @@ def test_largest_set_comes_back_too(shared):
 def test_cache_keys_hold_nothing_but_a_hash(shared, snapshot, fleet):
     shared.store(snapshot)
     shared.acquire(lease_seconds=6)
-    shared.claim("key_id", cooldown_seconds=30)
+    shared.reserve("key_id")
     prefixes = {
         key.rpartition(":" if "cooldown" not in key else ":cooldown")[0]
         for key in fleet.cache.values
@@ -158,15 +160,23 @@ def test_refused_document_is_logged_once_until_it_changes(shared, fleet, snapsho
     assert caplog.text.count("shared_document_refused reason=signature") == 2
 
 
-def test_unreadable_document_is_replaced_and_closes_nothing(fleet, shared, snapshot):
-    def undecodable(method: str) -> None:
-        if method == "get":
-            raise UnicodeDecodeError("utf-8", b"\x80", 0, 1, "invalid start byte")
+def undecodable(method: str) -> None:
+    if method == "get":
+        raise UnicodeDecodeError("utf-8", b"\x80", 0, 1, "invalid start byte")
 
+
+def test_lock_that_cannot_be_read_is_theirs(fleet, shared):
+    fleet.shared().acquire(lease_seconds=6)
+    fleet.cache.fail = undecodable
+    assert shared.acquire(lease_seconds=6) is None
+    assert not shared.breaker.is_open
+
+
+def test_unreadable_document_is_replaced_and_closes_nothing(fleet, shared, snapshot):
     fleet.cache.fail = undecodable
     assert shared.load() is None
     assert shared.acquire(lease_seconds=6)
-    assert not shared.is_avoided
+    assert not shared.breaker.is_open
     assert metrics.totals()["jwks_documents_refused", "unreadable"] == 1
 
 
@@ -177,7 +187,7 @@ def test_cache_that_refuses_at_once_is_no_unreadable_document(fleet, shared):
     fleet.cache.fail = refuse
     assert shared.load() is None
     assert shared.acquire(lease_seconds=6) == ""
-    assert shared.is_avoided
+    assert shared.breaker.is_open
     assert metrics.totals()["jwks_documents_refused", "unreadable"] == 0
 
 
@@ -188,7 +198,7 @@ def test_slow_read_that_fails_keeps_off_the_cache(fleet, shared, clock):
 
     fleet.cache.fail = time_out
     assert shared.load() is None
-    assert shared.is_avoided
+    assert shared.breaker.is_open
 
 
 def test_breaker_doubles_to_half_a_minute_and_closes_on_success(fleet, shared, clock):
@@ -199,14 +209,14 @@ def test_breaker_doubles_to_half_a_minute_and_closes_on_success(fleet, shared, c
     pauses = []
     for _ in range(6):
         shared.store_failure(None)
-        pauses.append(shared._avoid_until - clock.time)
-        clock.time = shared._avoid_until
+        pauses.append(shared.breaker._avoid_until - clock.time)
+        clock.time = shared.breaker._avoid_until
     assert pauses == [2, 4, 8, 16, 30, 30]
     fleet.cache.fail = lambda method: None
     assert shared.acquire(lease_seconds=6)
     fleet.cache.fail = refuse
     shared.store_failure(None)
-    assert shared._avoid_until - clock.time == 2
+    assert shared.breaker._avoid_until - clock.time == 2
 
 
 def test_lock_is_released_by_its_holder_alone(shared, clock):
@@ -221,17 +231,17 @@ def test_lock_is_released_by_its_holder_alone(shared, clock):
 
 
 @pytest.mark.parametrize(("after", "ours"), [(29, False), (30, True), (31, True)])
-def test_cooldown_is_claimed_once(shared, clock, after, ours):
-    assert shared.claim("key_id", cooldown_seconds=30) == 0
+def test_cooldown_is_reserved_once(shared, clock, after, ours):
+    assert shared.reserve("key_id") == 0
     clock.time += after
-    assert (shared.claim("key_id", cooldown_seconds=30) == 0) is ours
+    assert (shared.reserve("key_id") == 0) is ours
 
 
-def test_refused_claim_says_when_to_try_again(shared, clock):
-    shared.claim("key_id", cooldown_seconds=30)
+def test_refused_reservation_says_when_to_try_again(shared, clock):
+    shared.reserve("key_id")
     clock.time += 10
-    assert shared.claim("key_id", cooldown_seconds=30) == 20
-    assert shared.claim("signature", cooldown_seconds=30) == 0
+    assert shared.reserve("key_id") == 20
+    assert shared.reserve("signature") == 0
 
 
 HOSTILE = {
@@ -283,7 +293,7 @@ def test_hostile_failure_is_none(shared, fleet, kind):
 @every_hostile_value
 def test_hostile_cooldown_is_obeyed_for_a_second_and_no_longer_than_ours(shared, fleet, kind):
     fleet.cache.set(f"{shared._prefix}:cooldown:key_id", HOSTILE[kind], 100)
-    assert shared.claim("key_id", cooldown_seconds=30) == 1
+    assert shared.reserve("key_id") == 1
 
 
 @pytest.mark.integration
@@ -310,7 +320,7 @@ def test_new_process_gets_keys_whatever_is_in_the_cache(shared, fleet, clock, ki
         codes.append(_ask(process))
         clock.time += 0.1
     assert codes[-1] == "ok"
-    assert clock.time - started_at <= process._lease_seconds + 0.5
+    assert clock.time - started_at <= LEASE_SECONDS + 0.5
     assert "owned" not in caplog.text + json.dumps([codes, process.status().as_dict()])
 
 
@@ -324,10 +334,10 @@ def _ask(process: CachedKeySource) -> str:
 
 @pytest.mark.parametrize("value", ["text", None, [], 10**12, -(10**12)])
 def test_foreign_cooldown_stops_nothing_for_longer_than_ours(shared, fleet, value):
-    shared.claim("key_id", cooldown_seconds=30)
+    shared.reserve("key_id")
     key = fleet.cache.find("cooldown:key_id")
     fleet.cache.values[key] = value, NOW + 10**9
-    assert 1 <= shared.claim("key_id", cooldown_seconds=30) <= 30
+    assert 1 <= shared.reserve("key_id") <= 30
 
 
 @pytest.mark.parametrize(
@@ -392,18 +402,12 @@ def test_real_redis_keeps_the_same_contract(redis, settings, local_issuer, optio
     caches["default"].clear()
 
 
-def _shared_in(cache) -> SharedKeys:
-    return SharedKeys(
-        lambda: cache,
-        issuers=(ISSUER,),
-        jwks_url=JWKS_URL,
-        secret_key="s" * 50,
-        max_age_seconds=86400,
-        clock=Clock(),
-    )
+def _shared_in(cache) -> jwks_fleet.Fleet:
+    config = Config.from_mapping({"ISSUER": ISSUER, "JWKS_URL": JWKS_URL}, debug=False)
+    return jwks_fleet.Fleet(lambda: cache, config, secret_key="s" * 50, clock=Clock())
 
 
-def _exercise(shared: SharedKeys, signer: LocalIssuer) -> None:
+def _exercise(shared: jwks_fleet.Fleet, signer: LocalIssuer) -> None:
     now = Clock().now()
     assert shared.load() is None
     shared.store(Snapshot(KeySet((signer.verifying_key,)), 7, now))
@@ -413,6 +417,6 @@ def _exercise(shared: SharedKeys, signer: LocalIssuer) -> None:
     assert shared.acquire(lease_seconds=6) is None
     shared.release(lock)
     assert shared.acquire(lease_seconds=6)
-    assert shared.claim("key_id", cooldown_seconds=30) == 0
-    assert 28 < shared.claim("key_id", cooldown_seconds=30) <= 30
+    assert shared.reserve("key_id") == 0
+    assert 28 < shared.reserve("key_id") <= 30
     assert shared.load_failure() is None

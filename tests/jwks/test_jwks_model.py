@@ -82,8 +82,7 @@ class KeySourceMachine(RuleBasedStateMachine):
         self._publish()
 
     def _start_process(self) -> CachedKeySource:
-        source = self.fleet.source()
-        source._fetch = lambda: self._fetch_by(source)
+        source = self.fleet.source(fetch=lambda: self._fetch_by(source))
         return source
 
     def _publish(self) -> None:
@@ -107,7 +106,7 @@ class KeySourceMachine(RuleBasedStateMachine):
     def _look_up(self, index: int, kid: str) -> bool:
         source = self.processes[index]
         started_at, fetches = self.clock.time, self.issuer.fetches
-        budget = 0.0 if source._is_usable() and source._clock.now() < source._look_at else None
+        budget = 0.0 if source.held.is_usable() and self.clock.time < source._desk.look_at else None
         try:
             keys = source.keys_for(kid)
             if budget == 0.0:
@@ -118,7 +117,7 @@ class KeySourceMachine(RuleBasedStateMachine):
             keys = ()
         except KeyNotFound:
             keys = ()
-            assert source._failure is None, "not knowing was called denying"
+            assert source.held.failure is None, "not knowing was called denying"
         waited = self.clock.time - started_at
         own_fetches = (self.issuer.fetches - fetches) * FETCH_SECONDS
         assert waited <= sum(WAIT_SECONDS.values()) + own_fetches
@@ -135,13 +134,13 @@ class KeySourceMachine(RuleBasedStateMachine):
             return
         if tried:
             source.keys_after(kid, tried)
-            assert source._held_keys(kid) or self._is_withdrawn(kid), "a good key was evicted"
+            assert source.held.keys_for(kid) or self._is_withdrawn(kid), "a good key was evicted"
 
     def _is_withdrawn(self, kid: str) -> bool:
         return all(signer.kid != kid for signer in self.issuer.signers)
 
     def _check_answer(self, source: CachedKeySource, keys) -> None:
-        snapshot = source._snapshot
+        snapshot = source.held.snapshot
         age = self.clock.time - snapshot.fetched_at
         assert age < MAX_AGE + 2 * FETCH_SECONDS, "a set past max age was used"
         held = {key.thumbprint for key in keys}
@@ -155,9 +154,9 @@ class KeySourceMachine(RuleBasedStateMachine):
 
     def _fetch_by(self, source: CachedKeySource) -> bytes:
         """Fetch for ``source``; a fetch that a token forced keeps to the fleet's cooldown."""
-        flight = source._flight
+        flight = source._desk.flight
         is_forced = flight and not flight.done.is_set() and flight.purpose in self.forced
-        if is_forced and source._is_fresh() and self._cache_works(source):
+        if is_forced and source.held.is_fresh() and self._cache_works(source):
             times = self.forced[flight.purpose]
             # Noted, not asserted: a flight survives whatever goes wrong in it.
             if times and self.clock.time - times[-1] < COOLDOWN:
@@ -191,7 +190,7 @@ class KeySourceMachine(RuleBasedStateMachine):
             def dead(method: str = "") -> None:
                 raise ConnectionError
 
-            source._shared._get_cache = dead
+            source.fleet.breaker._get_cache = dead
             raise Killed
 
         self.meanwhile = die
@@ -263,7 +262,8 @@ class KeySourceMachine(RuleBasedStateMachine):
         """Without its memory the fleet cannot keep a cooldown together."""
         self.forced = {KEY_ID: [], SIGNATURE: []}
         for process in self.processes:
-            process._shared._avoid_until = min(process._shared._avoid_until, self.clock.time + 30)
+            breaker = process.fleet.breaker
+            breaker._avoid_until = min(breaker._avoid_until, self.clock.time + 30)
 
     @rule()
     def cache_is_written_by_an_attacker(self) -> None:
@@ -275,7 +275,7 @@ class KeySourceMachine(RuleBasedStateMachine):
     def _write(self, name: str, value: object) -> None:
         """Write under a name of ours, for as long as a cooldown lasts."""
         self.hostile_until = self.clock.time + COOLDOWN
-        key = f"{self.processes[0]._shared._prefix}:{name}"
+        key = f"{self.processes[0].fleet._prefix}:{name}"
         self.fleet.cache.values[key] = value, self.hostile_until
         self._forget_forced()
 
@@ -306,7 +306,7 @@ class KeySourceMachine(RuleBasedStateMachine):
                 value = {"lock": f"{hostile!r} {writes}", "failure": late}.get(name, hostile)
                 self._write(name, value)
 
-        while not source._is_usable():
+        while not source.held.is_usable():
             write_again()
             assert self.clock.time - started_at <= LEASE + 1 + FETCH_SECONDS, "kept from its keys"
             self._look_up(index, "ins_0")
@@ -326,7 +326,7 @@ class KeySourceMachine(RuleBasedStateMachine):
             self.issuer.failure is None
             and self.issuer.body is None
             and self.clock.time > self.hostile_until
-            and not any(process._failure for process in self.processes)
+            and not any(process.held.failure for process in self.processes)
             and not any(key.endswith((":failure", ":lock")) for key in self.fleet.cache.values)
             and all(map(self._cache_works, self.processes))
         )
@@ -336,7 +336,7 @@ class KeySourceMachine(RuleBasedStateMachine):
             self.fleet.cache.fail("get")
         except ConnectionError:
             return False
-        return not process._shared.is_avoided
+        return not process.fleet.breaker.is_open
 
     @precondition(lambda self: self._all_is_well())
     @rule(index=processes, n=st.integers(0, 3), attack=st.booleans())
@@ -368,21 +368,21 @@ class KeySourceMachine(RuleBasedStateMachine):
     @invariant()
     def no_process_goes_back(self) -> None:
         for index, process in enumerate(getattr(self, "processes", ())):
-            assert process._generation() >= self.generations[index]
-            self.generations[index] = process._generation()
+            assert process.held.generation >= self.generations[index]
+            self.generations[index] = process.held.generation
 
     @invariant()
     def cache_keys_are_ours_and_few(self) -> None:
         if hasattr(self, "fleet"):
-            prefix = self.processes[0]._shared._prefix + ":"
+            prefix = self.processes[0].fleet._prefix + ":"
             assert {key.removeprefix(prefix) for key in self.fleet.cache.values} <= CACHE_NAMES
 
     @invariant()
     def memory_is_bounded(self) -> None:
         for process in getattr(self, "processes", ()):
             assert len(process._quiet_until) <= 4
-            assert len(process._cooling_until) == 2
-            assert process._snapshot is None or len(process._snapshot.key_set.keys) <= 64
+            assert len(process.held._cooling_until) == 2
+            assert process.held.snapshot is None or len(process.held.snapshot.key_set.keys) <= 64
 
 
 TestKeySource = KeySourceMachine.TestCase

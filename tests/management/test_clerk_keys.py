@@ -13,8 +13,8 @@ from django.core.cache.backends.filebased import FileBasedCache
 from django.core.management import call_command
 
 from clerk_auth.conf import get_config
-from clerk_auth.jwks.cached import OPERATOR, _Flight
-from clerk_auth.jwks.fleet import SLOW_SECONDS
+from clerk_auth.diagnostics.shared_keys import refresh_fleet
+from clerk_auth.jwks.breaker import SLOW_SECONDS
 from clerk_auth.jwks.wiring import make_source
 from clerk_auth.verifier import get_verifier
 from tests.commands import run_command
@@ -211,7 +211,7 @@ def test_cache_of_one_process_fails_and_says_so(configured, settings, backend, a
 def test_refresh_while_somebody_else_holds_the_lock_fails_and_fetches_nothing(configured, settings):
     settings.CLERK_AUTH = {**settings.CLERK_AUTH, "JWKS_TIMEOUT_SECONDS": 1}
     run("refresh")
-    holder = make_source(get_config())._shared
+    holder = make_source(get_config()).fleet
     assert holder.acquire(lease_seconds=60)
     configured.rotate("ins_new")
     status, out = run("refresh")
@@ -225,15 +225,15 @@ def test_set_that_another_process_fetches_meanwhile_is_not_this_refresh(local_is
     """It may have been fetched before the key was taken out at Clerk."""
     issuer = ScriptedIssuer(local_issuer)
     fleet = Fleet(issuer, clock)
-    other, source = fleet.source(), fleet.source()
-    assert fleet.shared().acquire(lease_seconds=60)
-    flight = _Flight(OPERATOR, bool, 0.0)
+    other, holder = fleet.source(), fleet.shared()
+    lock = holder.acquire(lease_seconds=60)
 
     def publish() -> None:
-        other._fetch_and_publish(flight, "lock", 1e18)
+        holder.release(lock)
+        other.refresh()
+        assert holder.acquire(lease_seconds=60)
 
-    source._clock = _PublishingClock(clock, publish)
-    refresh = source.refresh_fleet()
+    refresh = refresh_fleet(fleet.source(clock=_PublishingClock(clock, publish)))
     assert refresh.outcome == "locked"
     assert refresh.status.keys
     assert issuer.fetches == 1
@@ -314,7 +314,7 @@ def test_document_that_cannot_be_decoded_is_no_fault_of_a_client_that_starts(
 ):
     run("refresh")
     settings.CACHES = {"default": file_cache(tmp_path, ColdCache)}
-    caches["default"].set(f"{make_source(get_config())._shared._prefix}:document", "undecodable")
+    caches["default"].set(f"{make_source(get_config()).fleet._prefix}:document", "undecodable")
     ColdCache.warm_up = True
     status, out = run(action)
     told = "refreshed, and read back"
@@ -326,7 +326,7 @@ def test_document_that_cannot_be_decoded_is_no_fault_of_a_client_that_starts(
 
 @pytest.mark.parametrize("value", ["forged\x1b[31m", b"\xff", 7, None])
 def test_document_that_is_not_ours_is_told_and_replaced(configured, value):
-    name = f"{make_source(get_config())._shared._prefix}:document"
+    name = f"{make_source(get_config()).fleet._prefix}:document"
     caches["default"].set(name, value)
     status, out = run("status")
     assert status == 1
@@ -338,7 +338,7 @@ def test_document_that_is_not_ours_is_told_and_replaced(configured, value):
 
 def test_forged_failure_is_not_printed(configured):
     run("refresh")
-    name = f"{make_source(get_config())._shared._prefix}:failure"
+    name = f"{make_source(get_config()).fleet._prefix}:failure"
     for failure in (["\x1b[31mowned", 1, 2e9], ["status", 10**6, 2e9], ["status", 1, 1e300]):
         caches["default"].set(name, json.dumps(failure))
         status, out = run("status")

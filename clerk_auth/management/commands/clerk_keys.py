@@ -15,9 +15,10 @@ from clerk_auth.conf.caches import CacheSettings
 from clerk_auth.diagnostics.explanations import format_duration
 from clerk_auth.diagnostics.remedies import STORE_PROBLEMS
 from clerk_auth.diagnostics.report import SCHEMA_VERSION
+from clerk_auth.diagnostics.shared_keys import load_shared, refresh_fleet
 from clerk_auth.diagnostics.terminal import Page
+from clerk_auth.jwks.breaker import MAX_BREAKER_SECONDS
 from clerk_auth.jwks.cached import CachedKeySource
-from clerk_auth.jwks.fleet import MAX_BREAKER_SECONDS
 from clerk_auth.jwks.source import SourceStatus
 from clerk_auth.jwks.wiring import make_source
 from clerk_auth.management import command
@@ -56,7 +57,7 @@ PROBLEMS = {
     ),
     "not_shared": (
         _not_shared,
-        "Every process keeps the keys that it has; the set below is of this command alone. "
+        "Every process keeps the keys that it has; only this command has the set below. "
         f"{_store_remedy} Repair or empty the cache and run this again; while nothing can be read "
         "from it, restarting a process makes it fetch for itself.",
     ),
@@ -134,7 +135,7 @@ def _load(config: Config) -> tuple[str | None, SourceStatus]:
     source = make_source(config)
     if not isinstance(source, CachedKeySource):
         return None, source.status()
-    status = source.load_shared()
+    status = load_shared(source)
     return _find_problem(config, status), status
 
 
@@ -156,7 +157,7 @@ def _refresh(config: Config) -> tuple[str | None, SourceStatus]:
             "There is nothing to refresh: these keys come from the settings. To replace them, "
             "change JWT_KEY, or the development key, and restart every process."
         )
-    refresh = source.refresh_fleet()
+    refresh = refresh_fleet(source)
     is_of_one = CacheSettings(config.cache_alias).belongs_to_one_process
     if is_of_one and refresh.outcome in (REFRESHED, "not_shared"):
         return "cache_of_one_process", refresh.status
@@ -164,7 +165,7 @@ def _refresh(config: Config) -> tuple[str | None, SourceStatus]:
 
 
 def _describe(config: Config, status: SourceStatus) -> dict[str, str]:
-    """Return what the sentences are completed with: names of ours and of classes alone."""
+    """Return what the sentences are completed with: names of ours and of classes only."""
     backend = CacheSettings(config.cache_alias).backend
     return {
         "alias": config.cache_alias,

@@ -1,0 +1,155 @@
+"""What this process holds: the snapshot, the last failure, and how old they are."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from clerk_auth import metrics
+from clerk_auth.conf import Config
+from clerk_auth.core.keys import KeySet, VerifyingKey
+from clerk_auth.logs import log
+
+# What a token forces a flight for; each has a cooldown of its own.
+KEY_ID, SIGNATURE = "key_id", "signature"
+MAX_CLOCK_SKEW_SECONDS = 60
+MAX_BACKOFF_SECONDS, MAX_FAILURES = 60, 16
+# No backoff of ours ends later than this, with jitter and clocks that differ.
+MAX_PAUSE_SECONDS = 1.2 * MAX_BACKOFF_SECONDS + MAX_CLOCK_SKEW_SECONDS
+
+# Draws a number between two, to spread the load.
+Jitter = Callable[[float, float], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Time as the key source sees it: Unix seconds, a clock that only advances, and waiting."""
+
+    now: Callable[[], float] = time.time
+    monotonic: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A key set as it was fetched; nothing in it changes.
+
+    ``fetched_at`` is the start of the fetch in Unix seconds. ``generation`` orders snapshots
+    across the fleet: a process never goes back to a lower one.
+    """
+
+    key_set: KeySet
+    generation: int
+    fetched_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The last fetch failed, ``count`` times in a row; the next may start at ``until``."""
+
+    reason: str
+    count: int
+    until: float
+
+
+class Held:
+    """Snapshot and failure of one process. A question changes nothing, and costs no I/O."""
+
+    def __init__(self, config: Config, clock: Clock, jitter: Jitter) -> None:
+        self.refresh_seconds = config.jwks_refresh_seconds
+        self.max_age_seconds = config.jwks_max_age_seconds
+        self.clock = clock
+        self.jitter = jitter
+        self.snapshot: Snapshot | None = None
+        self.failure: Failure | None = None
+        # By the clock that only advances: until when a forced fetch is not ours to make, and
+        # since when others keep this process, which has no keys, from fetching.
+        self._cooling_until = dict.fromkeys((KEY_ID, SIGNATURE), -math.inf)
+        self._kept_since: float | None = None
+        self._own_failures = 0  # of its own fetches, in a row
+
+    def keys_for(self, kid: str) -> tuple[VerifyingKey, ...]:
+        return self.snapshot.key_set.keys_for(kid) if self.snapshot else ()
+
+    @property
+    def generation(self) -> int:
+        return self.snapshot.generation if self.snapshot else 0
+
+    def age_seconds(self) -> float:
+        return self.clock.now() - self.snapshot.fetched_at if self.snapshot else math.inf
+
+    def is_usable(self) -> bool:
+        return self.age_seconds() < self.max_age_seconds
+
+    def is_fresh(self) -> bool:
+        """Tell whether no refresh is due; it is, when the clock was set back behind the fetch."""
+        return -MAX_CLOCK_SKEW_SECONDS <= self.age_seconds() < self.refresh_seconds
+
+    def is_cooling(self, purpose: str) -> bool:
+        """Tell whether the cooldown of ``purpose`` runs, and no refresh is due anyway."""
+        until = self._cooling_until.get(purpose, -math.inf)
+        return self.clock.monotonic() < until and self.is_fresh()
+
+    def is_backing_off(self) -> bool:
+        """Tell whether it is too early to fetch again; not, when the clock was set back."""
+        failure = self.failure
+        return failure is not None and 0 < failure.until - self.clock.now() <= MAX_PAUSE_SECONDS
+
+    def kept_seconds(self) -> float:
+        """Return for how long others keep this process, which has no keys, from fetching."""
+        return 0.0 if self._kept_since is None else self.clock.monotonic() - self._kept_since
+
+    def take(self, snapshot: Snapshot) -> None:
+        """Hold ``snapshot`` from now on, unless what is held is as new."""
+        before = self.snapshot
+        if before is not None and snapshot.generation <= before.generation:
+            return
+        self.snapshot, self._own_failures, self._kept_since = snapshot, 0, None
+        metrics.set_gauge(metrics.FETCHED_AT, snapshot.fetched_at)
+        metrics.set_gauge(metrics.EXPIRES_AT, snapshot.fetched_at + self.max_age_seconds)
+        thumbprints = snapshot.key_set.thumbprints
+        if before is None or before.key_set.thumbprints != thumbprints:
+            log(logging.INFO, "keys_changed", thumbprints=",".join(sorted(thumbprints)))
+        if self.failure is not None:
+            self.failure = None
+            log(logging.WARNING, "keys_recovered")
+
+    def cool(self, purpose: str, seconds: float) -> None:
+        """Force no fetch for ``purpose`` for so long."""
+        self._cooling_until[purpose] = self.clock.monotonic() + seconds
+
+    def count_as_kept(self) -> None:
+        """Count from now, if not yet, for how long others keep this process from fetching."""
+        if self.is_usable():
+            self._kept_since = None
+        elif self._kept_since is None:
+            self._kept_since = self.clock.monotonic()
+
+    def back_off(self, failure: Failure) -> None:
+        """Back off as the fleet does; without keys, for one pause in all."""
+        if not self.is_usable():
+            seconds = max(0.0, self.jitter(0.8, 1.2) - self.kept_seconds())
+            failure = replace(failure, until=min(failure.until, self.clock.now() + seconds))
+        held = self.failure
+        if held is None or failure.until >= held.until or not self.is_backing_off():
+            self.failure = failure
+
+    def fail(self, reason: str) -> Failure:
+        """Back off from a fetch of our own; return what the fleet is told.
+
+        Without keys only our own failures count: what the fleet says of others may be forged.
+        """
+        count = min(self.failure.count + 1 if self.failure else 1, MAX_FAILURES)
+        self._own_failures, self._kept_since = min(self._own_failures + 1, MAX_FAILURES), None
+        now, jitter = self.clock.now(), self.jitter(0.8, 1.2)
+        failure = Failure(reason, count, now + _pause_seconds(count) * jitter)
+        own_until = now + _pause_seconds(self._own_failures) * jitter
+        self.failure = failure if self.is_usable() else replace(failure, until=own_until)
+        return failure
+
+
+def _pause_seconds(failures: int) -> float:
+    return min(2.0 ** (failures - 1), MAX_BACKOFF_SECONDS)
