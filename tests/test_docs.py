@@ -347,7 +347,7 @@ class TestErrors:
             for reason in re.findall(r"token_rejected code=\S+ (?:claim=\S+ )?reason=(\S+)", page)
         }
         quoted |= set(re.findall(r"`[^`\n]*reason=(\w+)", "".join(pages)))
-        quoted |= set(rows("deployment.md", "reason in the log"))
+        quoted |= set(rows("troubleshooting.md", "reason in the log"))
         assert len(quoted) > 6
         assert quoted <= errors.REASONS
 
@@ -403,7 +403,7 @@ def test_every_rule_of_an_inspection_has_its_row():
 
 def json_formatter() -> logging.Formatter:
     """Make the formatter of the page."""
-    (source,) = [b for b in blocks(read("deployment.md"), "python") if "JSONFormatter" in b]
+    (source,) = [b for b in blocks(read("logs.md"), "python") if "JSONFormatter" in b]
     namespace: dict[str, type] = {}
     exec(source, namespace)
     return namespace["JSONFormatter"]()
@@ -411,7 +411,7 @@ def json_formatter() -> logging.Formatter:
 
 class TestOperation:
     def test_every_log_event_has_its_row(self):
-        table = rows("deployment.md", "event")
+        table = rows("logs.md", "event")
         assert {
             event: (row["level"], set(names(row["facts"]))) for event, row in table.items()
         } == logged_events()
@@ -430,7 +430,7 @@ class TestOperation:
                 verifier.verify(local_issuer.token())
         formatter = json_formatter()
         lines = [json.loads(formatter.format(record)) for record in caplog.records]
-        shown = json.loads(next(b for b in blocks(read("deployment.md")) if b.startswith("{")))
+        shown = json.loads(next(b for b in blocks(read("logs.md")) if b.startswith("{")))
         assert "suppressed" not in lines[0]
         assert {**lines[1], "time": shown["time"]} == shown
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4}", lines[1]["time"])
@@ -444,7 +444,7 @@ class TestOperation:
         assert "request" not in json.loads(line)
 
     def test_every_fetch_error_has_a_remedy(self):
-        assert set(FETCH_REASONS) <= set(names(prose(read("deployment.md"))))
+        assert set(FETCH_REASONS) <= set(names(prose(read("troubleshooting.md"))))
 
     def test_variables_of_the_demo_are_those_it_reads(self):
         table = rows("deployment.md", "variable")

@@ -115,7 +115,7 @@ print(json.dumps({
 STOCK = {
     name: block
     for name in ("accounts/models.py", "accounts/clerk.py")
-    for block in blocks(read("users.md"), "python")
+    for block in blocks(read("linking.md"), "python")
     if block.startswith(f"# {name}\n")
 }
 LINK = """

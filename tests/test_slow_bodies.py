@@ -1,4 +1,4 @@
-"""A body that takes longer to arrive than its token lives, on real servers: docs/deployment.md."""
+"""A body that takes longer than its token lives, on real servers: docs/troubleshooting.md."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ urlpatterns += [path("api/take", take)]
 
 @pytest.fixture
 def serve(tmp_path, local_issuer):
-    (page,) = (b for b in blocks(read("deployment.md"), "python") if "# api/uploads.py" in b)
+    (page,) = (b for b in blocks(read("troubleshooting.md"), "python") if "# api/uploads.py" in b)
     (tmp_path / "slow_bodies.py").write_text(page + READS_THE_BODY)
     changes = {
         "ROOT_URLCONF": "slow_bodies",

@@ -21,7 +21,7 @@ from tests.test_docs import blocks, read
 pytestmark = [pytest.mark.integration, pytest.mark.django_db]
 
 _recipe: dict[str, type[APIView]] = {}
-exec(next(block for block in blocks(read("users.md"), "python") if "LinkView" in block), _recipe)
+exec(next(block for block in blocks(read("linking.md"), "python") if "LinkView" in block), _recipe)
 
 
 class Who(APIView):
