@@ -806,7 +806,6 @@ def run_in_tested_project(tmp_path_factory) -> Callable[..., str]:
     return make_project(tmp_path_factory.mktemp("testing"), "quickstart.md", "testing.md")
 
 
-@pytest.mark.integration
 class TestQuickstart:
     text = read("quickstart.md")
 

@@ -230,7 +230,6 @@ def mismatches(headers: list[str | None]) -> list[str]:
     return found
 
 
-@pytest.mark.integration
 class TestNoTokenChangesAResponse:
     def test_of_a_process_with_keys(self, fetching):
         get_verifier().source.refresh()
@@ -262,7 +261,6 @@ class TestNoTokenChangesAResponse:
         settings.CLERK_AUTH = {**settings.CLERK_AUTH, **values}
         assert mismatches([None, f"Bearer {good}", "Bearer a b"]) == []
 
-    @pytest.mark.integration
     def test_whatever_the_header_is(self, observing):
         # Here alone: it takes longer to import than the tests of this module to run.
         import hypothesis

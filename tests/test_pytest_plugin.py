@@ -50,13 +50,11 @@ def check_server(server, client, bad_tokens) -> None:
     assert server.fetches == 2
 
 
-@pytest.mark.integration
 def test_server_comes_first(clerk_jwks_server, clerk_client, clerk_bad_tokens, settings):
     settings.SECURE_SSL_REDIRECT = False
     check_server(clerk_jwks_server, clerk_client, clerk_bad_tokens)
 
 
-@pytest.mark.integration
 def test_server_comes_last(settings, clerk_bad_tokens, clerk_client, clerk_jwks_server):
     settings.SECURE_SSL_REDIRECT = False
     check_server(clerk_jwks_server, clerk_client, clerk_bad_tokens)
@@ -91,7 +89,6 @@ def run(directory: Path, *arguments: str, **files: str) -> subprocess.CompletedP
     )
 
 
-@pytest.mark.integration
 def test_start_of_pytest_imports_no_framework(tmp_path):
     done = run(
         tmp_path,
@@ -104,7 +101,6 @@ def test_start_of_pytest_imports_no_framework(tmp_path):
     assert done.stdout == "['clerk_auth', 'clerk_auth.pytest_plugin'] set()\n", done.stderr
 
 
-@pytest.mark.integration
 def test_project_without_django_is_not_disturbed(tmp_path):
     test = "import sys\ndef test_one():\n    assert 'django' not in sys.modules\n"
     plugins = ("-p", "clerk_auth.pytest_plugin", "-p", "no:django", "-p", "no:cacheprovider")
@@ -153,7 +149,6 @@ def test_after_failure():
 """
 
 
-@pytest.mark.integration
 def test_settings_are_restored_after_each_test(tmp_path):
     done = run(
         tmp_path,
@@ -166,7 +161,6 @@ def test_settings_are_restored_after_each_test(tmp_path):
     assert "ZeroDivisionError" in done.stdout
 
 
-@pytest.mark.integration
 def test_fixtures_are_listed_with_what_they_are(tmp_path):
     done = run(
         tmp_path, "-m", "pytest", "-p", "clerk_auth.pytest_plugin", "-p", "no:django", "--fixtures"

@@ -77,7 +77,6 @@ PRODUCTION = {
 }
 
 
-@pytest.mark.integration
 @pytest.mark.parametrize(
     ("changes", "ids"),
     [

@@ -472,7 +472,6 @@ call_command("migrate", verbosity=0)
 """
 
 
-@pytest.mark.integration
 def test_importing_checking_and_migrating_need_no_configuration():
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", _HOST_PROJECT],

@@ -264,7 +264,6 @@ def read_all(text: str) -> Written:
     return collect([read(line) for line in text.splitlines() if line.startswith('{"_aws"')])
 
 
-@pytest.mark.integration
 def test_process_that_ends_writes_the_rest():
     program = "from clerk_auth import metrics; metrics.increment(metrics.HITS); print('done')"
     done = run_program(program, sinks=SINK)
@@ -272,7 +271,6 @@ def test_process_that_ends_writes_the_rest():
     assert read_all(done.stderr) == {(metrics.HITS,): 1, **GAUGES}
 
 
-@pytest.mark.integration
 @pytest.mark.parametrize(
     "options",
     [[], ["--preload"], ["--worker-class", "gthread", "--threads", "2"]],

@@ -84,7 +84,6 @@ def test_counters_only_grow_and_gauges_are_times(collect, reader):
             assert metric.unit == "s"
 
 
-@pytest.mark.integration
 def test_no_sdk_is_needed():
     program = (
         "import sys; from clerk_auth import metrics; from clerk_auth.metrics import sinks; "

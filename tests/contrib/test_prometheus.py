@@ -92,7 +92,6 @@ def scrape(server: Server) -> Values:
     return read(server.text)
 
 
-@pytest.mark.integration
 @pytest.mark.parametrize("options", [[], ["--preload"]], ids=["each-loads", "preloaded"])
 def test_workers_start_at_zero_and_are_added_up(options, tmp_path):
     files = tmp_path / "metrics"

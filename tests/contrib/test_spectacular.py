@@ -236,7 +236,6 @@ class TestRefusals:
         assert f"{document_refusals.__module__}.{document_refusals.__name__}" == OURS
 
 
-@pytest.mark.integration
 @pytest.mark.parametrize("version", ["3.0.3", "3.1.0"])
 def test_schema_is_valid(version, no_warning):
     namesakes = [make_subclass("ValidAuthentication", module=module) for module in ("a.b", "c")]
@@ -264,7 +263,6 @@ print("drf_spectacular" in loaded, "clerk_auth.contrib.spectacular" in sys.modul
 """
 
 
-@pytest.mark.integration
 @pytest.mark.parametrize(
     ("more", "blocked", "printed"),
     [

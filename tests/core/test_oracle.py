@@ -33,7 +33,7 @@ SOURCES = {
 
 
 def judge(row: dict[str, Any], mode: str) -> tuple[str, dict[str, Any] | None]:
-    """Return ``accepted``, ``no_credential`` or a code; of accepted tokens also the organization."""
+    """Return ``accepted``, ``no_credential`` or a code; of what is accepted the organization too."""
     options = row.get("options", {})
     audience = options.get("audience", [])
     policy = Policy(

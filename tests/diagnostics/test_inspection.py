@@ -324,14 +324,12 @@ def test_dict_holds_neither_token_nor_signature(make, judge):
 # Keys, and what an inspection costs
 
 
-@pytest.mark.integration
 def test_keys_are_those_the_fleet_shares(configured):
     assert get_verifier().verify(configured.signer.token(azp=PARTY))
     configured.stop()
     assert [key.kid for key in inspection.load_keys(get_config())] == ["ins_server"]
 
 
-@pytest.mark.integration
 def test_keys_that_nobody_holds_are_fetched_and_not_stored(configured):
     for fetches in (1, 2):
         assert [key.kid for key in inspection.load_keys(get_config())] == ["ins_server"]
@@ -339,7 +337,6 @@ def test_keys_that_nobody_holds_are_fetched_and_not_stored(configured):
     assert cache._cache == {}
 
 
-@pytest.mark.integration
 def test_keys_that_cannot_be_had_are_none_and_back_nobody_off(configured):
     configured.stop()
     assert inspection.load_keys(get_config()) == ()
@@ -353,7 +350,6 @@ def test_configured_key_is_used_as_it_is(settings, local_issuer):
     assert inspection.load_keys(get_config())[0].thumbprint == local_issuer.verifying_key.thumbprint
 
 
-@pytest.mark.integration
 def test_inspection_spends_no_cooldown_and_counts_nothing(configured, other_issuer):
     assert get_verifier().verify(configured.signer.token(azp=PARTY))
     before = metrics.totals()

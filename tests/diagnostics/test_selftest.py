@@ -76,7 +76,6 @@ def healthy(local_issuer) -> Iterator[Report]:
         server.stop()
 
 
-@pytest.mark.integration
 def test_healthy_settings_pass(healthy):
     assert healthy.passed
     assert with_status(healthy, FAILED) == with_status(healthy, SKIPPED) == set()
@@ -84,7 +83,6 @@ def test_healthy_settings_pass(healthy):
     assert with_status(healthy, WARNED) == {("cache", "round trip")}
 
 
-@pytest.mark.integration
 def test_every_probe_is_in_the_report(healthy):
     assert [(result.group, result.name) for result in healthy.results] == [
         ("settings", "configuration"),
@@ -99,7 +97,6 @@ def test_every_probe_is_in_the_report(healthy):
     assert len(healthy.keys) == 2
 
 
-@pytest.mark.integration
 def test_every_bad_token_is_refused_with_its_own_code(healthy):
     for bad in BAD_TOKENS.values():
         results = [r for r in healthy.results if r.name.endswith(bad.title)]
@@ -107,7 +104,6 @@ def test_every_bad_token_is_refused_with_its_own_code(healthy):
         assert {r.detail for r in results} == {f"refused with {bad.code}"}
 
 
-@pytest.mark.integration
 def test_report_is_json_with_every_key_described(healthy):
     document = json.loads(json.dumps(healthy.as_dict()))
     assert set(document) == {"schema_version", "passed", "counts", "probes", "keys", "token"}
@@ -128,7 +124,6 @@ def test_report_is_json_with_every_key_described(healthy):
         )
 
 
-@pytest.mark.integration
 def test_report_holds_no_secret_and_no_token(healthy):
     text = json.dumps(healthy.as_dict())
     assert not TOKEN.search(text)
@@ -136,14 +131,12 @@ def test_report_holds_no_secret_and_no_token(healthy):
     assert django_settings.SECRET_KEY not in text
 
 
-@pytest.mark.integration
 def test_first_request_after_it_fetches_nothing(configured):
     assert run().passed
     assert get_verifier().verify(configured.signer.token(azp=PARTY))
     assert configured.fetches == 1
 
 
-@pytest.mark.integration
 @pytest.mark.redis
 def test_shared_cache_is_warm_for_every_process(configured, settings, redis):
     settings.CACHES = redis_cache(redis.url)
@@ -156,7 +149,6 @@ def test_shared_cache_is_warm_for_every_process(configured, settings, redis):
     assert configured.fetches == 1
 
 
-@pytest.mark.integration
 def test_it_claims_no_cooldown(configured, other_issuer):
     """Both forced fetches are still there for the tokens that need them."""
     assert run().passed
@@ -168,7 +160,6 @@ def test_it_claims_no_cooldown(configured, other_issuer):
         assert configured.fetches == fetches
 
 
-@pytest.mark.integration
 def test_its_tokens_are_not_counted(configured):
     run()
     assert {
@@ -178,7 +169,6 @@ def test_its_tokens_are_not_counted(configured):
     } == {}
 
 
-@pytest.mark.integration
 def test_keys_that_are_left_out_are_told(configured, local_issuer):
     ec = {"kty": "EC", "kid": "ins_ec", "crv": "P-256", "x": "AA", "y": "AA"}
     body = json.dumps({"keys": [ec, configured.signer.jwk, configured.signer.jwk]})
@@ -191,7 +181,6 @@ def test_keys_that_are_left_out_are_told(configured, local_issuer):
 # Where the keys cannot be had
 
 
-@pytest.mark.integration
 @pytest.mark.parametrize(
     ("script", "detail", "remedy"),
     [
@@ -231,7 +220,6 @@ def test_issuer_that_serves_no_keys_fails_with_a_remedy(configured, script, deta
     assert find(report, "keys", "key probes").status == SKIPPED
 
 
-@pytest.mark.integration
 def test_stopped_issuer_fails_with_a_remedy(configured):
     configured.stop()
     report = run()
@@ -239,7 +227,6 @@ def test_stopped_issuer_fails_with_a_remedy(configured):
     assert "egress" in find(report, "key set", "fetch").remedy
 
 
-@pytest.mark.integration
 def test_hanging_issuer_fails_with_a_remedy(configured, settings):
     configured.script = lambda connection: connection.recv(1)
     settings.CLERK_AUTH = {**settings.CLERK_AUTH, "JWKS_TIMEOUT_SECONDS": 1}
@@ -286,7 +273,6 @@ def test_clock_is_not_judged_without_a_date(date):
     assert clock_status(date) == SKIPPED
 
 
-@pytest.mark.integration
 @pytest.mark.parametrize(("behind_seconds", "status"), [(0, PASSED), (3600, FAILED)])
 def test_clock_is_read_from_the_answer(configured, behind_seconds, status):
     body = configured.document()
@@ -370,7 +356,6 @@ class LateCache(LocMemCache):
         self.is_late = False
 
 
-@pytest.mark.integration
 def test_time_is_that_of_a_call_and_not_of_the_start(settings):
     settings.CACHES = {**settings.CACHES, "keys": {"BACKEND": f"{__name__}.LateCache"}}
     detail = selftest._probe_cache("keys").detail
@@ -396,7 +381,6 @@ class SmallLocMemCache(LocMemCache):
             super().set(key, value, timeout, version)
 
 
-@pytest.mark.integration
 @pytest.mark.parametrize(
     ("backend", "status"),
     [
@@ -450,7 +434,6 @@ def reader(redis) -> Iterator[str]:
         client.acl_deluser("reader")
 
 
-@pytest.mark.integration
 @pytest.mark.redis
 def test_server_that_takes_nothing_of_ours_is_a_failure_though_an_older_set_is_there(
     configured, settings, redis, reader
@@ -467,7 +450,6 @@ def test_server_that_takes_nothing_of_ours_is_a_failure_though_an_older_set_is_t
     assert "hunter2" not in json.dumps(report.as_dict())
 
 
-@pytest.mark.integration
 def test_lock_of_another_process_is_no_fault_of_the_store(configured, settings, tmp_path):
     """The other command says the same of it."""
     settings.CACHES = {
@@ -499,7 +481,6 @@ class UnreadableCache(FileBasedCache):
         return super().get(key, default, version)
 
 
-@pytest.mark.integration
 def test_key_set_that_cannot_be_read_is_a_failure_offline_too(configured, settings, tmp_path):
     cache = {"BACKEND": f"{__name__}.UnreadableCache", "LOCATION": str(tmp_path)}
     settings.CACHES = {**settings.CACHES, "keys": cache}
@@ -514,7 +495,6 @@ def test_alias_that_is_missing_fails():
     assert selftest._probe_cache("no_such_alias").status == FAILED
 
 
-@pytest.mark.integration
 def test_cache_that_fails_does_not_hide_the_other_probes(configured, settings):
     settings.CACHES = {**settings.CACHES, "keys": {"BACKEND": f"{__name__}.FailingCache"}}
     settings.CLERK_AUTH = {**settings.CLERK_AUTH, "CACHE_ALIAS": "keys"}
@@ -531,7 +511,6 @@ def test_cache_that_fails_does_not_hide_the_other_probes(configured, settings):
 # Offline, and without a key set to fetch
 
 
-@pytest.mark.integration
 def test_offline_makes_no_request(configured):
     report = run(offline=True)
     assert report.passed
@@ -540,7 +519,6 @@ def test_offline_makes_no_request(configured):
     assert with_status(report, SKIPPED) >= {("key set", "fetch"), ("keys", "key probes")}
 
 
-@pytest.mark.integration
 def test_offline_tries_the_keys_that_are_shared_already(configured):
     get_verifier().verify(configured.signer.token(azp=PARTY))
     configured.stop()
@@ -550,7 +528,6 @@ def test_offline_tries_the_keys_that_are_shared_already(configured):
     assert len([r for r in report.results if r.group == "keys"]) == len(BY_KEYS)
 
 
-@pytest.mark.integration
 def test_configured_key_is_tried_without_network(key_configured, local_issuer):
     report = run()
     assert report.passed
@@ -561,7 +538,6 @@ def test_configured_key_is_tried_without_network(key_configured, local_issuer):
     assert not [r for r in report.results if r.name.endswith(title)]
 
 
-@pytest.mark.integration
 def test_development_issuer_is_tried_too(settings, tmp_path):
     settings.BASE_DIR = tmp_path
     settings.DEBUG = True
@@ -585,7 +561,6 @@ def test_parties_are_counted(key_configured, parties, said):
     assert said in selftest.describe(get_config()).detail
 
 
-@pytest.mark.integration
 def test_query_of_the_key_url_is_not_shown(configured, settings):
     url = f"{configured.jwks_url}?key=hunter2"
     settings.CLERK_AUTH = {**settings.CLERK_AUTH, "JWKS_URL": url}
@@ -624,7 +599,6 @@ def test_mode_is_named_and_observing_is_a_warning(key_configured):
     assert "Verdicts decide nothing" in described.remedy
 
 
-@pytest.mark.integration
 @pytest.mark.parametrize(
     ("values", "skipped"),
     [
@@ -657,7 +631,6 @@ def test_clock_skew_without_bound_is_found(key_configured):
     assert claims_failures(config) == {"expired": "ACCEPTED", "not valid yet": "ACCEPTED"}
 
 
-@pytest.mark.integration
 def test_key_that_an_attacker_has_is_found(key_configured):
     """The configured key is the very one that the forged tokens are signed with."""
     forger = bad_tokens._forger("")
@@ -718,7 +691,6 @@ def test_refusal_for_another_reason_is_found(local_issuer, policy):
     assert wrong.detail == "refused with token_expired, not issuer_not_allowed"
 
 
-@pytest.mark.integration
 def test_policy_that_refuses_good_tokens_is_found(key_configured):
     key_configured.CLERK_AUTH = {**key_configured.CLERK_AUTH, "MAX_TOKEN_BYTES": 100}
     failures = claims_failures(get_config())

@@ -74,7 +74,6 @@ def test_what_stands_between_two_blanks_stays_together_where_it_can():
     assert lay_out(KEY, 40, hang=4)[-1] == thumbprint.split()[1]
 
 
-@pytest.mark.integration
 @given(
     st.lists(st.text("abc-_/:é", min_size=1, max_size=30), min_size=1, max_size=12),
     st.lists(st.integers(1, 3), min_size=12, max_size=12),

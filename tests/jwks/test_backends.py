@@ -188,7 +188,6 @@ def test_cache_that_takes_no_orders_is_no_outage(backend, settings, local_issuer
     assert (caplog.text.count("cache_unavailable reason=add_without_effect") == 0) is is_dummy
 
 
-@pytest.mark.integration
 def test_memcached_that_is_gone_is_no_outage_where_errors_are_swallowed(settings, local_issuer):
     pytest.importorskip("pymemcache")
     settings.CACHES = {
@@ -206,7 +205,6 @@ def test_memcached_that_is_gone_is_no_outage_where_errors_are_swallowed(settings
     assert source.status().cache_error == "add_without_effect"
 
 
-@pytest.mark.integration
 @pytest.mark.django_db
 def test_database_cache_that_may_only_be_read_is_no_outage(settings, local_issuer):
     settings.CACHES = {
@@ -311,7 +309,6 @@ def test_none_that_is_stored_is_something(scripted):
 # Whatever a flight has opened
 
 
-@pytest.mark.integration
 def test_flight_closes_the_connections_of_a_database_cache(configured, settings, tmp_path):
     """On a thread of its own, and no request ends there."""
     databases = {
@@ -363,7 +360,6 @@ print(len(opened), [c.connection for c in opened if c.connection is not None])
     assert configured.fetches == 1
 
 
-@pytest.mark.integration
 def test_refresh_leaves_the_callers_connections_open(configured, db):
     """An operator's command, or a test, fetches in its own thread."""
     connection.ensure_connection()

@@ -106,7 +106,6 @@ def test_marks_are_written_as_the_terminal_can(key_configured, encoding):
     assert f"  {other} text" not in out
 
 
-@pytest.mark.integration
 def test_without_keys_it_ends_with_two_and_shows_the_claims(configured):
     token = configured.signer.token("user_shown", azp=PARTY)
     configured.stop()
@@ -182,7 +181,6 @@ def test_key_file_that_cannot_be_read_ends_it_with_two_and_is_named(developing):
         run("--traceback", given="x")
 
 
-@pytest.mark.integration
 def test_signature_of_another_development_key_is_explained_with_the_directory(developing):
     issuer = LocalIssuer.generate("https://clerk.localhost")
     done = run(given=issuer.token())
@@ -216,7 +214,6 @@ def type_into(*arguments: str, typed: str, environment: dict[str, str]) -> tuple
     return run_at_terminal(*arguments, typed=typed, after="Enter: ", environment=environment)
 
 
-@pytest.mark.integration
 @pytest.mark.parametrize("command", [["clerk_inspect"], ["clerk_selftest", "--token", "-"]])
 def test_terminal_is_asked_and_does_not_show_the_token(command, local_issuer):
     token = local_issuer.token("user_typed")
@@ -229,7 +226,6 @@ def test_terminal_is_asked_and_does_not_show_the_token(command, local_issuer):
     assert not [part for part in parts_of(token) if part in shown]
 
 
-@pytest.mark.integration
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
@@ -247,7 +243,6 @@ def test_terminal_without_a_whole_token_ends_it_with_two(typed, said, local_issu
     assert said in shown
 
 
-@pytest.mark.integration
 def test_ctrl_c_at_the_prompt_ends_it_without_a_traceback(local_issuer):
     status, shown = type_into(
         "clerk_inspect", typed="\x03", environment=environment_of(local_issuer)
@@ -257,7 +252,6 @@ def test_ctrl_c_at_the_prompt_ends_it_without_a_traceback(local_issuer):
     assert shown.splitlines()[-1] == "Interrupted."
 
 
-@pytest.mark.integration
 @pytest.mark.parametrize("columns", [40, 80, 200])
 def test_lines_fit_the_terminal(columns, local_issuer, key_configured):
     token = local_issuer.token("user_typed", azp=PARTY, name="word " * 30, expires_in=-60)
@@ -281,7 +275,6 @@ def test_lines_fit_the_terminal(columns, local_issuer, key_configured):
     ]
 
 
-@pytest.mark.integration
 def test_process_prints_one_document_and_nothing_else(local_issuer):
     done = subprocess.run(
         [sys.executable, "manage.py", "clerk_inspect", "--json"],

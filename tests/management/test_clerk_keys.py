@@ -194,7 +194,6 @@ def test_refresh_goes_past_the_pause_after_failures(configured):
 # What no other process can hear of
 
 
-@pytest.mark.integration
 @pytest.mark.parametrize("backend", OF_ONE_PROCESS)
 @pytest.mark.parametrize("action", ["refresh", "status"])
 def test_cache_of_one_process_fails_and_says_so(configured, settings, backend, action):
@@ -207,7 +206,6 @@ def test_cache_of_one_process_fails_and_says_so(configured, settings, backend, a
     assert configured.fetches == (action == "refresh")
 
 
-@pytest.mark.integration
 def test_refresh_while_somebody_else_holds_the_lock_fails_and_fetches_nothing(configured, settings):
     settings.CLERK_AUTH = {**settings.CLERK_AUTH, "JWKS_TIMEOUT_SECONDS": 1}
     run("refresh")
@@ -256,7 +254,6 @@ class _PublishingClock:
         self._sleep(seconds)
 
 
-@pytest.mark.integration
 @pytest.mark.parametrize("cls", [FullCache, ForgetfulCache])
 def test_refresh_that_the_cache_does_not_take_fails(configured, settings, tmp_path, cls):
     run("refresh")
@@ -292,7 +289,6 @@ def test_cache_that_cannot_be_used_is_told(configured, settings, ignore):
     assert configured.signer.kid in out
 
 
-@pytest.mark.integration
 @pytest.mark.parametrize(
     ("cls", "error"), [(MuteCache, "PermissionError"), (PartialCache, "ConnectionRefusedError")]
 )
@@ -307,7 +303,6 @@ def test_cache_that_gives_no_document_is_told_by_its_error(
     assert (document["is_cache_avoided"], document["cache_error"]) == (True, error)
 
 
-@pytest.mark.integration
 @pytest.mark.parametrize("action", ["status", "refresh"])
 def test_document_that_cannot_be_decoded_is_no_fault_of_a_client_that_starts(
     configured, settings, tmp_path, action

@@ -53,7 +53,6 @@ def environment_of(server: IssuerServer) -> dict[str, str]:
 # Text
 
 
-@pytest.mark.integration
 def test_passing_run_ends_with_a_summary(configured):
     done = run()
     assert (done.status, done.err) == (0, "")
@@ -69,7 +68,6 @@ def test_passing_run_ends_with_a_summary(configured):
     assert "BEGIN" not in done.out
 
 
-@pytest.mark.integration
 def test_summary_says_that_the_lock_is_not_in_use_while_observing(settings, key_configured):
     settings.CLERK_AUTH = {**settings.CLERK_AUTH, "MODE": "observe"}
     done = run()
@@ -80,7 +78,6 @@ def test_summary_says_that_the_lock_is_not_in_use_while_observing(settings, key_
     )
 
 
-@pytest.mark.integration
 def test_failing_run_names_what_to_do(configured):
     configured.script = answer(b"<html>")
     done = run()
@@ -93,7 +90,6 @@ def test_failing_run_names_what_to_do(configured):
     assert ", 1 failed, " in summary
 
 
-@pytest.mark.integration
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1"])
 def test_marks_are_written_as_the_terminal_can(key_configured, encoding):
     out = run(encoding=encoding).out
@@ -102,7 +98,6 @@ def test_marks_are_written_as_the_terminal_can(key_configured, encoding):
     assert f"  {other} good token" not in out
 
 
-@pytest.mark.integration
 @pytest.mark.parametrize("kid", ["ключ", "ins_\x1b[2J\x1b]0;owned\x07", "ins_\n  ok all is well"])
 def test_hostile_key_id_neither_breaks_nor_steers_the_terminal(configured, kid):
     configured.signers = [configured.signer.acting_as(configured.issuer, kid=kid)]
@@ -112,7 +107,6 @@ def test_hostile_key_id_neither_breaks_nor_steers_the_terminal(configured, kid):
     assert kid not in done.out
 
 
-@pytest.mark.integration
 def test_quiet_run_prints_one_line(configured):
     done = run("--verbosity", "0")
     assert (done.status, done.err) == (0, "")
@@ -125,7 +119,6 @@ def test_quiet_run_prints_one_line(configured):
     )
 
 
-@pytest.mark.integration
 def test_lines_fit_the_terminal_and_are_coloured(issuer_server):
     environment = {**inherit_environment(), **environment_of(issuer_server)}
     status, shown = run_at_terminal("clerk_selftest", environment=environment, columns=40)
@@ -138,7 +131,6 @@ def test_lines_fit_the_terminal_and_are_coloured(issuer_server):
         assert whole in shown
 
 
-@pytest.mark.integration
 def test_colours_are_left_out_where_nobody_wants_them(issuer_server):
     environment = {**inherit_environment(), **environment_of(issuer_server), "NO_COLOR": "1"}
     status, shown = run_at_terminal("clerk_selftest", "--offline", environment=environment)
@@ -149,7 +141,6 @@ def test_colours_are_left_out_where_nobody_wants_them(issuer_server):
 # JSON
 
 
-@pytest.mark.integration
 def test_json_is_one_document_and_nothing_else(configured):
     done = run("--json")
     assert (done.status, done.err) == (0, "")
@@ -163,7 +154,6 @@ def test_json_is_one_document_and_nothing_else(configured):
     assert {probe["status"] for probe in document["probes"]} == {"passed", "warning", "skipped"}
 
 
-@pytest.mark.integration
 def test_json_of_a_failing_run_says_so(configured):
     configured.stop()
     done = run("--json")
@@ -199,7 +189,6 @@ def test_missing_setting_ends_it_with_two(settings):
     assert "FRONTEND_API" in done.err
 
 
-@pytest.mark.integration
 def test_key_file_that_cannot_be_read_ends_it_with_two(settings, tmp_path):
     settings.BASE_DIR = tmp_path
     (tmp_path / DEV_DIRECTORY).mkdir()
@@ -214,7 +203,6 @@ def test_key_file_that_cannot_be_read_ends_it_with_two(settings, tmp_path):
 # Offline, and waiting
 
 
-@pytest.mark.integration
 def test_offline_makes_no_request(configured):
     done = run("--offline")
     assert done.status == 0
@@ -223,7 +211,6 @@ def test_offline_makes_no_request(configured):
     assert configured.fetches == 0
 
 
-@pytest.mark.integration
 @pytest.mark.parametrize("arguments", [[], ["--wait", "0.5"]])
 def test_failure_is_final_where_there_is_no_time_to_try_again(configured, arguments):
     configured.script = answer(b"", status="503 Busy")
@@ -231,7 +218,6 @@ def test_failure_is_final_where_there_is_no_time_to_try_again(configured, argume
     assert configured.fetches == 1
 
 
-@pytest.mark.integration
 def test_waiting_ends_as_soon_as_everything_passes(configured):
     configured.script = answer(b"", status="503 Busy")
 
@@ -255,7 +241,6 @@ def test_waiting_ends_as_soon_as_everything_passes(configured):
     )
 
 
-@pytest.mark.integration
 def test_ctrl_c_ends_the_waiting_without_a_traceback_or_a_report(issuer_server):
     """Progress is one line of the terminal, which is gone at the end."""
     issuer_server.stop()
@@ -282,7 +267,6 @@ def test_time_that_cannot_be_waited_ends_it_with_two(key_configured, seconds):
     assert "--wait" in json.loads(run(f"--wait={seconds}", "--json").out)["error"]
 
 
-@pytest.mark.integration
 def test_reader_that_leaves_ends_it_without_a_traceback(issuer_server):
     """As ``head`` does; what is written goes to a pipe that nobody holds any more."""
     process = subprocess.Popen(
@@ -299,7 +283,6 @@ def test_reader_that_leaves_ends_it_without_a_traceback(issuer_server):
     assert process.returncode == 141
 
 
-@pytest.mark.integration
 def test_waiting_in_vain_ends_with_one(configured):
     configured.script = answer(b"", status="503 Busy")
     started_at = time.monotonic()
@@ -313,7 +296,6 @@ def test_waiting_in_vain_ends_with_one(configured):
 # As a process
 
 
-@pytest.mark.integration
 def test_log_is_in_the_output_where_it_is_asked_for(issuer_server):
     """It is not unless it is asked for: see below, where nothing is on standard error."""
     done = run_process("-v", "2", **environment_of(issuer_server))
@@ -321,7 +303,6 @@ def test_log_is_in_the_output_where_it_is_asked_for(issuer_server):
     assert "clerk_auth.keys_changed" not in done.out
 
 
-@pytest.mark.integration
 @pytest.mark.redis
 def test_process_warms_the_cache_of_the_others(issuer_server, redis):
     environment = {**environment_of(issuer_server), "REDIS_URL": redis.url}
@@ -337,7 +318,6 @@ def test_process_warms_the_cache_of_the_others(issuer_server, redis):
     assert [key["kid"] for key in json.loads(done.out)["keys"]] == ["ins_server"]
 
 
-@pytest.mark.integration
 def test_process_ends_with_one_and_a_remedy_in_ascii_where_it_must_be(issuer_server):
     issuer_server.stop()
     done = run_process(**{**environment_of(issuer_server), "PYTHONIOENCODING": "ascii"})
@@ -348,7 +328,6 @@ def test_process_ends_with_one_and_a_remedy_in_ascii_where_it_must_be(issuer_ser
     assert done.out.isascii()
 
 
-@pytest.mark.integration
 def test_process_without_settings_ends_with_two_and_repeats_no_token():
     done = run_process("--json", "--token", "eyJ.a.b", PYTHONIOENCODING="ascii")
     assert done.status == 2
@@ -357,7 +336,6 @@ def test_process_without_settings_ends_with_two_and_repeats_no_token():
     assert "eyJ" not in done.out + done.err
 
 
-@pytest.mark.integration
 def test_what_an_ascii_terminal_cannot_show_is_escaped(key_configured):
     url = "http://127.0.0.1:1/b\u00fccher"
     for more in ([], ["-v", "0"], ["--wait", "1.5"]):
@@ -370,7 +348,6 @@ def test_what_an_ascii_terminal_cannot_show_is_escaped(key_configured):
 # A token to explain
 
 
-@pytest.mark.integration
 def test_token_is_explained_beside_the_probes(configured):
     done = run("--token", "-", given=configured.signer.token("user_shown", azp=PARTY))
     assert done.status == 0
@@ -381,7 +358,6 @@ def test_token_is_explained_beside_the_probes(configured):
     assert not TOKEN.search(done.out + done.err)
 
 
-@pytest.mark.integration
 @pytest.mark.parametrize("arguments", [["--token", "-"], ["--token"]])
 def test_token_that_is_refused_ends_it_with_one(configured, arguments):
     token = configured.signer.token(azp=PARTY, expires_in=-60)
@@ -393,7 +369,6 @@ def test_token_that_is_refused_ends_it_with_one(configured, arguments):
     assert token.split(".")[2] not in done.out
 
 
-@pytest.mark.integration
 def test_without_a_token_there_is_none_in_the_document(key_configured):
     assert json.loads(run("--json").out)["token"] is None
 
@@ -419,7 +394,6 @@ def test_no_token_on_standard_input_ends_it_with_two(key_configured, given):
 # A deployed API
 
 
-@pytest.mark.integration
 def test_deployed_api_is_checked_from_outside(configured):
     with serve_api() as url:
         token = configured.signer.token(azp=PARTY)
@@ -431,7 +405,6 @@ def test_deployed_api_is_checked_from_outside(configured):
         assert run("--url", f"{url}/health/live").status == 1
 
 
-@pytest.mark.integration
 def test_summary_says_what_answers_prove(configured):
     with serve_api() as url:
         done = run("--url", f"{url}/api/me")
@@ -439,7 +412,6 @@ def test_summary_says_what_answers_prove(configured):
     assert done.out.splitlines()[-1].startswith("It answers as a locked API does: 10 passed, ")
 
 
-@pytest.mark.integration
 def test_other_host_gets_the_token_only_where_somebody_says_so(configured, settings):
     settings.ALLOWED_HOSTS = ["localhost"]
     token = configured.signer.token(azp=PARTY)
@@ -454,7 +426,6 @@ def test_other_host_gets_the_token_only_where_somebody_says_so(configured, setti
     assert "--any-host" in done.out
 
 
-@pytest.mark.integration
 def test_observing_is_said_once(configured, settings):
     settings.CLERK_AUTH = {**settings.CLERK_AUTH, "MODE": "observe"}
     with serve_api() as url:
@@ -464,7 +435,6 @@ def test_observing_is_said_once(configured, settings):
     assert "Do not deploy" not in done.out
 
 
-@pytest.mark.integration
 def test_open_api_is_found(configured):
     api = IssuerServer(configured.signer)
     api.script = answer(b"{}")

@@ -258,7 +258,6 @@ def test_verifier_connects_no_sink_twice(configured, settings):
     assert sinks.connected == (sink,)
 
 
-@pytest.mark.integration
 @pytest.mark.parametrize(
     ("paths", "printed"),
     [

@@ -47,14 +47,12 @@ def run(promtool: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.integration
 def test_rules_are_valid(promtool):
     done = run(promtool, "check", "rules", "--lint=all", "--lint-fatal", str(RULES))
     assert done.returncode == 0, done.stderr
     assert f"SUCCESS: {len(ALARMS)} rules found" in done.stdout
 
 
-@pytest.mark.integration
 def test_page_shows_what_the_tool_says(promtool):
     (shown,) = (block for block in blocks(read("monitoring.md")) if "promtool" in block)
     said = ""
@@ -65,7 +63,6 @@ def test_page_shows_what_the_tool_says(promtool):
     assert said == shown
 
 
-@pytest.mark.integration
 @pytest.mark.parametrize(
     ("pattern", "instead"),
     [

@@ -42,7 +42,6 @@ def test_this_is_a_test_run():
     require_test_run()
 
 
-@pytest.mark.integration
 @pytest.mark.parametrize(
     ("program", "environment"),
     [
@@ -56,7 +55,6 @@ def test_test_runs_import_it(program, environment):
     assert "clerk_token" in done.stdout
 
 
-@pytest.mark.integration
 @pytest.mark.parametrize(
     "before",
     [
@@ -75,7 +73,6 @@ def test_everything_else_is_told_what_to_do(before, module):
     assert "manage.py clerk_token" in last
 
 
-@pytest.mark.integration
 def test_refusal_loads_neither_the_signer_nor_the_server():
     done = run(
         "import sys\n"

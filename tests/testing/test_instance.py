@@ -117,7 +117,6 @@ def test_token_is_worth_nothing_under_the_settings_of_the_project(
         assert APIClient().get("/api/me", headers=header).status_code == (401 if claims else 200)
 
 
-@pytest.mark.integration
 @pytest.mark.parametrize("issuer", [None, "real"])
 def test_token_is_worth_nothing_where_keys_are_fetched(configured, issuer):
     claims = {"iss": configured.issuer} if issuer else {}
@@ -129,7 +128,6 @@ def test_token_is_worth_nothing_where_keys_are_fetched(configured, issuer):
 # Keys over HTTP
 
 
-@pytest.mark.integration
 def test_keys_of_a_server_are_fetched_and_its_newest_key_signs():
     with StandInClerk() as server, override_clerk_auth(server):
         assert get_config().jwks_url == server.jwks_url
@@ -141,7 +139,6 @@ def test_keys_of_a_server_are_fetched_and_its_newest_key_signs():
         assert server.fetches == 2
 
 
-@pytest.mark.integration
 def test_overrides_nest_and_the_innermost_one_signs():
     with StandInClerk() as one, StandInClerk() as other, override_clerk_auth():
         for server in (one, other):

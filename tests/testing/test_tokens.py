@@ -171,7 +171,6 @@ def test_bad_token_is_refused_with_its_code(kind):
     assert bad.headers == {"Authorization": f"Bearer {bad.token}"}
 
 
-@pytest.mark.integration
 def test_unknown_key_id_is_refused_where_keys_are_fetched():
     with StandInClerk() as server, override_clerk_auth(server):
         bad_tokens = BadTokens()

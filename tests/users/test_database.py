@@ -40,7 +40,6 @@ def refusal(claims: Claims, resolve: UserResolver = database_user) -> str:
     return caught.value.code
 
 
-@pytest.mark.integration
 @pytest.mark.usefixtures("database")
 def test_first_request_creates_the_row(claims_of):
     user = database_user(claims_of("user_alice"))
@@ -52,7 +51,6 @@ def test_first_request_creates_the_row(claims_of):
     assert not user.is_superuser
 
 
-@pytest.mark.integration
 @pytest.mark.usefixtures("database")
 def test_next_requests_cost_one_query(claims_of, django_assert_num_queries):
     created = database_user(claims_of("user_alice"))
@@ -61,14 +59,12 @@ def test_next_requests_cost_one_query(claims_of, django_assert_num_queries):
     assert User.objects.count() == 1
 
 
-@pytest.mark.integration
 @pytest.mark.usefixtures("database")
 def test_every_clerk_id_has_a_row_of_its_own(claims_of):
     assert database_user(claims_of("user_alice")) != database_user(claims_of("user_Alice"))
     assert User.objects.count() == 2
 
 
-@pytest.mark.integration
 @pytest.mark.usefixtures("database")
 def test_email_is_neither_linked_nor_stored(claims_of):
     existing = User.objects.create_user("alice", email="alice@example.com", password="local")
@@ -80,7 +76,6 @@ def test_email_is_neither_linked_nor_stored(claims_of):
     assert existing.email == "alice@example.com"
 
 
-@pytest.mark.integration
 @pytest.mark.usefixtures("database")
 def test_claims_make_nobody_staff(claims_of):
     user = database_user(claims_of("user_alice", is_staff=True, is_superuser=True, role="admin"))
@@ -88,14 +83,12 @@ def test_claims_make_nobody_staff(claims_of):
     assert not user.is_superuser
 
 
-@pytest.mark.integration
 @pytest.mark.usefixtures("database")
 def test_inactive_user_is_refused(claims_of):
     User.objects.filter(pk=database_user(claims_of("user_alice")).pk).update(is_active=False)
     assert refusal(claims_of("user_alice")) == "user_inactive"
 
 
-@pytest.mark.integration
 @pytest.mark.usefixtures("database")
 def test_row_with_a_password_found_by_user_name_is_refused(claims_of):
     """Somebody may have signed up locally under the id of the victim."""
@@ -104,14 +97,12 @@ def test_row_with_a_password_found_by_user_name_is_refused(claims_of):
     assert User.objects.count() == 1
 
 
-@pytest.mark.integration
 @pytest.mark.usefixtures("database")
 def test_row_without_a_password_found_by_user_name_is_taken(claims_of):
     existing = User.objects.create_user("user_alice")
     assert database_user(claims_of("user_alice")) == existing
 
 
-@pytest.mark.integration
 @pytest.mark.usefixtures("members")
 def test_dedicated_field_holds_the_id(claims_of, django_assert_num_queries):
     user = database_user(claims_of("user_alice"))
@@ -121,7 +112,6 @@ def test_dedicated_field_holds_the_id(claims_of, django_assert_num_queries):
         assert database_user(claims_of("user_alice")) == user
 
 
-@pytest.mark.integration
 @pytest.mark.usefixtures("members")
 def test_row_found_by_the_dedicated_field_may_have_a_password(claims_of):
     existing = Member(username="alice", clerk_id="user_alice")
@@ -133,7 +123,6 @@ def test_row_found_by_the_dedicated_field_may_have_a_password(claims_of):
     assert refusal(claims_of("user_alice")) == "user_inactive"
 
 
-@pytest.mark.integration
 @pytest.mark.usefixtures("members")
 def test_local_user_of_that_name_is_never_taken_for_the_caller(claims_of):
     """Whoever signs up locally under a Clerk id neither becomes its owner nor locks them out."""
@@ -172,7 +161,6 @@ def keyed(database):
     database.AUTH_USER_MODEL = "accounts.KeyedMember"
 
 
-@pytest.mark.integration
 @pytest.mark.usefixtures("keyed")
 def test_clerks_id_may_be_the_primary_key(claims_of, django_assert_num_queries):
     user = database_user(claims_of("user_alice"))
@@ -181,7 +169,6 @@ def test_clerks_id_may_be_the_primary_key(claims_of, django_assert_num_queries):
         assert database_user(claims_of("user_alice")) == user
 
 
-@pytest.mark.integration
 @pytest.mark.usefixtures("keyed")
 @pytest.mark.parametrize("resolve", [database_user, existing_user])
 def test_row_that_the_manager_hides_is_refused(resolve, claims_of):
@@ -191,7 +178,6 @@ def test_row_that_the_manager_hides_is_refused(resolve, claims_of):
     assert KeyedMember._base_manager.count() == 1
 
 
-@pytest.mark.integration
 @pytest.mark.usefixtures("members")
 def test_constraint_that_refuses_every_row_is_an_error(claims_of):
     """It is no fault of the caller."""
@@ -202,7 +188,6 @@ def test_constraint_that_refuses_every_row_is_an_error(claims_of):
 # Rows that are there already
 
 
-@pytest.mark.integration
 @pytest.mark.usefixtures("members")
 def test_existing_user_is_found_and_none_is_created(claims_of, django_assert_num_queries):
     assert refusal(claims_of("user_alice"), existing_user) == "user_unknown"
@@ -214,14 +199,12 @@ def test_existing_user_is_found_and_none_is_created(claims_of, django_assert_num
     assert refusal(claims_of("user_alice"), existing_user) == "user_inactive"
 
 
-@pytest.mark.integration
 @pytest.mark.usefixtures("database")
 def test_existing_user_found_by_user_name_has_no_password(claims_of):
     User.objects.create_user("user_alice", password="of the attacker")
     assert refusal(claims_of("user_alice"), existing_user) == "user_inactive"
 
 
-@pytest.mark.integration
 @pytest.mark.usefixtures("members")
 @pytest.mark.parametrize("none", [None, ""])
 def test_link_makes_one_user_of_two_identities(none, claims_of):
@@ -234,7 +217,6 @@ def test_link_makes_one_user_of_two_identities(none, claims_of):
     assert Member.objects.count() == 1
 
 
-@pytest.mark.integration
 @pytest.mark.usefixtures("members")
 def test_link_again_changes_nothing(claims_of):
     member = Member.objects.create(username="alice")
@@ -243,7 +225,6 @@ def test_link_again_changes_nothing(claims_of):
     assert Member.objects.get().clerk_id == "user_alice"
 
 
-@pytest.mark.integration
 @pytest.mark.usefixtures("members")
 def test_link_never_moves_a_row_to_another_clerk_user(claims_of):
     member = Member.objects.create(username="alice")
@@ -257,7 +238,6 @@ def test_link_never_moves_a_row_to_another_clerk_user(claims_of):
     assert Member.objects.get().clerk_id == "user_alice"
 
 
-@pytest.mark.integration
 @pytest.mark.usefixtures("members")
 def test_link_never_gives_a_clerk_user_two_rows(claims_of):
     first = database_user(claims_of("user_alice"))
@@ -269,7 +249,6 @@ def test_link_never_gives_a_clerk_user_two_rows(claims_of):
     assert Member.objects.get(pk=member.pk).clerk_id is None
 
 
-@pytest.mark.integration
 @pytest.mark.usefixtures("members")
 def test_link_is_not_made_by_an_impersonator(claims_of):
     member = Member.objects.create(username="mallory")
@@ -278,7 +257,6 @@ def test_link_is_not_made_by_an_impersonator(claims_of):
     assert Member.objects.get().clerk_id is None
 
 
-@pytest.mark.integration
 @pytest.mark.usefixtures("members")
 def test_only_a_row_can_be_linked(claims_of):
     for user in (stateless_user(claims_of("user_alice")), AnonymousUser(), None):
@@ -286,7 +264,6 @@ def test_only_a_row_can_be_linked(claims_of):
             link(user, claims_of("user_alice"))
 
 
-@pytest.mark.integration
 @pytest.mark.parametrize(
     ("model", "field"), [("auth.User", "username"), ("accounts.KeyedMember", "id")]
 )
