@@ -33,7 +33,7 @@ SOURCES = {
 
 
 def judge(row: dict[str, Any], mode: str) -> tuple[str, dict[str, Any] | None]:
-    """Return ``accepted``, ``no_credential`` or a code; of what is accepted the organization too."""
+    """Return ``accepted``, ``no_credential`` or a code; and the organization that was accepted."""
     options = row.get("options", {})
     audience = options.get("audience", [])
     policy = Policy(
