@@ -18,18 +18,7 @@ from clerk_auth.conf.config import (
 from clerk_auth.conf.lifetime import derived
 
 __all__ = [
-    "ENFORCE",
-    "JWKS_PATH",
-    "MODES",
-    "OBSERVE",
-    "Config",
-    "derived",
-    "find_cache_problem",
-    "find_problems",
-    "get_config",
-    "is_debug",
-    "is_developing",
-    "is_observing",
-    "read_group",
+    "ENFORCE", "JWKS_PATH", "MODES", "OBSERVE", "Config", "derived", "find_cache_problem",
+    "find_problems", "get_config", "is_debug", "is_developing", "is_observing", "read_group",
     "remember_debug",
-]
+]  # fmt: skip

@@ -16,13 +16,9 @@ from clerk_auth.core.hosts import is_domain, is_loopback
 from clerk_auth.core.keys import MAX_KEYS_PER_KID, VerifyingKey, load_public_key
 
 __all__ = [
-    "read_domain",
-    "read_issuers",
-    "read_jwt_keys",
-    "read_parties",
-    "read_publishable_key",
+    "read_domain", "read_issuers", "read_jwt_keys", "read_parties", "read_publishable_key",
     "read_url",
-]
+]  # fmt: skip
 
 _AN_ORIGIN = '"https://app.example.com"'
 

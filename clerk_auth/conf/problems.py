@@ -13,14 +13,9 @@ from clerk_auth.conf import redaction
 from clerk_auth.conf.readers import Refused
 
 __all__ = [
-    "find_conflicts",
-    "find_unknown",
-    "make_problem",
-    "malformed",
-    "no_cache",
-    "not_a_dict",
+    "find_conflicts", "find_unknown", "make_problem", "malformed", "no_cache", "not_a_dict",
     "unusable",
-]
+]  # fmt: skip
 
 _NO_ISSUER, _UNKNOWN, _MALFORMED = "clerk_auth.E001", "clerk_auth.E002", "clerk_auth.E003"
 _NO_DEBUG, _PLAIN_HTTP, _NO_CACHE = "clerk_auth.E004", "clerk_auth.E005", "clerk_auth.E008"

@@ -14,22 +14,10 @@ from clerk_auth.conf.redaction import may_repeat
 from clerk_auth.core.claims import is_identifier
 
 __all__ = [
-    "Reader",
-    "Refused",
-    "choice",
-    "integer",
-    "number",
-    "read_audience",
-    "read_dotted_path",
-    "read_dotted_paths",
-    "read_flag",
-    "read_id_claim",
-    "read_names",
-    "read_realm",
-    "read_text",
-    "read_texts",
-    "reader",
-]
+    "Reader", "Refused", "choice", "integer", "number", "read_audience", "read_dotted_path",
+    "read_dotted_paths", "read_flag", "read_id_claim", "read_names", "read_realm", "read_text",
+    "read_texts", "reader",
+]  # fmt: skip
 
 T = TypeVar("T")
 

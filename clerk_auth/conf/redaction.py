@@ -13,15 +13,9 @@ from clerk_auth.conf.origins import is_site, write_origin
 from clerk_auth.core.hosts import is_domain
 
 __all__ = [
-    "SECRET_HINT",
-    "SECRET_MESSAGE",
-    "holds_secret",
-    "is_name",
-    "looks_secret",
-    "may_repeat",
-    "show_name",
-    "show_url",
-]
+    "SECRET_HINT", "SECRET_MESSAGE", "holds_secret", "is_name", "looks_secret", "may_repeat",
+    "show_name", "show_url",
+]  # fmt: skip
 
 SECRET_MESSAGE = "contains what looks like a secret."
 SECRET_HINT = (
