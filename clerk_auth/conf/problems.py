@@ -68,42 +68,32 @@ def find_unknown(
 
 def find_conflicts(read: Mapping[str, Any], *, debug: bool) -> list[CheckMessage]:
     """List what contradicts itself in the fields of ``Config``, read one by one."""
-    found = (*_of_instance(read), *_of_missing(read, debug=debug), *_of_times(read))
-    return [make_problem(*problem) for problem in found]
+    return [make_problem(*found) for found in _find_conflicts(read, debug=debug)]
 
 
-# An id, a key, a message and a hint.
-_Problem = tuple[str, str, str, str]
-
-
-def _of_instance(read: Mapping[str, Any]) -> Iterator[_Problem]:
-    domain, decoded = read["frontend_api"], read["publishable_key"]
-    if domain and decoded and domain != decoded:
-        message = f'belongs to "{decoded}", but FRONTEND_API is "{domain}".'
+def _find_conflicts(read: Mapping[str, Any], *, debug: bool) -> Iterator[tuple[str, str, str, str]]:
+    named, decoded = read["frontend_api"], read["publishable_key"]
+    if named and decoded and named != decoded:
+        message = f'belongs to "{decoded}", but FRONTEND_API is "{named}".'
         hint = "Set one of them, of the instance whose tokens you accept."
         yield _MALFORMED, "PUBLISHABLE_KEY", message, hint
     if read["jwt_keys"] and read["jwks_url"]:
         message = "is never fetched while JWT_KEY is set."
         yield _MALFORMED, "JWKS_URL", message, "Remove one of the two."
 
-
-def _of_missing(read: Mapping[str, Any], *, debug: bool) -> Iterator[_Problem]:
-    domain = read["frontend_api"] or read["publishable_key"]
     if read["dev_mode"]:
         if not debug:
             message = "is on with DEBUG = False: anybody with the development key could sign in."
             yield _NO_DEBUG, "DEV_MODE", message, "Remove it from this environment."
-    elif not (domain or read["issuers"]):
+    elif not (named or decoded or read["issuers"]):
         message = "is missing: nothing says whose tokens are accepted."
         hint = 'Set it to your Clerk domain, as in "clerk.example.com".'
         yield _NO_ISSUER, "FRONTEND_API", message, hint
-    elif not (domain or read["jwks_url"] or read["jwt_keys"]):
+    elif not (named or decoded or read["jwks_url"] or read["jwt_keys"]):
         message = "is set, but nothing says where its keys are."
         hint = "Set JWKS_URL or JWT_KEY beside it, or FRONTEND_API instead."
         yield _NO_ISSUER, "ISSUER", message, hint
 
-
-def _of_times(read: Mapping[str, Any]) -> Iterator[_Problem]:
     refresh, most = read["jwks_refresh_seconds"], read["jwks_max_age_seconds"] / 2
     if refresh > most:
         message = "is more than half of JWKS_MAX_AGE_SECONDS."
