@@ -20,17 +20,9 @@ from dataclasses import dataclass
 from clerk_auth.core.errors import KeysBusy
 
 __all__ = [
-    "MAX_KINDS",
-    "RateLimit",
-    "WithoutKeysBusy",
-    "defects",
-    "is_defect",
-    "is_keys_busy",
-    "log",
-    "logger",
-    "refusals",
-    "write",
-]
+    "MAX_KINDS", "RateLimit", "WithoutKeysBusy", "defects", "is_defect", "is_keys_busy", "log",
+    "logger", "refusals", "write",
+]  # fmt: skip
 
 logger = logging.getLogger("clerk_auth")
 MAX_KINDS = 1000

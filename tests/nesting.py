@@ -129,7 +129,7 @@ def try_everything() -> None:
             try:
                 outcome = parse(text)
             except Exception as error:
-                outcome = error
+                outcome = getattr(error, "reason", error)
             print(f"{place}, {shape}: {outcome}", flush=True)
 
 

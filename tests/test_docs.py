@@ -79,25 +79,8 @@ WORDS = {
     *("fence", "quiet", "issuer", "authorized party", "key id", "key set", "claim", "caller"),
     *("verdict", "observe", "sink", "reason", "fleet"),
 }
-# Modules that do not yet say in ``__all__`` what is public, or say something else.
-WITHOUT_PUBLIC_NAMES = {
-    *("clerk_auth.authentication", "clerk_auth.contrib.emf", "clerk_auth.contrib.health_check"),
-    *("clerk_auth.contrib.opentelemetry", "clerk_auth.contrib.prometheus"),
-    *("clerk_auth.contrib.responses", "clerk_auth.contrib.spectacular", "clerk_auth.core.claims"),
-    *("clerk_auth.exceptions", "clerk_auth.health", "clerk_auth.logs", "clerk_auth.middleware"),
-    *("clerk_auth.pytest_plugin", "clerk_auth.signals", "clerk_auth.users", "clerk_auth.verifier"),
-}
-# From which pages import, until they import from what is public.
-OLD_PATHS = {"clerk_auth.core.errors"}
-# What architecture.md draws and the package has not yet, or the other way round.
-MOVING = {
-    *("checks.environment", "checks.rest_framework", "conf.declarations", "conf.imports"),
-    *("conf.lifetime", "conf.origins", "core.credential", "diagnostics.durations"),
-    *("diagnostics.quiet", "diagnostics.remedies", "diagnostics.report", "diagnostics.rules"),
-    *("diagnostics.shared_keys", "issuer.local", "jwks.breaker", "jwks.document", "jwks.flight"),
-    *("jwks.held", "jwks.wiring", "management.command", "metrics.catalog", "rate_limit"),
-    *("users.resolvers", "conf.instance", "tests.typing.api"),
-}
+# What the tree of architecture.md does not draw yet.
+MOVING = {"conf.corrections", "conf.secrets"}
 OPTIONS_OF_OTHERS = {
     *("--deploy", "--fail-level", "--fail-on-warn", "--help", "--lf", "--preload", "--tag"),
     *("--validate", "--workers", *make_parser()._option_string_actions),
@@ -610,9 +593,9 @@ class TestArchitecture:
             drawn[:-1], expected[:-1], strict=True
         ):
             assert title == expected_title
-            assert names_drawn ^ modules <= MOVING
+            assert names_drawn == modules
         assert drawn[-1][0] == expected[-1][0]
-        assert {f"core.{name}" for name in drawn[-1][1] ^ core} <= MOVING
+        assert drawn[-1][1] == core
 
     def test_picture_of_a_request_names_every_code(self):
         hops = {"read_token", "keys_for", "find_signing_key", "check_claims"}
@@ -624,8 +607,7 @@ class TestArchitecture:
             for name in names(row["where"]):
                 if name.endswith((".py", "/")):
                     places = ROOT / "clerk_auth" / name, ROOT / name
-                    dotted = name.removesuffix(".py").replace("/", ".")
-                    assert any(map(Path.exists, places)) or dotted in MOVING, name
+                    assert any(map(Path.exists, places)), name
 
     def test_states_are_those_of_the_key_source(self):
         lines = cached.__doc__.splitlines()
@@ -707,7 +689,7 @@ class TestPublicNames:
         promises = {cells[0] for cells in next(tables(read("public.md")))[1:]}
         assert promises == set(chain.from_iterable(map(dict.values, self.page.values())))
 
-    @pytest.mark.parametrize("module", sorted(page.keys() - WITHOUT_PUBLIC_NAMES))
+    @pytest.mark.parametrize("module", sorted(page))
     def test_names_are_those_of_the_module(self, module):
         imported, named = import_module(module), self.page[module].keys()
         assert not [name for name in named if not hasattr(imported, name)]
@@ -721,7 +703,7 @@ class TestPublicNames:
         imports = re.findall(r"^ *from (clerk_auth[\w.]*) import ([\w, ]+)", code, re.MULTILINE)
         for module, listed in imports:
             for name in listed.split(", "):
-                if module not in ("clerk_auth", *OLD_PATHS):
+                if module != "clerk_auth":
                     assert self.page[module][name] != "package", f"{module}.{name}"
 
     def test_every_command_has_its_row(self):

@@ -12,13 +12,9 @@ from clerk_auth.conf import find_problems, is_debug, is_observing
 from clerk_auth.conf.imports import import_named
 
 __all__ = [
-    "check_development_mode",
-    "check_instance",
-    "check_mode",
-    "check_parties",
-    "check_paths",
+    "check_development_mode", "check_instance", "check_mode", "check_parties", "check_paths",
     "check_settings",
-]
+]  # fmt: skip
 
 
 @check()

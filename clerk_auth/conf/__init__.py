@@ -1,35 +1,8 @@
 """The setting ``CLERK_AUTH``: read, judged and explained; `docs/settings.md` has every key."""
 
-from clerk_auth.conf.config import (
-    ENFORCE,
-    JWKS_PATH,
-    MODES,
-    OBSERVE,
-    Config,
-    find_cache_problem,
-    find_problems,
-    get_config,
-    is_debug,
-    is_developing,
-    is_observing,
-    read_group,
-    remember_debug,
-)
+from clerk_auth.conf import config
+from clerk_auth.conf.config import *  # noqa: F403 - its names are the face of the package
 from clerk_auth.conf.lifetime import derived
 
-__all__ = [
-    "ENFORCE",
-    "JWKS_PATH",
-    "MODES",
-    "OBSERVE",
-    "Config",
-    "derived",
-    "find_cache_problem",
-    "find_problems",
-    "get_config",
-    "is_debug",
-    "is_developing",
-    "is_observing",
-    "read_group",
-    "remember_debug",
-]
+__all__ = ["derived"]
+__all__ += config.__all__

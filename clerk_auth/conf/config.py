@@ -26,22 +26,10 @@ from clerk_auth.core.keys import VerifyingKey
 from clerk_auth.core.tokens import Policy
 
 __all__ = [
-    "DEV_ISSUER",
-    "ENFORCE",
-    "GROUPS",
-    "JWKS_PATH",
-    "MODES",
-    "OBSERVE",
-    "Config",
-    "find_cache_problem",
-    "find_problems",
-    "get_config",
-    "is_debug",
-    "is_developing",
-    "is_observing",
-    "read_group",
-    "remember_debug",
-]
+    "DEV_ISSUER", "ENFORCE", "GROUPS", "JWKS_PATH", "MODES", "OBSERVE", "Config",
+    "find_cache_problem", "find_problems", "get_config", "is_debug", "is_developing",
+    "is_observing", "read_group", "remember_debug",
+]  # fmt: skip
 
 # Whether the verdict decides about the request, or is only noted.
 ENFORCE, OBSERVE = MODES = ("enforce", "observe")

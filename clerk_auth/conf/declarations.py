@@ -12,8 +12,9 @@ from typing import Any
 
 from django.core.checks import CheckMessage
 
-from clerk_auth.conf import problems, redaction
+from clerk_auth.conf import problems
 from clerk_auth.conf.readers import Reader, Refused
+from clerk_auth.conf.secrets import SECRET_MESSAGE, holds_secret
 
 __all__ = ["Setting", "declared", "read_declared", "setting"]
 
@@ -67,8 +68,8 @@ def read_declared(
             continue
         try:
             read[name] = declaration.read(value)
-            if redaction.holds_secret(value):
-                raise Refused(redaction.SECRET_MESSAGE, "")
+            if holds_secret(value):
+                raise Refused(SECRET_MESSAGE, "")
         except Refused as refused:
             found.append(problems.malformed(prefix + key, value, refused))
     return read, found

@@ -9,22 +9,18 @@ from collections.abc import Iterable
 from typing import cast
 from urllib.parse import urlsplit
 
-from clerk_auth.conf.origins import is_site, write_origin
-from clerk_auth.conf.readers import Refused, read_text, read_texts, reader
-from clerk_auth.conf.redaction import looks_secret, may_repeat
+from clerk_auth.conf.readers import Refused, corrections, read_text, read_texts, reader
+from clerk_auth.conf.secrets import looks_secret
 from clerk_auth.core.hosts import is_domain, is_loopback
 from clerk_auth.core.keys import MAX_KEYS_PER_KID, VerifyingKey, load_public_key
 
 __all__ = [
-    "read_domain",
-    "read_issuers",
-    "read_jwt_keys",
-    "read_parties",
-    "read_publishable_key",
-    "read_url",
-]
+    "is_origin", "read_domain", "read_issuers", "read_jwt_keys", "read_parties",
+    "read_publishable_key", "read_url",
+]  # fmt: skip
 
-_AN_ORIGIN = '"https://app.example.com"'
+# Also the spelling of a browser, where the host is a domain without punycode, or localhost.
+_PLAIN = re.compile(r"https?://([^:]+)(?::[1-9][0-9]{3})?")
 
 
 @reader("string", "a domain")
@@ -65,17 +61,14 @@ def read_issuers(value: object) -> tuple[str, ...]:
     for issuer in issuers:
         _check_url(issuer)
         if issuer.endswith("/"):
-            written = issuer.rstrip("/")
             raise Refused(
                 "must not end in a slash: issuers are compared exactly.",
-                f'Write "{written}".' if may_repeat(written) else "Leave the slash out.",
+                corrections().write_instead(issuer.rstrip("/"), otherwise="Leave the slash out."),
             )
-        origin = write_origin(issuer) or ""
-        if "?" in issuer or not f"{issuer}/".startswith(f"{origin}/"):
+        if "?" in issuer or not is_origin("/".join(issuer.split("/")[:3])):
             raise Refused(
                 "is in a spelling that no token has: issuers are compared exactly.",
-                "Write scheme and host in lower case and ASCII, without default port and query"
-                + (f', as in "{origin}".' if is_site(origin) and not looks_secret(issuer) else "."),
+                corrections().correct_issuer(issuer),
             )
     return issuers
 
@@ -130,36 +123,22 @@ def _read_pem(value: object) -> str:
 @reader("list", "origins")
 def read_parties(value: object) -> tuple[str, ...]:
     if isinstance(value, str):
-        origins = _find_origins(value)
-        raise Refused(
-            "must be a list.",
-            f"Write [{origins}]." if origins else f"Write origins in brackets: [{_AN_ORIGIN}].",
-        )
+        raise Refused("must be a list.", corrections().correct_parties(value))
     parties = read_texts(value, may_be_empty=True)
     for party in parties:
-        if write_origin(party) == party:
-            continue
-        origins = _find_origins(party)
-        if origins:
-            hint = f"Origins are compared exactly: write {origins}."
-        elif "*" in party:
-            hint = f"Write each scheme and host, as in {_AN_ORIGIN}: there are no wildcards."
-        else:
-            hint = (
-                f"Write scheme and host as in {_AN_ORIGIN}: in lower case and ASCII, without "
-                "default port and path."
-            )
-        number = [*cast("Iterable[str]", value)].index(party) + 1
-        raise Refused(f"has an entry that no browser sends as an origin: number {number}.", hint)
+        if not is_origin(party):
+            number = [*cast("Iterable[str]", value)].index(party) + 1
+            message = f"has an entry that no browser sends as an origin: number {number}."
+            raise Refused(message, corrections().correct_party(party))
     return parties
 
 
-def _find_origins(text: str) -> str:
-    """Return the origins that ``text`` was meant to be, quoted; empty where one cannot be told."""
-    text = text.strip()
-    if text.startswith("[") and text.endswith("]"):
-        text = text[1:-1]
-    origins = [write_origin(part.strip("'\"")) for part in re.split(r"[\s,;]+", text) if part]
-    if looks_secret(text) or not all(origin and is_site(origin) for origin in origins):
-        return ""
-    return ", ".join(f'"{origin}"' for origin in dict.fromkeys(origins))
+def is_origin(text: str) -> bool:
+    """Tell whether ``text`` is an origin as a browser sends it."""
+    found = _PLAIN.fullmatch(text)
+    if found and (is_domain(found[1]) or found[1] == "localhost") and "xn--" not in text:
+        return True
+    # What is not plainly one needs all the rules of a browser.
+    from clerk_auth.conf.origins import write_origin
+
+    return write_origin(text) == text

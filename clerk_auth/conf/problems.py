@@ -1,26 +1,20 @@
-"""What is wrong with the settings, in words that quote nothing that may be a secret."""
+"""What is wrong with the settings: problems with their check ids, and settings in conflict."""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from django.core.checks import CheckMessage, Error, Warning
 from django.core.exceptions import ImproperlyConfigured
 
-from clerk_auth.conf import redaction
-from clerk_auth.conf.readers import Refused
+from clerk_auth.conf.readers import Refused, corrections
+from clerk_auth.conf.secrets import SECRET_HINT, SECRET_MESSAGE, looks_secret
 
 __all__ = [
-    "find_conflicts",
-    "find_unknown",
-    "make_problem",
-    "malformed",
-    "no_cache",
-    "not_a_dict",
+    "find_conflicts", "find_unknown", "make_problem", "malformed", "no_cache", "not_a_dict",
     "unusable",
-]
+]  # fmt: skip
 
 _NO_ISSUER, _UNKNOWN, _MALFORMED = "clerk_auth.E001", "clerk_auth.E002", "clerk_auth.E003"
 _NO_DEBUG, _PLAIN_HTTP, _NO_CACHE = "clerk_auth.E004", "clerk_auth.E005", "clerk_auth.E008"
@@ -50,92 +44,60 @@ def not_a_dict(group: str = "") -> CheckMessage:
 
 def malformed(key: str, value: object, refused: Refused) -> CheckMessage:
     """Say what a reader said of ``value``, or that it looks like a secret."""
-    if redaction.looks_secret(value):
-        hint = f"{redaction.SECRET_HINT} {refused.hint}".rstrip()
-        return make_problem(_MALFORMED, key, redaction.SECRET_MESSAGE, hint)
+    if looks_secret(value):
+        hint = f"{SECRET_HINT} {refused.hint}".rstrip()
+        return make_problem(_MALFORMED, key, SECRET_MESSAGE, hint)
     check_id = _PLAIN_HTTP if refused.plain_http else _MALFORMED
     return make_problem(check_id, key, refused.message, refused.hint)
 
 
 def no_cache(aliases: Iterable[object]) -> CheckMessage:
     """Say that ``CACHE_ALIAS`` is none of ``aliases``."""
-    # Aliases are names; other keys that a dict may have are not repeated.
-    names = [alias for alias in aliases if isinstance(alias, str) and redaction.is_name(alias)]
-    hint = f"Use one of: {', '.join(names)}." if names else "Add it to CACHES."
-    return make_problem(_NO_CACHE, "CACHE_ALIAS", "names an alias that is not in CACHES.", hint)
+    message, hint = "names an alias that is not in CACHES.", corrections().list_aliases(aliases)
+    return make_problem(_NO_CACHE, "CACHE_ALIAS", message, hint)
 
 
 def find_unknown(
     values: Mapping[Any, object], settings: Collection[str], prefix: str = ""
 ) -> list[CheckMessage]:
     """List the keys that name none of ``settings``; in messages ``prefix`` stands before them."""
-    # Development mode is never suggested for a misspelt name.
-    known = [name for name in settings if name != "DEV_MODE"]
-    return [
-        make_problem(
-            _UNKNOWN,
-            prefix + redaction.show_name(str(key)),
-            "is not a setting.",
-            _explain_unknown(str(key), number, known),
-        )
-        for number, key in enumerate(values, 1)
-        if key not in settings
-    ]
-
-
-def _explain_unknown(name: str, number: int, known: Iterable[str]) -> str:
-    if redaction.looks_secret(name):
-        return f"It is key {number}, and starts like a secret. {redaction.SECRET_HINT}"
-    if not redaction.is_name(name):
-        return f"It is key {number}; its name is not repeated, as it could be anything."
-    close = difflib.get_close_matches(name.upper(), known, n=1)
-    return f"Did you mean {close[0]!r}?" if close else "See docs/settings.md for the list."
+    unknown = [(str(key), at) for at, key in enumerate(values, 1) if key not in settings]
+    shown = (corrections().show_unknown(key, at, settings) for key, at in unknown)
+    return [make_problem(_UNKNOWN, prefix + key, "is not a setting.", hint) for key, hint in shown]
 
 
 def find_conflicts(read: Mapping[str, Any], *, debug: bool) -> list[CheckMessage]:
     """List what contradicts itself in the fields of ``Config``, read one by one."""
-    return [
-        *_find_conflicts_of_instance(read),
-        *_find_missing(read, debug=debug),
-        *_find_conflicts_of_times(read),
-    ]
+    return [make_problem(*found) for found in _find_conflicts(read, debug=debug)]
 
 
-def _find_conflicts_of_instance(read: Mapping[str, Any]) -> Iterator[CheckMessage]:
-    domain, decoded = read["frontend_api"], read["publishable_key"]
-    if domain and decoded and domain != decoded:
-        message = f'belongs to "{decoded}", but FRONTEND_API is "{domain}".'
+def _find_conflicts(read: Mapping[str, Any], *, debug: bool) -> Iterator[tuple[str, str, str, str]]:
+    named, decoded = read["frontend_api"], read["publishable_key"]
+    if named and decoded and named != decoded:
+        message = f'belongs to "{decoded}", but FRONTEND_API is "{named}".'
         hint = "Set one of them, of the instance whose tokens you accept."
-        yield make_problem(_MALFORMED, "PUBLISHABLE_KEY", message, hint)
+        yield _MALFORMED, "PUBLISHABLE_KEY", message, hint
     if read["jwt_keys"] and read["jwks_url"]:
-        message, hint = "is never fetched while JWT_KEY is set.", "Remove one of the two."
-        yield make_problem(_MALFORMED, "JWKS_URL", message, hint)
+        message = "is never fetched while JWT_KEY is set."
+        yield _MALFORMED, "JWKS_URL", message, "Remove one of the two."
 
-
-def _find_missing(read: Mapping[str, Any], *, debug: bool) -> Iterator[CheckMessage]:
-    domain = read["frontend_api"] or read["publishable_key"]
     if read["dev_mode"]:
         if not debug:
             message = "is on with DEBUG = False: anybody with the development key could sign in."
-            yield make_problem(_NO_DEBUG, "DEV_MODE", message, "Remove it from this environment.")
-    elif not (domain or read["issuers"]):
+            yield _NO_DEBUG, "DEV_MODE", message, "Remove it from this environment."
+    elif not (named or decoded or read["issuers"]):
         message = "is missing: nothing says whose tokens are accepted."
         hint = 'Set it to your Clerk domain, as in "clerk.example.com".'
-        yield make_problem(_NO_ISSUER, "FRONTEND_API", message, hint)
-    elif not (domain or read["jwks_url"] or read["jwt_keys"]):
+        yield _NO_ISSUER, "FRONTEND_API", message, hint
+    elif not (named or decoded or read["jwks_url"] or read["jwt_keys"]):
         message = "is set, but nothing says where its keys are."
         hint = "Set JWKS_URL or JWT_KEY beside it, or FRONTEND_API instead."
-        yield make_problem(_NO_ISSUER, "ISSUER", message, hint)
+        yield _NO_ISSUER, "ISSUER", message, hint
 
-
-def _find_conflicts_of_times(read: Mapping[str, Any]) -> Iterator[CheckMessage]:
-    refresh, max_age = read["jwks_refresh_seconds"], read["jwks_max_age_seconds"]
-    if refresh > max_age / 2:
-        message, hint = (
-            "is more than half of JWKS_MAX_AGE_SECONDS.",
-            f"Use at most {max_age / 2:g}.",
-        )
-        yield make_problem(_MALFORMED, "JWKS_REFRESH_SECONDS", message, hint)
+    refresh, most = read["jwks_refresh_seconds"], read["jwks_max_age_seconds"] / 2
+    if refresh > most:
+        message = "is more than half of JWKS_MAX_AGE_SECONDS."
+        yield _MALFORMED, "JWKS_REFRESH_SECONDS", message, f"Use at most {most:g}."
     if read["jwks_local_seconds"] > refresh:
-        message, hint = "is more than JWKS_REFRESH_SECONDS.", f"Use at most {refresh:g}."
-        yield make_problem(_MALFORMED, "JWKS_LOCAL_SECONDS", message, hint)
+        message = "is more than JWKS_REFRESH_SECONDS."
+        yield _MALFORMED, "JWKS_LOCAL_SECONDS", message, f"Use at most {refresh:g}."

@@ -7,29 +7,17 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
-from clerk_auth.conf.redaction import may_repeat
 from clerk_auth.core.claims import is_identifier
 
 __all__ = [
-    "Reader",
-    "Refused",
-    "choice",
-    "integer",
-    "number",
-    "read_audience",
-    "read_dotted_path",
-    "read_dotted_paths",
-    "read_flag",
-    "read_id_claim",
-    "read_names",
-    "read_realm",
-    "read_text",
-    "read_texts",
-    "reader",
-]
+    "Reader", "Refused", "choice", "corrections", "integer", "number", "read_audience",
+    "read_dotted_path", "read_dotted_paths", "read_flag", "read_id_claim", "read_names",
+    "read_realm", "read_text", "read_texts", "reader",
+]  # fmt: skip
 
 T = TypeVar("T")
 
@@ -53,12 +41,17 @@ _CHOSEN = frozenset(
 class Refused(Exception):
     """A value that cannot be used: what is wrong with it, and what to write instead.
 
-    Neither quotes the value, but for what ``redaction`` lets through: it may be a secret.
+    Neither quotes the value, but for what ``conf.redaction`` lets through: it may be a secret.
     """
 
     def __init__(self, message: str, hint: str, *, plain_http: bool = False) -> None:
         super().__init__(message)
         self.message, self.hint, self.plain_http = message, hint, plain_http
+
+
+def corrections() -> Any:
+    """Return the module that says what to write instead; it is loaded where something is wrong."""
+    return import_module("clerk_auth.conf.corrections")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +79,7 @@ def read_text(value: object) -> str:
     if not isinstance(value, str) or not value.strip():
         raise Refused("must be a string that is not empty.", "Set it, or leave the key out.")
     if (text := value.strip()) != value:
-        hint = f'Write "{text}".' if may_repeat(text) else "Remove it."
+        hint = corrections().write_instead(text, otherwise="Remove it.")
         raise Refused("has whitespace around it.", hint)
     return value
 

@@ -11,7 +11,9 @@ from clerk_auth.core.encoding import is_number
 from clerk_auth.core.keys import hash_kid
 from clerk_auth.jwks.source import Keys
 
-__all__ = ["MAX_SHOWN", "count", "describe_time", "show", "show_kid", "show_members"]
+__all__ = [
+    "MAX_SHOWN", "count", "describe_time", "format_duration", "show", "show_kid", "show_members",
+]  # fmt: skip
 
 MAX_SHOWN = 160
 _YEAR_10000 = 253_402_300_800

@@ -10,19 +10,9 @@ from clerk_auth.core.keys import describe_key
 from clerk_auth.jwks.source import Keys
 
 __all__ = [
-    "ACCEPTED",
-    "FAILED",
-    "NOT_CHECKED",
-    "PASSED",
-    "REFUSED",
-    "SCHEMA_VERSION",
-    "SKIPPED",
-    "STATUSES",
-    "UNKNOWN",
-    "WARNED",
-    "Report",
-    "Result",
-]
+    "ACCEPTED", "FAILED", "NOT_CHECKED", "PASSED", "REFUSED", "SCHEMA_VERSION", "SKIPPED",
+    "STATUSES", "UNKNOWN", "WARNED", "Report", "Result", "TokenReport",
+]  # fmt: skip
 
 # Of every JSON document that a command prints; new members do not change it.
 SCHEMA_VERSION = 1

@@ -164,9 +164,11 @@ class Progress:
             self._stream.write(text, style_func=str)
             return
         text = text[: measure_width(self._stream) - 1]
-        self._stream.write("\r" + text.ljust(self._shown), style_func=str, ending="")
-        self._stream.flush()
+        line = "\r" + text.ljust(self._shown)
+        # Before it is written: Ctrl-C may come as soon as the line can be seen.
         self._shown = len(text)
+        self._stream.write(line, style_func=str, ending="")
+        self._stream.flush()
 
     def end(self) -> None:
         """Clear the line for the output that follows."""

@@ -22,14 +22,9 @@ from clerk_auth.core.keys import VerifyingKey
 from clerk_auth.core.tokens import ALGORITHM, SESSION_CATEGORY
 
 __all__ = [
-    "ABSENT",
-    "TOKEN_SECONDS",
-    "LocalIssuer",
-    "encode_segment",
-    "make_private_pem",
-    "merge",
+    "ABSENT", "TOKEN_SECONDS", "LocalIssuer", "encode_segment", "make_private_pem", "merge",
     "throw_away_issuer",
-]
+]  # fmt: skip
 
 _KID = "ins_local"
 TOKEN_SECONDS = 60

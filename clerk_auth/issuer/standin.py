@@ -18,6 +18,8 @@ from urllib.parse import urlsplit
 from clerk_auth.conf import JWKS_PATH
 from clerk_auth.issuer.local import LocalIssuer
 
+__all__ = ["Answer", "StandInClerk"]
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:

@@ -21,12 +21,9 @@ from clerk_auth.diagnostics.terminal import Page
 from clerk_auth.logs import logger
 
 __all__ = [
-    "OperatorCommand",
-    "add_token_option",
-    "end_if_it_cannot_run",
-    "read_token",
+    "OperatorCommand", "add_token_option", "end_if_it_cannot_run", "read_token",
     "without_log_lines",
-]
+]  # fmt: skip
 
 # More than any token: longer input was piped in by mistake.
 MAX_INPUT_BYTES = 1024 * 1024

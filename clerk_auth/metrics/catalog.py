@@ -16,26 +16,10 @@ from clerk_auth.core.errors import CODES, FETCH_REASONS
 from clerk_auth.core.keys import SKIP_REASONS
 
 __all__ = [
-    "COUNTERS",
-    "DENIED",
-    "DESCRIPTIONS",
-    "DOCUMENTS_REFUSED",
-    "DOCUMENT_REFUSALS",
-    "EXPIRES_AT",
-    "FETCHED_AT",
-    "FETCH_ERRORS",
-    "GAUGES",
-    "HITS",
-    "KEYS_SKIPPED",
-    "MISSES",
-    "REFUSED",
-    "RESPONSES",
-    "SERIES",
-    "STALE_USES",
-    "STATUSES",
-    "VERIFIED",
-    "Series",
-]
+    "COUNTERS", "DENIED", "DESCRIPTIONS", "DOCUMENTS_REFUSED", "DOCUMENT_REFUSALS", "EXPIRES_AT",
+    "FETCHED_AT", "FETCH_ERRORS", "GAUGES", "HITS", "KEYS_SKIPPED", "MISSES", "REFUSED",
+    "RESPONSES", "SERIES", "STALE_USES", "STATUSES", "VERIFIED", "Series",
+]  # fmt: skip
 
 # Why a shared document is not used.
 DOCUMENT_REFUSALS = ("unreadable", "malformed", "signature", "dated_ahead", "too_old")

@@ -20,14 +20,8 @@ from clerk_auth.conf.imports import import_named
 from clerk_auth.logs import is_defect, log
 
 __all__ = [
-    "Sink",
-    "connect",
-    "connect_configured",
-    "connect_early",
-    "increment",
-    "make_anew",
-    "set_gauge",
-]
+    "Sink", "connect", "connect_configured", "connect_early", "increment", "make_anew", "set_gauge",
+]  # fmt: skip
 
 
 class Sink(Protocol):

@@ -13,13 +13,6 @@ from clerk_auth.permissions.classes import (
 from clerk_auth.permissions.composition import ClerkPermission
 
 __all__ = [
-    "ClerkPermission",
-    "HasFeature",
-    "HasPermission",
-    "HasPlan",
-    "HasRole",
-    "IsNotImpersonated",
-    "IsOrganizationMember",
-    "IsOwner",
-    "RequiresReverification",
-]
+    "ClerkPermission", "HasFeature", "HasPermission", "HasPlan", "HasRole", "IsNotImpersonated",
+    "IsOrganizationMember", "IsOwner", "RequiresReverification",
+]  # fmt: skip

@@ -25,16 +25,9 @@ if TYPE_CHECKING:
     from rest_framework.views import APIView
 
 __all__ = [
-    "ClerkPermission",
-    "HasFeature",
-    "HasPermission",
-    "HasPlan",
-    "HasRole",
-    "IsNotImpersonated",
-    "IsOrganizationMember",
-    "IsOwner",
-    "RequiresReverification",
-]
+    "ClerkPermission", "HasFeature", "HasPermission", "HasPlan", "HasRole", "IsNotImpersonated",
+    "IsOrganizationMember", "IsOwner", "RequiresReverification",
+]  # fmt: skip
 
 
 class IsOrganizationMember(ClerkPermission):

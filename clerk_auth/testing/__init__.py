@@ -18,12 +18,6 @@ from clerk_auth.testing.instance import override_clerk_auth  # noqa: E402
 from clerk_auth.testing.tokens import BadTokens, clerk_claims, clerk_token  # noqa: E402
 
 __all__ = [
-    "ABSENT",
-    "Answer",
-    "BadTokens",
-    "ClerkAPIClient",
-    "StandInClerk",
-    "clerk_claims",
-    "clerk_token",
-    "override_clerk_auth",
-]
+    "ABSENT", "Answer", "BadTokens", "ClerkAPIClient", "StandInClerk", "clerk_claims",
+    "clerk_token", "override_clerk_auth",
+]  # fmt: skip

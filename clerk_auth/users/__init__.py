@@ -39,17 +39,7 @@ else:
 
 
 __all__ = [
-    "NUMBERED_BY_THE_DATABASE",
-    "ClerkUser",
-    "LinkRefused",
-    "UserResolver",
-    "admit_user",
-    "check_resolver",
-    "database_user",
-    "existing_user",
-    "get_user_resolver",
-    "is_numbered_by_the_database",
-    "link",
-    "read_user_id",
-    "stateless_user",
-]
+    "NUMBERED_BY_THE_DATABASE", "ClerkUser", "LinkRefused", "UserResolver", "admit_user",
+    "check_resolver", "database_user", "existing_user", "get_user_resolver",
+    "is_numbered_by_the_database", "link", "read_user_id", "stateless_user",
+]  # fmt: skip

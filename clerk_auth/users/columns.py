@@ -23,21 +23,10 @@ from clerk_auth.conf.problems import make_problem, unusable
 from clerk_auth.conf.redaction import show_name
 
 __all__ = [
-    "ADDRESS_DOMAIN",
-    "find_doubts",
-    "find_misfits",
-    "find_needed",
-    "find_problems",
-    "find_required",
-    "get_column",
-    "get_id_column",
-    "get_id_field",
-    "get_label",
-    "has_column",
-    "holds_id",
-    "is_for_ids",
-    "make_row_values",
-]
+    "ADDRESS_DOMAIN", "find_doubts", "find_misfits", "find_needed", "find_problems",
+    "find_required", "get_column", "get_id_column", "get_id_field", "get_label", "has_column",
+    "holds_id", "is_for_ids", "make_row_values",
+]  # fmt: skip
 
 NOT_UNIQUE, ID_DOES_NOT_FIT, ROW_DOES_NOT_FIT, BY_USER_NAME, UNFILLED = (
     "clerk_auth.E007",

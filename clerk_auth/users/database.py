@@ -19,13 +19,9 @@ from clerk_auth.users.profile import read_profile, write_profile
 from clerk_auth.users.rows import admit, check_id, find_or_make_row
 
 __all__ = [
-    "NUMBERED_BY_THE_DATABASE",
-    "convert",
-    "database_user",
-    "existing_user",
-    "is_numbered_by_the_database",
-    "read_user_id",
-]
+    "NUMBERED_BY_THE_DATABASE", "convert", "database_user", "existing_user",
+    "is_numbered_by_the_database", "read_user_id",
+]  # fmt: skip
 
 NUMBERED_BY_THE_DATABASE = (
     "CLERK_AUTH['USER_ID_FIELD'] names a key that the database numbers, and database_user would "

@@ -26,19 +26,9 @@ from clerk_auth.users.database import convert, read_user_id
 from clerk_auth.users.rows import can_store, has_id
 
 __all__ = [
-    "MAX_LINES",
-    "NO_ROW",
-    "OTHER_ID",
-    "OTHER_ROW",
-    "Line",
-    "LinkRefused",
-    "Problem",
-    "Result",
-    "check_settings",
-    "link",
-    "link_lines",
-    "read_lines",
-]
+    "MAX_LINES", "NO_ROW", "OTHER_ID", "OTHER_ROW", "Line", "LinkRefused", "Problem", "Result",
+    "check_settings", "get_link_field", "is_unlinked", "link", "link_lines", "read_lines",
+]  # fmt: skip
 
 # All lines are held in memory, about 300 bytes each.
 MAX_LINES = 1_000_000

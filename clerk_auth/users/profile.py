@@ -27,12 +27,8 @@ from clerk_auth.users.columns import get_column, get_id_field, get_label
 from clerk_auth.users.writes import REFUSALS, get_attempts, note_written, write
 
 __all__ = [
-    "ProfileField",
-    "find_problems",
-    "get_profile_fields",
-    "read_profile",
-    "write_profile",
-]
+    "ProfileField", "find_problems", "get_profile_fields", "read_profile", "write_profile",
+]  # fmt: skip
 
 NO_COLUMN, PRIVILEGED = "clerk_auth.E010", "clerk_auth.E011"
 

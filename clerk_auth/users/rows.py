@@ -23,14 +23,9 @@ from clerk_auth.users.columns import get_id_field
 from clerk_auth.users.writes import REFUSALS, note_written, write
 
 __all__ = [
-    "admit",
-    "can_store",
-    "check_id",
-    "check_spelling",
-    "find_or_make_row",
-    "has_id",
+    "admit", "can_store", "check_id", "check_spelling", "find_or_make_row", "has_id",
     "may_have_password",
-]
+]  # fmt: skip
 
 # What a model, a field or the database raises for a row that it does not accept.
 _IMPOSSIBLE = (*REFUSALS, ValueError, TypeError)

@@ -20,14 +20,8 @@ from django.db.models.signals import post_delete, post_save
 from clerk_auth.conf import derived
 
 __all__ = [
-    "MAX_FACTS",
-    "REFUSALS",
-    "RETRY_SECONDS",
-    "Attempts",
-    "get_attempts",
-    "note_written",
-    "write",
-]
+    "MAX_FACTS", "REFUSALS", "RETRY_SECONDS", "Attempts", "get_attempts", "note_written", "write",
+]  # fmt: skip
 
 T = TypeVar("T")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from clerk_auth.conf.instance import is_origin
 from clerk_auth.conf.origins import is_site, write_origin
 
 
@@ -70,6 +71,8 @@ from clerk_auth.conf.origins import is_site, write_origin
 def test_origin_is_written_as_a_browser_sends_it(written, sent):
     assert write_origin(written) == sent
     assert write_origin(sent) == sent
+    assert is_origin(sent)
+    assert is_origin(written) == (written == sent)
 
 
 @pytest.mark.parametrize(
@@ -99,6 +102,20 @@ def test_origin_is_written_as_a_browser_sends_it(written, sent):
 def test_what_no_browser_sends_is_none(text):
     origin = write_origin(text)
     assert origin is None or (origin != text and "://a" in origin)
+    assert not is_origin(text)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https", "HTTPS", "ws", "file", "capacitor"])
+@pytest.mark.parametrize(
+    "host", ["app.example.com", "localhost", "a.b", "xn--a.example", "1.example"]
+)
+@pytest.mark.parametrize(
+    "port", ["", *(f":{port}" for port in (0, 80, 443, 999, 1000, "0443", 9999, 10000, 65536))]
+)
+def test_what_is_plainly_an_origin_is_one(scheme, host, port):
+    """Most are told by a short expression, which must agree with all the rules of a browser."""
+    text = f"{scheme}://{host}{port}"
+    assert is_origin(text) == (write_origin(text) == text)
 
 
 @pytest.mark.parametrize(

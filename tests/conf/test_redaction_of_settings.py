@@ -20,7 +20,7 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 
 from clerk_auth.checks import TAG
-from clerk_auth.conf import Config, get_config, redaction
+from clerk_auth.conf import Config, get_config, redaction, secrets
 from clerk_auth.conf.declarations import declared
 from clerk_auth.health import read_readiness
 from clerk_auth.users import get_user_resolver
@@ -348,9 +348,9 @@ def test_what_may_be_repeated_has_a_form_without_secrets(text, is_shown):
 def test_values_that_contain_themselves_are_looked_at_to_an_end():
     knot: list[Any] = [SECRET_KEY]
     knot.append(knot)
-    assert redaction.looks_secret(knot)
+    assert secrets.looks_secret(knot)
     knot.remove(SECRET_KEY)
-    assert not redaction.looks_secret({"a": knot})
+    assert not secrets.looks_secret({"a": knot})
 
 
 def test_configuration_error_is_raised_without_its_values(settings):
