@@ -17,11 +17,7 @@ from typing import Any, TypeGuard
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, RSAPublicNumbers
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    PublicFormat,
-    load_der_public_key,
-)
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 from jwt.algorithms import RSAAlgorithm
 
 from clerk_auth.core.encoding import decode_base64url, encode_base64url, parse_json_object
@@ -196,8 +192,12 @@ def load_public_key(text: str) -> VerifyingKey:
     body = _PEM_BODY.fullmatch(text.replace("\\n", "\n").strip())
     if body is None:
         raise ValueError("not a PEM public key")
+    # What carries no label is SubjectPublicKeyInfo: PKCS#1 is read where the text says so.
+    label = "RSA PUBLIC KEY" if "RSA PUBLIC KEY" in text else "PUBLIC KEY"
     try:
-        public_key = load_der_public_key(base64.b64decode("".join(body[1].split()), validate=True))
+        lines = base64.encodebytes(base64.b64decode("".join(body[1].split()), validate=True))
+        pem = f"-----BEGIN {label}-----\n{lines.decode('ascii')}-----END {label}-----\n"
+        public_key = load_pem_public_key(pem.encode("ascii"))
     except (ValueError, UnsupportedAlgorithm) as error:
         raise ValueError("not a PEM public key") from error
     if not isinstance(public_key, RSAPublicKey):
