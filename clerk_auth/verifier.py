@@ -9,7 +9,6 @@ from collections.abc import Callable
 from clerk_auth import metrics, signals
 from clerk_auth.conf import ENFORCE, derived, get_config
 from clerk_auth.core.claims import Claims
-from clerk_auth.core.error_reports import hide_locals
 from clerk_auth.core.errors import (
     REASONS,
     ClaimInvalid,
@@ -27,6 +26,7 @@ from clerk_auth.core.tokens import (
     may_be_ours,
     read_token,
 )
+from clerk_auth.error_reports import hide_locals
 from clerk_auth.jwks.source import KeySource
 from clerk_auth.jwks.wiring import make_source
 from clerk_auth.logs import defects, log, logger, refusals, write

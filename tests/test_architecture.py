@@ -24,8 +24,8 @@ LAYERS = (
     (
         "Django side",
         {
-            *("conf", "jwks", "logs", "metrics", "signals", "token_cache", "transport", "users"),
-            "verifier",
+            *("conf", "error_reports", "jwks", "logs", "metrics", "signals", "token_cache"),
+            *("transport", "users", "verifier"),
         },
     ),
     (

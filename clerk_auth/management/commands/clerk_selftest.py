@@ -15,12 +15,12 @@ from django.core.management.base import CommandError, CommandParser
 from clerk_auth.conf import OBSERVE, get_config
 from clerk_auth.conf.instance import read_url
 from clerk_auth.conf.readers import Refused
-from clerk_auth.core.error_reports import hide_locals
 from clerk_auth.diagnostics import deployed, selftest, terminal
 from clerk_auth.diagnostics.explanations import count
 from clerk_auth.diagnostics.inspected import print_inspection
 from clerk_auth.diagnostics.inspection import Inspection
 from clerk_auth.diagnostics.report import FAILED, PASSED, SKIPPED, WARNED, Report
+from clerk_auth.error_reports import hide_locals
 from clerk_auth.management import command
 
 __all__ = ["Command"]
