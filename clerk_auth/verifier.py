@@ -33,6 +33,8 @@ from clerk_auth.logs import defects, log, logger, refusals, write
 from clerk_auth.metrics import sinks
 from clerk_auth.token_cache import Entry, TokenCache
 
+__all__ = ["Verifier", "get_verifier"]
+
 
 class Verifier:
     """Turns a token into claims, or refuses it.
@@ -133,8 +135,10 @@ class Verifier:
     def note_refusal(self, error: ClerkAuthError, *, mode: str = ENFORCE) -> None:
         """Count, log and signal a refusal, also one of others; see :meth:`verify` for ``mode``."""
         metrics.increment(metrics.REFUSED, error.code, mode)
-        if isinstance(error, ClaimInvalid) and error.claim == "sts":
-            _warn_of_unknown_status(error)
+        # Clerk signed the session, and knows more than this version, which refuses all such ones.
+        is_of_status = isinstance(error, ClaimInvalid) and error.claim == "sts"
+        if is_of_status and defects.admit("session_status_unknown") is not None:
+            log(logging.WARNING, "session_status_unknown", found=error.found)
         if logger.isEnabledFor(logging.INFO):
             # A project's own resolver may give any reason, for each user another one.
             kind = error.reason if error.reason in REASONS else None
@@ -152,12 +156,6 @@ class Verifier:
                 )
         if mode == ENFORCE:
             signals.send(signals.token_rejected, Verifier, error=error)
-
-
-def _warn_of_unknown_status(error: ClaimInvalid) -> None:
-    # Of a session that Clerk signed: it knows more than this version, which refuses all of them.
-    if defects.admit("session_status_unknown") is not None:
-        log(logging.WARNING, "session_status_unknown", found=error.found)
 
 
 @derived
