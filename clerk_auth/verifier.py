@@ -114,8 +114,7 @@ class Verifier:
         except SignatureInvalid:
             if not may_be_ours(token, self._policy, now=self._now()):
                 raise
-            keys = source.keys_after(token.kid, keys)
-            key = find_signing_key(token, keys)
+            key = find_signing_key(token, source.keys_after(token.kid, keys))
         claims = check_claims(token, self._policy, now=self._now())
         return claims, (token.kid, key, claims.verified)
 
@@ -128,8 +127,7 @@ class Verifier:
         else:
             return None
         times = verified.expires_at, verified.not_before, verified.issued_at
-        has_category = verified.has_category
-        check_times(times, self._policy, has_category=has_category, now=self._now())
+        check_times(times, self._policy, has_category=verified.has_category, now=self._now())
         return Claims(verified)
 
     def note_refusal(self, error: ClerkAuthError, *, mode: str = ENFORCE) -> None:

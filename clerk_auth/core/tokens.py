@@ -41,7 +41,6 @@ IGNORED_CATEGORY = "cl_I7d4PD111III"
 OPAQUE_PREFIXES = ("ak_", "mt_", "oat_")
 _MACHINE_SUBJECT_PREFIX = "mch_"
 Times = tuple[float, float | None, float | None]  # exp, nbf and iat in Unix seconds
-_ABSENT = object()
 T = TypeVar("T")
 
 
@@ -197,10 +196,10 @@ def check_identity(payload: dict[str, Any]) -> tuple[str, str]:
 def check_party(payload: dict[str, Any], policy: Policy) -> str | None:
     """Return ``azp``, or ``None`` if there is none and none is required."""
     # 10: for whom
-    party = payload.get("azp", _ABSENT)
+    party = payload.get("azp")
     if not policy.authorized_parties:
         return party if isinstance(party, str) else None
-    if party is _ABSENT:
+    if "azp" not in payload:
         if policy.party_required:
             raise errors.PartyNotAllowed("missing", claim="azp")
         return None
