@@ -11,13 +11,8 @@ from rest_framework.request import Request
 from clerk_auth.conf import ENFORCE, OBSERVE, get_config, is_observing
 from clerk_auth.core.claims import Claims
 from clerk_auth.core.credential import read_bearer_token
-from clerk_auth.core.error_reports import hide_locals
-from clerk_auth.core.errors import (
-    ClerkAuthError,
-    KeysUnavailable,
-    TokenMalformed,
-    TokenRejected,
-)
+from clerk_auth.core.errors import ClerkAuthError, KeysUnavailable, TokenMalformed, TokenRejected
+from clerk_auth.error_reports import hide_locals
 from clerk_auth.exceptions import AuthenticationUnavailable, InvalidToken
 from clerk_auth.logs import defects, log
 from clerk_auth.users import admit_user, get_user_resolver

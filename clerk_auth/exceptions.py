@@ -80,17 +80,13 @@ class ReverificationRequired(PermissionDenied):
         super().__init__()
         read_reverification(reverification)
         metadata = reverification if isinstance(reverification, str) else dict(reverification)
+        error = {
+            "type": "forbidden",
+            "reason": "reverification-error",
+            "metadata": {"reverification": metadata},
+        }
         # Set, not passed on: REST framework turns what is passed on into strings, numbers too.
-        self.detail: Any = _with_codes(
-            {
-                "clerk_error": {
-                    "type": "forbidden",
-                    "reason": "reverification-error",
-                    "metadata": {"reverification": metadata},
-                }
-            },
-            self.default_code,
-        )
+        self.detail: Any = _with_codes({"clerk_error": error}, self.default_code)
 
     def get_codes(self) -> str:
         return self.default_code

@@ -33,7 +33,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from clerk_auth.conf import find_problems, get_config, is_observing
-from clerk_auth.core.error_reports import hide_locals
+from clerk_auth.error_reports import hide_locals
 from clerk_auth.jwks.source import SourceStatus
 from clerk_auth.logs import defects, log
 from clerk_auth.verifier import get_verifier

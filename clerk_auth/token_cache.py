@@ -16,8 +16,6 @@ __all__ = ["ENTRY_BYTES", "MAX_BYTES", "Entry", "TokenCache"]
 MAX_BYTES = 16 * 1024 * 1024
 # What an entry takes beside its payload: digest, tuple, strings. Measured; see docs/performance.md.
 ENTRY_BYTES = 1024
-
-
 # A verified token: under which key id, by which key, and what it says.
 Entry = tuple[str, VerifyingKey, Verified]
 

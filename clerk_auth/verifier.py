@@ -9,7 +9,6 @@ from collections.abc import Callable
 from clerk_auth import metrics, signals
 from clerk_auth.conf import ENFORCE, derived, get_config
 from clerk_auth.core.claims import Claims
-from clerk_auth.core.error_reports import hide_locals
 from clerk_auth.core.errors import (
     REASONS,
     ClaimInvalid,
@@ -27,11 +26,14 @@ from clerk_auth.core.tokens import (
     may_be_ours,
     read_token,
 )
+from clerk_auth.error_reports import hide_locals
 from clerk_auth.jwks.source import KeySource
 from clerk_auth.jwks.wiring import make_source
 from clerk_auth.logs import defects, log, logger, refusals, write
 from clerk_auth.metrics import sinks
 from clerk_auth.token_cache import Entry, TokenCache
+
+__all__ = ["Verifier", "get_verifier"]
 
 
 class Verifier:
@@ -112,8 +114,7 @@ class Verifier:
         except SignatureInvalid:
             if not may_be_ours(token, self._policy, now=self._now()):
                 raise
-            keys = source.keys_after(token.kid, keys)
-            key = find_signing_key(token, keys)
+            key = find_signing_key(token, source.keys_after(token.kid, keys))
         claims = check_claims(token, self._policy, now=self._now())
         return claims, (token.kid, key, claims.verified)
 
@@ -126,15 +127,16 @@ class Verifier:
         else:
             return None
         times = verified.expires_at, verified.not_before, verified.issued_at
-        has_category = verified.has_category
-        check_times(times, self._policy, has_category=has_category, now=self._now())
+        check_times(times, self._policy, has_category=verified.has_category, now=self._now())
         return Claims(verified)
 
     def note_refusal(self, error: ClerkAuthError, *, mode: str = ENFORCE) -> None:
         """Count, log and signal a refusal, also one of others; see :meth:`verify` for ``mode``."""
         metrics.increment(metrics.REFUSED, error.code, mode)
-        if isinstance(error, ClaimInvalid) and error.claim == "sts":
-            _warn_of_unknown_status(error)
+        # Clerk signed the session, and knows more than this version, which refuses all such ones.
+        is_of_status = isinstance(error, ClaimInvalid) and error.claim == "sts"
+        if is_of_status and defects.admit("session_status_unknown") is not None:
+            log(logging.WARNING, "session_status_unknown", found=error.found)
         if logger.isEnabledFor(logging.INFO):
             # A project's own resolver may give any reason, for each user another one.
             kind = error.reason if error.reason in REASONS else None
@@ -152,12 +154,6 @@ class Verifier:
                 )
         if mode == ENFORCE:
             signals.send(signals.token_rejected, Verifier, error=error)
-
-
-def _warn_of_unknown_status(error: ClaimInvalid) -> None:
-    # Of a session that Clerk signed: it knows more than this version, which refuses all of them.
-    if defects.admit("session_status_unknown") is not None:
-        log(logging.WARNING, "session_status_unknown", found=error.found)
 
 
 @derived

@@ -24,8 +24,8 @@ LAYERS = (
     (
         "Django side",
         {
-            *("conf", "jwks", "logs", "metrics", "signals", "token_cache", "transport", "users"),
-            "verifier",
+            *("conf", "error_reports", "jwks", "logs", "metrics", "signals", "token_cache"),
+            *("transport", "users", "verifier"),
         },
     ),
     (
@@ -51,7 +51,7 @@ NETWORK = {
 }
 JOSE = {"authlib", "cryptography", "jose", "joserfc", "jwcrypto", "jwt"}
 # The bars, in lines and numbers.
-TRUST_PATH, KEY_SOURCE, MODULE, FUNCTION = 2265, 1392, 350, 50
+TRUST_PATH, KEY_SOURCE, MODULE, FUNCTION = 2000, 1250, 350, 50
 KEY_SOURCE_MODULES = {"jwks", "transport"}
 TOP_MODULES, TOP_PACKAGES = 13, 17
 # Modules of jwks, transport and verifier; the last commit has none.

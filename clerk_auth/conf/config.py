@@ -21,9 +21,9 @@ from django.utils.module_loading import import_string
 from clerk_auth.conf import instance, problems, readers
 from clerk_auth.conf.declarations import read_declared, setting
 from clerk_auth.conf.lifetime import derived
-from clerk_auth.core.error_reports import hide_locals
 from clerk_auth.core.keys import VerifyingKey
 from clerk_auth.core.tokens import Policy
+from clerk_auth.error_reports import hide_locals
 
 __all__ = [
     "DEV_ISSUER", "ENFORCE", "GROUPS", "JWKS_PATH", "MODES", "OBSERVE", "Config",

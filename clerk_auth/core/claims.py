@@ -14,13 +14,7 @@ from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeGuard, cast
 
-from clerk_auth.core.authorization import (
-    NOT_ASKED,
-    is_named,
-    is_reverified,
-    is_scoped,
-    with_prefix,
-)
+from clerk_auth.core.authorization import NOT_ASKED, is_named, is_reverified, is_scoped, with_prefix
 from clerk_auth.core.encoding import is_number, parse_json_object
 
 __all__ = [

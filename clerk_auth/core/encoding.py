@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import json
 import math
-from binascii import a2b_base64, b2a_base64
+from base64 import urlsafe_b64encode
+from binascii import a2b_base64
 from collections.abc import Callable
 from itertools import accumulate
 from typing import Any, NoReturn, TypeGuard
 
 __all__ = [
-    "decode_base64url", "decode_checked", "encode_base64url", "is_number", "parse_json",
+    "Segments", "decode_base64url", "decode_checked", "encode_base64url", "is_number", "parse_json",
     "parse_json_object", "show", "split_compact",
 ]  # fmt: skip
+
+Segments = tuple[bytes, bytes, bytes]  # header, payload and signature
 
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 _MAX_DEPTH = 64
@@ -29,16 +32,15 @@ _TO_STANDARD = bytes.maketrans(b"-_", b"+/")
 _LAST = (_ALPHABET, b"", b"AQgw", b"AEIMQUYcgkosw048")
 
 
-def split_compact(token: bytes) -> list[bytes]:
+def split_compact(token: bytes) -> Segments:
     """Split a compact JWS into its three segments; ``ValueError`` unless all are base64url."""
-    segments = token.split(b".")
     # One pass over the whole: what the alphabet leaves of three segments is two dots.
     if token.translate(None, _ALPHABET) != b"..":
         raise ValueError("not three segments of base64url")
-    header, payload, signature = segments
+    header, payload, signature = token.split(b".")
     if not (_ends_well(header) and _ends_well(payload) and _ends_well(signature)):
         raise ValueError("not canonical base64url")
-    return segments
+    return header, payload, signature
 
 
 def _ends_well(text: bytes) -> bool:
@@ -59,8 +61,7 @@ def decode_checked(text: bytes) -> bytes:
 
 def encode_base64url(data: bytes) -> str:
     """Encode to unpadded base64url."""
-    standard = b2a_base64(data, newline=False).rstrip(b"=")
-    return standard.translate(bytes.maketrans(b"+/", b"-_")).decode("ascii")
+    return urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
 
 
 def _unique(members: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -18,11 +18,11 @@ from __future__ import annotations
 from typing import Any, ClassVar, TypedDict, Unpack
 
 __all__ = [
-    "CODES", "OUTAGES", "REASONS", "REJECTIONS", "AlgorithmNotAllowed", "AudienceNotAllowed",
-    "ClaimInvalid", "ClerkAuthError", "Facts", "IssuerNotAllowed", "KeyNotFound", "KeySetInvalid",
-    "KeysBusy", "KeysUnavailable", "PartyNotAllowed", "SessionPending", "SignatureInvalid",
-    "TokenClassNotAccepted", "TokenExpired", "TokenMalformed", "TokenNotYetValid", "TokenRejected",
-    "UserInactive", "UserUnknown",
+    "CODES", "FETCH_REASONS", "OUTAGES", "REASONS", "REJECTIONS", "AlgorithmNotAllowed",
+    "AudienceNotAllowed", "ClaimInvalid", "ClerkAuthError", "Facts", "IssuerNotAllowed",
+    "KeyNotFound", "KeySetInvalid", "KeysBusy", "KeysUnavailable", "PartyNotAllowed",
+    "SessionPending", "SignatureInvalid", "TokenClassNotAccepted", "TokenExpired", "TokenMalformed",
+    "TokenNotYetValid", "TokenRejected", "UserInactive", "UserUnknown",
 ]  # fmt: skip
 
 # Every reason that this package gives; a project's own resolver may write what it likes.

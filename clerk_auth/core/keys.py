@@ -17,11 +17,7 @@ from typing import Any, TypeGuard
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, RSAPublicNumbers
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    PublicFormat,
-    load_der_public_key,
-)
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 from jwt.algorithms import RSAAlgorithm
 
 from clerk_auth.core.encoding import decode_base64url, encode_base64url, parse_json_object
@@ -42,6 +38,7 @@ _MIN_EXPONENT = 65537
 _MAX_EXPONENT = 2**33
 
 _RS256 = RSAAlgorithm(RSAAlgorithm.SHA256)
+_KIND = {"kty": "RSA", "use": "sig", "alg": "RS256"}
 _PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth"})
 _PEM_BODY = re.compile(
     r"(?:-----BEGIN (?:RSA )?PUBLIC KEY-----)?"
@@ -90,12 +87,6 @@ class VerifyingKey:
             RSAPublicNumbers(exponent, modulus).public_key(),
         )
 
-    def __str__(self) -> str:
-        """Name the key for a terminal, which nothing in a key id can steer."""
-        kid = self.kid.encode("unicode_escape").decode("ascii")
-        name = f"kid {kid}" if kid else "no kid (JWT_KEY)"
-        return f"{name}  RSA {self.bits}  sig RS256  thumbprint {self.thumbprint}"
-
     def verifies(self, signing_input: bytes, signature: bytes) -> bool:
         """Tell whether ``signature`` is RSASSA-PKCS1-v1_5 with SHA-256 over ``signing_input``."""
         return _RS256.verify(signing_input, self._public_key, signature)
@@ -103,14 +94,8 @@ class VerifyingKey:
     def to_jwk(self) -> dict[str, str]:
         """Return the public JWK, of the members that matter here only."""
         numbers = self._public_key.public_numbers()
-        return {
-            "kty": "RSA",
-            "use": "sig",
-            "alg": "RS256",
-            "kid": self.kid,
-            "n": _encode_number(numbers.n),
-            "e": _encode_number(numbers.e),
-        }
+        n, e = _encode_number(numbers.n), _encode_number(numbers.e)
+        return {**_KIND, "kid": self.kid, "n": n, "e": e}
 
     def to_pem(self) -> bytes:
         """Return the public key as PEM (SubjectPublicKeyInfo)."""
@@ -149,9 +134,7 @@ def describe_key(key: VerifyingKey) -> dict[str, str | int | None]:
     return {
         "kid": key.kid or None,
         "kid_sha256": hash_kid(key.kid) if key.kid else None,
-        "kty": "RSA",
-        "use": "sig",
-        "alg": "RS256",
+        **_KIND,
         "bits": key.bits,
         "thumbprint": key.thumbprint,
     }
@@ -196,8 +179,12 @@ def load_public_key(text: str) -> VerifyingKey:
     body = _PEM_BODY.fullmatch(text.replace("\\n", "\n").strip())
     if body is None:
         raise ValueError("not a PEM public key")
+    # What carries no label is SubjectPublicKeyInfo: PKCS#1 is read where the text says so.
+    label = "RSA PUBLIC KEY" if "RSA PUBLIC KEY" in text else "PUBLIC KEY"
     try:
-        public_key = load_der_public_key(base64.b64decode("".join(body[1].split()), validate=True))
+        lines = base64.encodebytes(base64.b64decode("".join(body[1].split()), validate=True))
+        pem = f"-----BEGIN {label}-----\n{lines.decode('ascii')}-----END {label}-----\n"
+        public_key = load_pem_public_key(pem.encode("ascii"))
     except (ValueError, UnsupportedAlgorithm) as error:
         raise ValueError("not a PEM public key") from error
     if not isinstance(public_key, RSAPublicKey):
@@ -207,24 +194,22 @@ def load_public_key(text: str) -> VerifyingKey:
 
 
 def _collect(entries: Iterable[object]) -> KeySet:
-    keys: list[VerifyingKey] = []
+    keys: dict[str, VerifyingKey] = {}  # by thumbprint
     skipped: Counter[str] = Counter()
-    thumbprints: set[str] = set()
     per_kid: Counter[str] = Counter()
     for entry in entries:
         try:
             key = _parse_jwk(entry)
-            if key.thumbprint in thumbprints:
+            if key.thumbprint in keys:
                 raise KeyUnusable("repeated")
             if per_kid[key.kid] == MAX_KEYS_PER_KID:
                 raise KeyUnusable("too_many_for_key_id")
         except KeyUnusable as unusable:
             skipped[unusable.reason] += 1
             continue
-        keys.append(key)
-        thumbprints.add(key.thumbprint)
+        keys[key.thumbprint] = key
         per_kid[key.kid] += 1
-    return KeySet(tuple(keys), MappingProxyType(dict(skipped)))
+    return KeySet(tuple(keys.values()), MappingProxyType(dict(skipped)))
 
 
 def _parse_jwk(jwk: object) -> VerifyingKey:
@@ -239,16 +224,11 @@ def _parse_jwk(jwk: object) -> VerifyingKey:
         raise KeyUnusable("key_id")
     if "alg" in jwk and jwk["alg"] != "RS256":
         raise KeyUnusable("algorithm")
-    if not _may_verify(jwk):
+    operations = jwk.get("key_ops", ["verify"])
+    may_verify = isinstance(operations, list) and "verify" in operations
+    if jwk.get("use", "sig") != "sig" or not may_verify:
         raise KeyUnusable("use")
     return VerifyingKey.from_numbers(kid, _decode_number(jwk, "n"), _decode_number(jwk, "e"))
-
-
-def _may_verify(jwk: dict[str, Any]) -> bool:
-    operations = jwk.get("key_ops", ["verify"])
-    return (
-        jwk.get("use", "sig") == "sig" and isinstance(operations, list) and "verify" in operations
-    )
 
 
 def _decode_number(jwk: dict[str, Any], member: str) -> int:

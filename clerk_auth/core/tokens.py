@@ -8,14 +8,15 @@ credential is named ``token``, which error trackers hide.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeGuard, TypeVar, cast
 
 from clerk_auth.core import errors
 from clerk_auth.core.claims import Claims, Verified, is_identifier
 from clerk_auth.core.encoding import (
+    Segments,
     decode_checked,
     is_number,
     parse_json_object,
@@ -28,8 +29,8 @@ __all__ = [
     "ALGORITHM", "IGNORED_CATEGORY", "OPAQUE_PREFIXES", "SESSION_CATEGORY", "Policy", "Times",
     "UnverifiedToken", "check_audience", "check_claims", "check_class", "check_header",
     "check_identity", "check_issuer", "check_party", "check_session", "check_times",
-    "find_signing_key", "may_be_ours", "read_header", "read_kid", "read_payload", "read_times",
-    "read_token", "split_token",
+    "find_signing_key", "may_be_ours", "parse_part", "read_kid", "read_times", "read_token",
+    "split_token",
 ]  # fmt: skip
 
 ALGORITHM = "RS256"
@@ -40,7 +41,7 @@ IGNORED_CATEGORY = "cl_I7d4PD111III"
 OPAQUE_PREFIXES = ("ak_", "mt_", "oat_")
 _MACHINE_SUBJECT_PREFIX = "mch_"
 Times = tuple[float, float | None, float | None]  # exp, nbf and iat in Unix seconds
-_ABSENT = object()
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,21 +68,15 @@ class Policy:
 class UnverifiedToken(NamedTuple):
     """A token whose text and header are in order, and whose signature is not checked yet.
 
-    ``kid`` is empty where the policy requires none. ``payload`` is still encoded.
+    The segments are still encoded. ``kid`` is empty where the policy requires none.
     ``has_category``: the header says that it is a session's.
     """
 
-    kid: str
-    signing_input: bytes
+    header: bytes
     payload: bytes
     signature: bytes
+    kid: str
     has_category: bool
-
-    @classmethod
-    def from_segments(cls, kid: str, token: list[bytes], has_category: bool) -> UnverifiedToken:
-        """Put together what :func:`split_token` returned."""
-        header, payload, signature = token
-        return cls(kid, header + b"." + payload, payload, decode_checked(signature), has_category)
 
     def __repr__(self) -> str:
         return "UnverifiedToken()"
@@ -98,7 +93,7 @@ def read_token(token: str, policy: Policy) -> UnverifiedToken:
     return _read_segments(split_token(token, policy), policy)
 
 
-def split_token(token: str, policy: Policy) -> list[bytes]:
+def split_token(token: str, policy: Policy) -> Segments:
     """Return header, payload and signature, each of them base64url."""
     # 2: text
     if len(token) > policy.max_token_bytes:
@@ -118,7 +113,7 @@ def find_signing_key(token: UnverifiedToken, keys: Iterable[VerifyingKey]) -> Ve
     """Return the key that made the signature; ``SignatureInvalid`` if none of ``keys`` did."""
     # 6: signature
     for key in keys:
-        if key.verifies(token.signing_input, token.signature):
+        if key.verifies(token.header + b"." + token.payload, decode_checked(token.signature)):
             return key
     raise errors.SignatureInvalid("mismatch", part="signature")
 
@@ -137,7 +132,8 @@ def check_claims(token: UnverifiedToken, policy: Policy, *, now: float) -> Claim
             is missing, malformed or not allowed; ``claim`` names it.
     """
     text = decode_checked(token.payload)
-    payload = read_payload(text)
+    # 7: payload and time
+    payload = parse_part("payload", text)
     exp, nbf, iat = times = read_times(payload)
     check_times(times, policy, has_category=token.has_category, now=now)
     iss = check_issuer(payload, policy)
@@ -149,18 +145,12 @@ def check_claims(token: UnverifiedToken, policy: Policy, *, now: float) -> Claim
     return Claims(verified, payload)
 
 
-def read_payload(text: bytes) -> dict[str, Any]:
-    """Parse a decoded payload."""
-    # 7: payload and time
-    return _parse("payload", text)
-
-
 def read_times(payload: dict[str, Any]) -> Times:
     """Return ``exp``, ``nbf`` and ``iat``; ``ClaimInvalid`` unless they are numbers."""
     return (
-        _read_time(payload, "exp"),
-        _read_time(payload, "nbf") if "nbf" in payload else None,
-        _read_time(payload, "iat") if "iat" in payload else None,
+        _read(payload, "exp", is_number),
+        _read(payload, "nbf", is_number) if "nbf" in payload else None,
+        _read(payload, "iat", is_number) if "iat" in payload else None,
     )
 
 
@@ -197,19 +187,19 @@ def check_issuer(payload: dict[str, Any], policy: Policy) -> str:
 def check_identity(payload: dict[str, Any]) -> tuple[str, str]:
     """Return ``sub`` and ``sid``."""
     # 9: identity
-    user_id = _read_identifier(payload, "sub")
+    user_id = _read(payload, "sub", is_identifier)
     if user_id.startswith(_MACHINE_SUBJECT_PREFIX):
         raise errors.TokenClassNotAccepted("other_class", claim="sub")
-    return user_id, _read_identifier(payload, "sid")
+    return user_id, _read(payload, "sid", is_identifier)
 
 
 def check_party(payload: dict[str, Any], policy: Policy) -> str | None:
     """Return ``azp``, or ``None`` if there is none and none is required."""
     # 10: for whom
-    party = payload.get("azp", _ABSENT)
+    party = payload.get("azp")
     if not policy.authorized_parties:
         return party if isinstance(party, str) else None
-    if party is _ABSENT:
+    if "azp" not in payload:
         if policy.party_required:
             raise errors.PartyNotAllowed("missing", claim="azp")
         return None
@@ -248,34 +238,28 @@ def may_be_ours(token: UnverifiedToken, policy: Policy, *, now: float) -> bool:
     or lives too long, or that another issuer made. Nothing else of the payload is looked at.
     """
     try:
-        payload = read_payload(decode_checked(token.payload))
+        payload = parse_part("payload", decode_checked(token.payload))
         check_issuer(payload, policy)
-        expires_at = _read_time(payload, "exp")
-        times = expires_at, None, None
+        times = _read(payload, "exp", is_number), None, None
         check_times(times, policy, has_category=token.has_category, now=now)
     except errors.TokenRejected:
         return False
     return True
 
 
-def _read_segments(token: list[bytes], policy: Policy) -> UnverifiedToken:
+def _read_segments(token: Segments, policy: Policy) -> UnverifiedToken:
     kid, has_category = _judge_header(token[0], policy.kid_required)
-    return UnverifiedToken.from_segments(kid, token, has_category)
+    return UnverifiedToken(*token, kid, has_category)
 
 
 # All tokens of a key share one header. A caller's own headers can push ours out, which costs a
 # parse; each is bounded by MAX_TOKEN_BYTES, and a refusal is not kept.
 @lru_cache(maxsize=32)
 def _judge_header(segment: bytes, kid_required: bool) -> tuple[str, bool]:
-    header = read_header(segment)
+    header = parse_part("header", decode_checked(segment))
     check_header(header)
     has_category = check_class(header)
     return read_kid(header) if kid_required else "", has_category
-
-
-def read_header(segment: bytes) -> dict[str, Any]:
-    """Decode and parse a header."""
-    return _parse("header", decode_checked(segment))
 
 
 def check_header(header: dict[str, Any]) -> None:
@@ -317,7 +301,8 @@ def _names_another_class(token_type: object) -> bool:
     return isinstance(token_type, str) and token_type.lower().endswith("+jwt")
 
 
-def _parse(part: str, text: bytes) -> dict[str, Any]:
+def parse_part(part: str, text: bytes) -> dict[str, Any]:
+    """Parse a decoded header or payload, which ``part`` names."""
     try:
         return parse_json_object(text)
     except UnicodeDecodeError:
@@ -331,15 +316,8 @@ def _lack(members: dict[str, Any], name: str) -> str:
     return "malformed" if name in members else "missing"
 
 
-def _read_time(payload: dict[str, Any], claim: str) -> float:
+def _read(payload: dict[str, Any], claim: str, is_valid: Callable[[object], TypeGuard[T]]) -> T:
     value = payload.get(claim)
-    if not is_number(value):
-        raise errors.ClaimInvalid(_lack(payload, claim), claim=claim)
-    return value
-
-
-def _read_identifier(payload: dict[str, Any], claim: str) -> str:
-    value = payload.get(claim)
-    if not is_identifier(value):
+    if not is_valid(value):
         raise errors.ClaimInvalid(_lack(payload, claim), claim=claim)
     return value

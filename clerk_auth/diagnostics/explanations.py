@@ -8,11 +8,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from clerk_auth.core.encoding import is_number
-from clerk_auth.core.keys import hash_kid
+from clerk_auth.core.keys import VerifyingKey, hash_kid
 from clerk_auth.jwks.source import Keys
 
 __all__ = [
-    "MAX_SHOWN", "count", "describe_time", "format_duration", "show", "show_kid", "show_members",
+    "MAX_SHOWN", "count", "describe_time", "format_duration", "name_key", "show", "show_kid",
+    "show_members",
 ]  # fmt: skip
 
 MAX_SHOWN = 160
@@ -36,6 +37,13 @@ def show_kid(header: Mapping[str, Any], keys: Keys) -> str:
     digest = f" (SHA-256 {hash_kid(kid)})" if isinstance(kid, str) else ""
     held = ", ".join(sorted({show(key.kid) for key in keys if key.kid})) or count(len(keys), "key")
     return f"{show_members(header, 'kid')}{digest}; held: {held}"
+
+
+def name_key(key: VerifyingKey) -> str:
+    """Write what tells a key from another, on one line that nothing in a key id can steer."""
+    kid = key.kid.encode("unicode_escape").decode("ascii")
+    name = f"kid {kid}" if kid else "no kid (JWT_KEY)"
+    return f"{name}  RSA {key.bits}  sig RS256  thumbprint {key.thumbprint}"
 
 
 def describe_time(value: object, now: float) -> str:

@@ -21,7 +21,6 @@ from clerk_auth.core.claims import (
     read_scoped_names,
     read_version,
 )
-from clerk_auth.core.error_reports import hide_locals
 from clerk_auth.core.errors import ClerkAuthError, KeySetInvalid, KeysUnavailable
 from clerk_auth.core.keys import VerifyingKey, describe_key, hash_kid, parse_jwks
 from clerk_auth.core.tokens import Policy
@@ -43,6 +42,7 @@ from clerk_auth.diagnostics.rules import (
     remedy_for,
 )
 from clerk_auth.diagnostics.shared_keys import load_shared
+from clerk_auth.error_reports import hide_locals
 from clerk_auth.issuer.development import find_dev_directory
 from clerk_auth.jwks.cached import CachedKeySource
 from clerk_auth.jwks.document import fetch_document

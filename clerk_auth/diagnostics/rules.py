@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from clerk_auth.core import tokens
 from clerk_auth.core.credential import read_bearer_token
-from clerk_auth.core.encoding import decode_checked
+from clerk_auth.core.encoding import Segments, decode_checked
 from clerk_auth.core.errors import ClerkAuthError, KeysUnavailable, TokenMalformed
 from clerk_auth.core.tokens import (
     ALGORITHM,
@@ -61,13 +61,13 @@ class Evidence:
         token = self["credential"]
         return token.startswith(OPAQUE_PREFIXES) and len(token) <= self.policy.max_token_bytes
 
-    def split(self) -> list[bytes]:
+    def split(self) -> Segments:
         if self.is_opaque:
             raise Unchecked("token", "other_class")
         return tokens.split_token(self["credential"], self.policy)
 
     def check_header(self) -> dict[str, Any]:
-        self.read_header = tokens.read_header(self["text"][0])
+        self.read_header = tokens.parse_part("header", decode_checked(self["text"][0]))
         tokens.check_header(self.read_header)
         return self.read_header
 
@@ -81,8 +81,8 @@ class Evidence:
         return self.source.keys_for(kid) or self.source.search(kid)
 
     def find_signing_key(self) -> object:
-        token = UnverifiedToken.from_segments("", self["text"], False)
-        return tokens.find_signing_key(token, self["key"])
+        token: Segments = self["text"]
+        return tokens.find_signing_key(UnverifiedToken(*token, "", False), self["key"])
 
     def check_times(self) -> None:
         times, has_category = tokens.read_times(self["payload"]), self.known.get("class", False)
@@ -263,7 +263,7 @@ RULES = (
     Rule(
         7,
         "payload",
-        lambda seen: tokens.read_payload(decode_checked(seen["text"][1])),
+        lambda seen: tokens.parse_part("payload", decode_checked(seen["text"][1])),
         (),
         expected="a JSON object in UTF-8 without duplicate members",
         remedy="Clerk writes no such payload: see who made the token.",

@@ -8,7 +8,7 @@ from typing import Any
 
 from rest_framework.test import APIClient
 
-from clerk_auth.core.error_reports import hide_locals
+from clerk_auth.error_reports import hide_locals
 from clerk_auth.testing.tokens import TEST_USER, clerk_token
 
 __all__ = ["ClerkAPIClient"]

@@ -9,7 +9,7 @@ from typing import Any
 from clerk_auth.conf import get_config
 from clerk_auth.core.claims import Claims, is_factor_age
 from clerk_auth.core.encoding import decode_base64url, parse_json_object
-from clerk_auth.core.error_reports import hide_locals
+from clerk_auth.error_reports import hide_locals
 from clerk_auth.issuer.bad_tokens import BAD_TOKENS
 from clerk_auth.issuer.local import ABSENT, TOKEN_SECONDS
 from clerk_auth.issuer.payloads import Names, authorization_claims, recipient_claims

@@ -12,8 +12,8 @@ from django.db.models import AutoField
 
 from clerk_auth.conf import get_config
 from clerk_auth.core.claims import Claims, is_identifier
-from clerk_auth.core.error_reports import hide_locals
 from clerk_auth.core.errors import ClaimInvalid, UserInactive, UserUnknown
+from clerk_auth.error_reports import hide_locals
 from clerk_auth.users.columns import get_id_column, get_id_field
 from clerk_auth.users.profile import read_profile, write_profile
 from clerk_auth.users.rows import admit, check_id, find_or_make_row

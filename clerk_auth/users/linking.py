@@ -20,7 +20,7 @@ from django.db.models.functions import Cast
 
 from clerk_auth.conf import get_config
 from clerk_auth.core.claims import Claims, is_identifier
-from clerk_auth.core.error_reports import hide_locals
+from clerk_auth.error_reports import hide_locals
 from clerk_auth.users.columns import get_id_column
 from clerk_auth.users.database import convert, read_user_id
 from clerk_auth.users.rows import can_store, has_id

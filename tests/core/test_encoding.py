@@ -88,7 +88,7 @@ def test_last_character_of_a_segment_wastes_no_bit(groups, over):
 
 def is_split(segments: list[bytes]) -> bool:
     try:
-        return split_compact(b".".join(segments)) == segments
+        return split_compact(b".".join(segments)) == tuple(segments)
     except ValueError:
         return False
 
@@ -118,7 +118,7 @@ def test_other_spellings_do_not_decode(text):
 
 
 def test_compact_form_is_three_segments():
-    assert split_compact(b"AA.AAA.AAAA") == [b"AA", b"AAA", b"AAAA"]
+    assert split_compact(b"AA.AAA.AAAA") == (b"AA", b"AAA", b"AAAA")
 
 
 def test_anything_else_does_not_split():

@@ -451,6 +451,18 @@ def test_loaded_key_verifies(local_issuer, make_token):
     assert verify(make_token(), [key], kid_required=False).issuer == ISSUER
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(body_of(PKCS1), id="bare-body"),
+        pytest.param(PKCS1.replace("RSA PUBLIC", "PUBLIC"), id="under-the-other-label"),
+    ],
+)
+def test_pkcs1_is_read_only_where_its_label_says_so(text):
+    with pytest.raises(ValueError, match="not a PEM public key"):
+        load_public_key(text)
+
+
 def private_pem(key, private_format: PrivateFormat) -> str:
     return key.private_bytes(Encoding.PEM, private_format, NoEncryption()).decode()
 

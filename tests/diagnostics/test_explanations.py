@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from clerk_auth.core.tokens import Policy
@@ -10,6 +12,7 @@ from clerk_auth.diagnostics.explanations import (
     count,
     describe_time,
     format_duration,
+    name_key,
     show,
 )
 from tests.conftest import NOW
@@ -26,10 +29,11 @@ POLICY = Policy(
 @pytest.mark.parametrize(
     "text", ["\x1b[2J", "\x9b2J", "\x07", "\x7f", "\u202e", "\u2028", "\ud800", "é", "\r\n", "\0"]
 )
-def test_value_is_written_in_printable_ascii(text):
-    for value in (text, [text], {text: text}):
-        assert show(value).isascii()
-        assert show(value).isprintable()
+def test_value_is_written_in_printable_ascii(text, local_issuer):
+    name = name_key(replace(local_issuer.verifying_key, kid=text))
+    for shown in (show(text), show([text]), show({text: text}), name):
+        assert shown.isascii()
+        assert shown.isprintable()
 
 
 @pytest.mark.parametrize("excess", [-1, 0, 1])

@@ -9,11 +9,11 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from clerk_auth.conf import get_config
-from clerk_auth.core.error_reports import hide_locals
 from clerk_auth.diagnostics.inspected import print_inspection, print_verdict
 from clerk_auth.diagnostics.inspection import inspect_now, load_keys
 from clerk_auth.diagnostics.report import ACCEPTED, UNKNOWN
 from clerk_auth.diagnostics.terminal import Page
+from clerk_auth.error_reports import hide_locals
 from clerk_auth.management import command
 
 

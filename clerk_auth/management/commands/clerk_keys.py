@@ -12,7 +12,7 @@ from django.core.management.base import CommandError, CommandParser
 
 from clerk_auth.conf import Config, get_config
 from clerk_auth.conf.caches import CacheSettings
-from clerk_auth.diagnostics.explanations import format_duration
+from clerk_auth.diagnostics.explanations import format_duration, name_key
 from clerk_auth.diagnostics.remedies import STORE_PROBLEMS
 from clerk_auth.diagnostics.report import SCHEMA_VERSION
 from clerk_auth.diagnostics.shared_keys import load_shared, refresh_fleet
@@ -126,7 +126,7 @@ class Command(command.OperatorCommand):
                 )
             )
         for key in status.keys:
-            write(f"key         {key}")
+            write(f"key         {name_key(key)}")
         if not status.keys:
             write("key         none")
 

@@ -15,12 +15,12 @@ from django.core.management.base import CommandError, CommandParser
 from clerk_auth.conf import OBSERVE, get_config
 from clerk_auth.conf.instance import read_url
 from clerk_auth.conf.readers import Refused
-from clerk_auth.core.error_reports import hide_locals
 from clerk_auth.diagnostics import deployed, selftest, terminal
-from clerk_auth.diagnostics.explanations import count
+from clerk_auth.diagnostics.explanations import count, name_key
 from clerk_auth.diagnostics.inspected import print_inspection
 from clerk_auth.diagnostics.inspection import Inspection
 from clerk_auth.diagnostics.report import FAILED, PASSED, SKIPPED, WARNED, Report
+from clerk_auth.error_reports import hide_locals
 from clerk_auth.management import command
 
 __all__ = ["Command"]
@@ -122,7 +122,7 @@ class Command(command.OperatorCommand):
         if report.keys:
             page.write_heading("keys in use")
         for key in report.keys:
-            page.write(f"  {key}", hang=4)
+            page.write(f"  {name_key(key)}", hang=4)
         if isinstance(report.inspection, Inspection):
             page.write_heading("the token given")
             print_inspection(report.inspection, page)

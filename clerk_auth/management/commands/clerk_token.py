@@ -13,7 +13,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from clerk_auth.conf import Config, get_config
 from clerk_auth.core.claims import is_factor_age
 from clerk_auth.core.encoding import parse_json
-from clerk_auth.core.error_reports import hide_locals
+from clerk_auth.error_reports import hide_locals
 from clerk_auth.issuer.bad_tokens import BAD_TOKENS
 from clerk_auth.issuer.development import load_local_issuer
 from clerk_auth.issuer.local import ABSENT, TOKEN_SECONDS, merge
