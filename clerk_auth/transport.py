@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
-from requests.exceptions import ChunkedEncodingError, ContentDecodingError, SSLError, Timeout
+from requests.exceptions import ChunkedEncodingError, ContentDecodingError, SSLError
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError
 from urllib3.util.ssl_ import create_urllib3_context
@@ -72,9 +72,9 @@ def fetch(
         FetchFailed: there was no complete answer in time.
     """
     started_at = time.monotonic()
-    limits = _Limits(started_at + timeout_seconds)
+    exchange = _Exchange(started_at + timeout_seconds)
     try:
-        with requests.Session() as session, closing(_BoundedAdapter(limits)) as adapter:
+        with requests.Session() as session, closing(exchange):
             # The function stands in for credentials, so that none are looked up in netrc.
             request = requests.Request("GET", url, {**headers, **_HEADERS}, auth=lambda sent: sent)
             environment = session.merge_environment_settings(url, {}, True, None, None)
@@ -83,22 +83,27 @@ def fetch(
                 environment["proxies"] = {}
             prepared = session.prepare_request(request)
             # Not session.send: it reads the body of a redirect to the end before we see it.
-            with adapter.send(prepared, timeout=timeout_seconds, **environment) as response:
-                body = _read_body(response) if wanted(response.status_code) else b""
-        limits.seconds_left()
+            with exchange.send(prepared, timeout=timeout_seconds, **environment) as response:
+                body = b""
+                for chunk in response.iter_content(8192) if wanted(response.status_code) else ():
+                    body += chunk
+                    if len(body) > MAX_BODY_BYTES:
+                        raise FetchFailed("too_large")
+        exchange.seconds_left()
     # Whatever goes wrong is a failed fetch: servers make up lengths, patches break TLS.
     except Exception as error:
-        limits.seconds_left()
+        exchange.seconds_left()
         if isinstance(error, FetchFailed):
             raise
         raise FetchFailed(_classify(error)) from error
     return Answer(response.status_code, response.headers, body, time.monotonic() - started_at)
 
 
-class _Limits:
-    """What is left of an exchange: time, by the clock that only advances, and bytes to receive."""
+class _Exchange(HTTPAdapter):
+    """Sends as ``requests`` does, with what is left of its time and of the bytes to receive."""
 
     def __init__(self, ends_at: float) -> None:
+        super().__init__()
         self._ends_at = ends_at
         self._bytes_left = MAX_WIRE_BYTES
 
@@ -124,80 +129,17 @@ class _Limits:
         if self._bytes_left < 0:
             raise FetchFailed("too_large")
 
-
-def _bound(limits: _Limits) -> type[socket.socket]:
-    """Return a class of sockets whose every step keeps to ``limits``; no other step is taken.
-
-    It is made of the class of the moment: gevent puts another one in its place.
-    """
-
-    class BoundedSocket(socket.socket):
-        def recv(self, *args: Any) -> bytes:
-            received: bytes = limits.step(self, super().recv, *args)
-            limits.count(len(received))
-            return received
-
-        def recv_into(self, *args: Any) -> int:
-            received: int = limits.step(self, super().recv_into, *args)
-            limits.count(received)
-            return received
-
-        def sendall(self, *args: Any) -> None:
-            limits.step(self, super().sendall, *args)
-
-    return BoundedSocket
-
-
-def _connect(host: str, port: int, limits: _Limits, options: Any) -> socket.socket:
-    """Connect to the first address of ``host`` that answers; each has its share of the time."""
-    addresses = _look_up(host, port)
-    failed = FetchFailed("connection")
-    for number, (family, kind, protocol, _, address) in enumerate(addresses):
-        connection = _bound(limits)(family, kind, protocol)
-        try:
-            for option in options or ():
-                connection.setsockopt(*option)
-            share = 1 / (len(addresses) - number)
-            limits.step(connection, connection.connect, address, share=share)
-            return connection
-        except (OSError, FetchFailed) as error:
-            connection.close()
-            failed = error if isinstance(error, FetchFailed) else FetchFailed("connection")
-    limits.seconds_left()
-    raise failed
-
-
-def _look_up(host: str, port: int) -> list[Any]:
-    """Return the addresses of ``host``, each only once; of a loopback host those of loopback.
-
-    Plain http to it stays on this machine, and a resolver may say anything.
-    """
-    try:
-        found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError, OverflowError):  # no such name, or it can be none
-        raise FetchFailed("connection") from None
-    is_here = is_loopback(host.strip("[]"))
-    return [a for a in dict.fromkeys(found) if not is_here or is_loopback(str(a[4][0]))]
-
-
-class _BoundedAdapter(HTTPAdapter):
-    """Sends as ``requests`` does, over connections that keep to ``limits``."""
-
-    def __init__(self, limits: _Limits) -> None:
-        super().__init__()
-        self._limits = limits
-
     def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
         pool: Any = super().get_connection_with_tls_context(*args, **kwargs)
-        limits, connection_class = self._limits, pool.ConnectionCls
+        exchange, connection_class = self, pool.ConnectionCls
 
         class Bounded(connection_class):  # type: ignore[misc, valid-type]
             def _new_conn(self) -> Any:
                 if connection_class._new_conn is HTTPConnection._new_conn:
-                    return _connect(self._dns_host, self.port, limits, self.socket_options)
+                    return _connect(self._dns_host, self.port, exchange, self.socket_options)
                 # A SOCKS proxy: another library speaks with it, and bounds each step by this.
-                self.timeout = limits.seconds_left()
-                return _bound(limits)(fileno=super()._new_conn().detach())
+                self.timeout = exchange.seconds_left()
+                return _bound(exchange)(fileno=super()._new_conn().detach())
 
             def connect(self) -> None:
                 if isinstance(self, HTTPSConnection):
@@ -210,6 +152,58 @@ class _BoundedAdapter(HTTPAdapter):
 
         pool.ConnectionCls = Bounded
         return pool
+
+
+def _bound(exchange: _Exchange) -> type[socket.socket]:
+    """Return a class of sockets whose every step keeps to ``exchange``; no other step is taken.
+
+    It is made of the class of the moment: gevent puts another one in its place.
+    """
+
+    class BoundedSocket(socket.socket):
+        def recv(self, *args: Any) -> bytes:
+            received: bytes = exchange.step(self, super().recv, *args)
+            exchange.count(len(received))
+            return received
+
+        def recv_into(self, *args: Any) -> int:
+            received: int = exchange.step(self, super().recv_into, *args)
+            exchange.count(received)
+            return received
+
+        def sendall(self, *args: Any) -> None:
+            exchange.step(self, super().sendall, *args)
+
+    return BoundedSocket
+
+
+def _connect(host: str, port: int, exchange: _Exchange, options: Any) -> socket.socket:
+    """Connect to the first address of ``host`` that answers; each has its share of the time.
+
+    Plain http to a loopback host stays on this machine, and a resolver may say anything: such a
+    host has addresses of loopback only.
+    """
+    host = host.strip("[]")
+    try:
+        found = dict.fromkeys(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+    except (OSError, UnicodeError, OverflowError):  # no such name, or it can be none
+        raise FetchFailed("connection") from None
+    is_here = is_loopback(host)
+    addresses = [entry for entry in found if not is_here or is_loopback(str(entry[4][0]))]
+    failed = FetchFailed("connection")
+    for number, (family, kind, protocol, _, address) in enumerate(addresses):
+        connection = _bound(exchange)(family, kind, protocol)
+        try:
+            for option in options or ():
+                connection.setsockopt(*option)
+            share = 1 / (len(addresses) - number)
+            exchange.step(connection, connection.connect, address, share=share)
+            return connection
+        except (OSError, FetchFailed) as error:
+            connection.close()
+            failed = error if isinstance(error, FetchFailed) else FetchFailed("connection")
+    exchange.seconds_left()
+    raise failed
 
 
 class _Transport(SSLTransport):
@@ -234,19 +228,8 @@ def _make_tls_context() -> Any:
     return context
 
 
-def _read_body(response: requests.Response) -> bytes:
-    body = b""
-    for chunk in response.iter_content(8192):
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise FetchFailed("too_large")
-    return body
-
-
 def _classify(error: Exception) -> str:
     if isinstance(error, SSLError):
         return "tls"
-    if isinstance(error, Timeout):
-        return "timeout"
     is_body = isinstance(error, ChunkedEncodingError | ContentDecodingError)
     return "connection" if isinstance(error, OSError | HTTPError) and not is_body else "body"
