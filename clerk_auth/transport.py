@@ -3,25 +3,23 @@
 The deadline is total, from connecting to the last byte. The HTTP library's own time-outs bound each
 step and not the whole, so every step on the wire is given the time that is left: each attempt to
 connect its share of it, each read and write all of it. Steps of a TLS handshake and of a proxy's
-answer are reads and writes too. After the deadline nothing more is tried. A name look-up is the one
-step that cannot be ended.
+answer are reads and writes too. After the deadline nothing more is tried. What cannot be ended is a
+name look-up.
 """
 
 from __future__ import annotations
 
-import io
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
-from http.client import HTTPResponse
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
-from requests.exceptions import ChunkedEncodingError, ContentDecodingError, SSLError, Timeout
+from requests.exceptions import ChunkedEncodingError, ContentDecodingError, SSLError
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError
 from urllib3.util.ssl_ import create_urllib3_context
@@ -30,8 +28,10 @@ from urllib3.util.ssltransport import SSLTransport
 from clerk_auth import __version__
 from clerk_auth.core.hosts import is_loopback
 
+__all__ = ["Answer", "FetchFailed", "fetch"]
+
 MAX_BODY_BYTES = 256 * 1024
-# Status line, headers and body, as they come over the wire.
+# All that comes over the wire, whatever lengths it states: TLS, status line, headers, body.
 MAX_WIRE_BYTES = 320 * 1024
 _HEADERS = {
     "Accept-Encoding": "identity",
@@ -72,28 +72,40 @@ def fetch(
         FetchFailed: there was no complete answer in time.
     """
     started_at = time.monotonic()
-    deadline = _Deadline(started_at + timeout_seconds)
+    exchange = _Exchange(started_at + timeout_seconds)
     try:
-        with requests.Session() as session, closing(_BoundedAdapter(deadline)) as adapter:
-            request, environment = _prepare(session, url, headers)
+        with requests.Session() as session, closing(exchange):
+            # The function stands in for credentials, so that none are looked up in netrc.
+            request = requests.Request("GET", url, {**headers, **_HEADERS}, auth=lambda sent: sent)
+            environment = session.merge_environment_settings(url, {}, True, None, None)
+            if is_loopback(urlsplit(url).hostname or ""):
+                # Plain http is allowed to this machine only because nothing leaves it: no proxy.
+                environment["proxies"] = {}
+            prepared = session.prepare_request(request)
             # Not session.send: it reads the body of a redirect to the end before we see it.
-            with adapter.send(request, timeout=timeout_seconds, **environment) as response:
-                body = _read_body(response) if wanted(response.status_code) else b""
-        deadline.seconds_left()
+            with exchange.send(prepared, timeout=timeout_seconds, **environment) as response:
+                body = b""
+                for chunk in response.iter_content(8192) if wanted(response.status_code) else ():
+                    body += chunk
+                    if len(body) > MAX_BODY_BYTES:
+                        raise FetchFailed("too_large")
+        exchange.seconds_left()
     # Whatever goes wrong is a failed fetch: servers make up lengths, patches break TLS.
     except Exception as error:
-        deadline.seconds_left()
+        exchange.seconds_left()
         if isinstance(error, FetchFailed):
             raise
         raise FetchFailed(_classify(error)) from error
     return Answer(response.status_code, response.headers, body, time.monotonic() - started_at)
 
 
-class _Deadline:
-    """When an exchange ends, by the clock that only advances."""
+class _Exchange(HTTPAdapter):
+    """Sends as ``requests`` does, with what is left of its time and of the bytes to receive."""
 
     def __init__(self, ends_at: float) -> None:
+        super().__init__()
         self._ends_at = ends_at
+        self._bytes_left = MAX_WIRE_BYTES
 
     def seconds_left(self) -> float:
         """Return how long the next step may take; raise ``FetchFailed`` when the time is up."""
@@ -102,87 +114,32 @@ class _Deadline:
             raise FetchFailed("timeout")
         return seconds
 
-    @contextmanager
-    def step(self, connection: socket.socket, share: float = 1.0) -> Iterator[None]:
-        """Bound one call of ``connection`` by this share of the time that is left."""
+    def step(
+        self, connection: socket.socket, call: Callable[..., Any], *args: Any, share: float = 1.0
+    ) -> Any:
+        """Make one call of ``connection``, in this share of the time that is left."""
         connection.settimeout(self.seconds_left() * share)
         try:
-            yield
+            return call(*args)
         except TimeoutError:
             raise FetchFailed("timeout") from None
 
-
-def _connect(host: str, port: int, deadline: _Deadline, options: Any) -> socket.socket:
-    """Connect to the first address of ``host`` that answers; each has its share of the time."""
-
-    # Made here, of the class of the moment: gevent puts another one in its place.
-    class BoundedSocket(socket.socket):
-        """A socket whose every step ends with the deadline; no other step is taken."""
-
-        def recv(self, *arguments: Any) -> bytes:
-            with deadline.step(self):
-                return super().recv(*arguments)
-
-        def recv_into(self, *arguments: Any) -> int:
-            with deadline.step(self):
-                return super().recv_into(*arguments)
-
-        def sendall(self, *arguments: Any) -> None:
-            with deadline.step(self):
-                super().sendall(*arguments)
-
-    addresses = _look_up(host, port)
-    failed = FetchFailed("connection")
-    for number, (family, kind, protocol, _, address) in enumerate(addresses):
-        connection = BoundedSocket(family, kind, protocol)
-        try:
-            for option in options or ():
-                connection.setsockopt(*option)
-            with deadline.step(connection, share=1 / (len(addresses) - number)):
-                connection.connect(address)
-            return connection
-        except (OSError, FetchFailed) as error:
-            connection.close()
-            failed = error if isinstance(error, FetchFailed) else FetchFailed("connection")
-    deadline.seconds_left()
-    raise failed
-
-
-def _look_up(host: str, port: int) -> list[Any]:
-    """Return the addresses of ``host``, each only once; of a loopback host those of loopback.
-
-    Plain http to it stays on this machine, and a resolver may say anything.
-    """
-    try:
-        found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError, OverflowError):  # no such name, or it can be none
-        raise FetchFailed("connection") from None
-    addresses = list(dict.fromkeys(found))
-    if is_loopback(host.strip("[]")):
-        addresses = [address for address in addresses if is_loopback(str(address[4][0]))]
-    return addresses
-
-
-class _BoundedAdapter(HTTPAdapter):
-    """Sends as ``requests`` does, over connections that end with the deadline."""
-
-    def __init__(self, deadline: _Deadline) -> None:
-        super().__init__()
-        self._deadline = deadline
+    def count(self, received: int) -> None:
+        self._bytes_left -= received
+        if self._bytes_left < 0:
+            raise FetchFailed("too_large")
 
     def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
         pool: Any = super().get_connection_with_tls_context(*args, **kwargs)
-        deadline, connection_class = self._deadline, pool.ConnectionCls
+        exchange, connection_class = self, pool.ConnectionCls
 
         class Bounded(connection_class):  # type: ignore[misc, valid-type]
-            response_class = _BoundedResponse
-
             def _new_conn(self) -> Any:
-                if connection_class._new_conn is not HTTPConnection._new_conn:
-                    # A SOCKS proxy: another library speaks with it, and bounds each step by this.
-                    self.timeout = deadline.seconds_left()
-                    return super()._new_conn()
-                return _connect(self._dns_host, self.port, deadline, self.socket_options)
+                if connection_class._new_conn is HTTPConnection._new_conn:
+                    return _connect(self._dns_host, self.port, exchange, self.socket_options)
+                # A SOCKS proxy: another library speaks with it, and bounds each step by this.
+                self.timeout = exchange.seconds_left()
+                return _bound(exchange)(fileno=super()._new_conn().detach())
 
             def connect(self) -> None:
                 if isinstance(self, HTTPSConnection):
@@ -195,6 +152,58 @@ class _BoundedAdapter(HTTPAdapter):
 
         pool.ConnectionCls = Bounded
         return pool
+
+
+def _bound(exchange: _Exchange) -> type[socket.socket]:
+    """Return a class of sockets whose every step keeps to ``exchange``; no other step is taken.
+
+    It is made of the class of the moment: gevent puts another one in its place.
+    """
+
+    class BoundedSocket(socket.socket):
+        def recv(self, *args: Any) -> bytes:
+            received: bytes = exchange.step(self, super().recv, *args)
+            exchange.count(len(received))
+            return received
+
+        def recv_into(self, *args: Any) -> int:
+            received: int = exchange.step(self, super().recv_into, *args)
+            exchange.count(received)
+            return received
+
+        def sendall(self, *args: Any) -> None:
+            exchange.step(self, super().sendall, *args)
+
+    return BoundedSocket
+
+
+def _connect(host: str, port: int, exchange: _Exchange, options: Any) -> socket.socket:
+    """Connect to the first address of ``host`` that answers; each has its share of the time.
+
+    Plain http to a loopback host stays on this machine, and a resolver may say anything: such a
+    host has addresses of loopback only.
+    """
+    host = host.strip("[]")
+    try:
+        found = dict.fromkeys(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+    except (OSError, UnicodeError, OverflowError):  # no such name, or it can be none
+        raise FetchFailed("connection") from None
+    is_here = is_loopback(host)
+    addresses = [entry for entry in found if not is_here or is_loopback(str(entry[4][0]))]
+    failed = FetchFailed("connection")
+    for number, (family, kind, protocol, _, address) in enumerate(addresses):
+        connection = _bound(exchange)(family, kind, protocol)
+        try:
+            for option in options or ():
+                connection.setsockopt(*option)
+            share = 1 / (len(addresses) - number)
+            exchange.step(connection, connection.connect, address, share=share)
+            return connection
+        except (OSError, FetchFailed) as error:
+            connection.close()
+            failed = error if isinstance(error, FetchFailed) else FetchFailed("connection")
+    exchange.seconds_left()
+    raise failed
 
 
 class _Transport(SSLTransport):
@@ -219,58 +228,8 @@ def _make_tls_context() -> Any:
     return context
 
 
-class _BoundedResponse(HTTPResponse):
-    """A response that reads no more from the wire than we take, whatever lengths it states."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.fp = io.BufferedReader(_BoundedStream(self.fp.detach()))
-
-
-class _BoundedStream(io.RawIOBase):
-    def __init__(self, stream: io.RawIOBase) -> None:
-        self._stream = stream
-        self._left = MAX_WIRE_BYTES
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int | None:
-        if self._left <= 0:
-            raise FetchFailed("too_large")
-        count = self._stream.readinto(memoryview(buffer)[: self._left])
-        self._left -= count or 0
-        return count
-
-    def close(self) -> None:
-        self._stream.close()
-        super().close()
-
-
-def _prepare(session: requests.Session, url: str, headers: Mapping[str, str]) -> tuple[Any, Any]:
-    """Return the request, and what the environment says of TLS and proxies."""
-    # The function stands in for credentials, so that none are looked up in netrc.
-    request = requests.Request("GET", url, {**headers, **_HEADERS}, auth=lambda request: request)
-    environment = session.merge_environment_settings(url, {}, True, None, None)
-    if is_loopback(urlsplit(url).hostname or ""):
-        # Plain http is allowed to this machine only because nothing leaves it: no proxy then.
-        environment["proxies"] = {}
-    return session.prepare_request(request), environment
-
-
-def _read_body(response: requests.Response) -> bytes:
-    body = b""
-    for chunk in response.iter_content(8192):
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise FetchFailed("too_large")
-    return body
-
-
 def _classify(error: Exception) -> str:
     if isinstance(error, SSLError):
         return "tls"
-    if isinstance(error, Timeout):
-        return "timeout"
     is_body = isinstance(error, ChunkedEncodingError | ContentDecodingError)
     return "connection" if isinstance(error, OSError | HTTPError) and not is_body else "body"

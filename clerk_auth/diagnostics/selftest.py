@@ -20,7 +20,7 @@ from clerk_auth.diagnostics.explanations import count
 from clerk_auth.diagnostics.inspection import inspect_now
 from clerk_auth.diagnostics.remedies import STORE_PROBLEMS, STORE_REMEDY, remedy_for_fetch
 from clerk_auth.diagnostics.report import FAILED, PASSED, SKIPPED, WARNED, Report, Result
-from clerk_auth.diagnostics.shared_keys import load_shared, refresh_fleet
+from clerk_auth.diagnostics.shared_keys import explain_cache, load_shared, refresh_fleet
 from clerk_auth.issuer.bad_tokens import BAD_TOKENS, BadToken
 from clerk_auth.issuer.local import LocalIssuer, throw_away_issuer
 from clerk_auth.issuer.payloads import recipient_claims
@@ -130,7 +130,7 @@ def _load_shared(config: Config, cache: Result) -> tuple[list[Result], Keys]:
     """Read the key set that other processes have stored."""
     shared = load_shared(make_cached_source(config, _refuse_to_fetch))
     if shared.is_cache_avoided and not CacheSettings(config.cache_alias).belongs_to_one_process:
-        detail = f"offline; the shared document cannot be read: {shared.cache_problem}"
+        detail = f"offline; the shared document cannot be read: {explain_cache(shared)}"
         remedy = cache.remedy if cache.status == FAILED else STORE_REMEDY
         return [Result("key set", "fetch", FAILED, detail, remedy)], shared.keys
     held = count(len(shared.keys), "key") if shared.keys else "no keys"
@@ -153,7 +153,7 @@ def _probe_store(config: Config, document: Answer, cache: Result) -> Result:
     said, remedy = STORE_PROBLEMS.get(refresh.outcome, STORE_PROBLEMS["not_shared"])
     if refresh.outcome != "locked" and cache.status == FAILED:
         remedy = cache.remedy
-    detail = f"it cannot be stored: the cache {said.format(error=refresh.status.cache_problem)}"
+    detail = f"it cannot be stored: the cache {said.format(error=explain_cache(refresh.status))}"
     return Result("key set", name, status, detail, remedy)
 
 

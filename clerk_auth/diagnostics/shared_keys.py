@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass
 
+from clerk_auth.jwks.breaker import PROBE, Breaker
 from clerk_auth.jwks.cached import CachedKeySource
 from clerk_auth.jwks.flight import Outcome
+from clerk_auth.jwks.held import Snapshot
 from clerk_auth.jwks.source import SourceStatus
 
 __all__ = ["Refresh", "load_shared", "refresh_fleet"]
@@ -27,26 +30,31 @@ class Refresh:
     status: SourceStatus
 
 
+def explain_cache(status: SourceStatus) -> str:
+    """Say why the cache does not have what it was given, as far as that is known."""
+    return status.cache_error or status.document_refused or "another set is there, or none"
+
+
 def load_shared(source: CachedKeySource) -> SourceStatus:
     """Take what the fleet shares out of the cache, and describe it."""
-    source.fleet.connect()
+    source.fleet.breaker.has("document")
     if shared := source.fleet.load():
         source.held.take(shared)
     else:
-        source.fleet.breaker.probe()
+        _probe(source.fleet.breaker)
     source.held.failure = source.fleet.load_failure() or source.held.failure
     return source.status()
 
 
 def refresh_fleet(source: CachedKeySource) -> Refresh:
     """Fetch past cooldown and backoff, and read back what other processes will find."""
-    outcome = source.refresh()
-    if outcome is not Outcome.FETCHED:
-        failed = "locked" if outcome is Outcome.LATE else "fetch_failed"
+    flight = source.refresh()
+    if not isinstance(flight.found, Snapshot):
+        failed = "locked" if flight.outcome is Outcome.LATE else "fetch_failed"
         return Refresh(failed, source.status())
     if _is_read_back(source):
         return Refresh("shared", source.status())
-    source.fleet.breaker.probe()
+    _probe(source.fleet.breaker)
     return Refresh("not_shared", source.status())
 
 
@@ -60,3 +68,11 @@ def _is_read_back(source: CachedKeySource) -> bool:
         if clock.monotonic() >= deadline or fleet.breaker.is_open:
             return False
         clock.sleep(POLL_SECONDS)
+
+
+def _probe(breaker: Breaker) -> None:
+    """Find out whether the cache works, where nothing else has: open if it does not."""
+    name = f"{PROBE}{secrets.token_hex(8)}"
+    breaker.add(name, "", 2)
+    breaker.get(name)
+    breaker.delete(name)

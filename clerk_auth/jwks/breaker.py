@@ -7,7 +7,6 @@ breaker avoids it for 2 seconds, doubling to 30.
 from __future__ import annotations
 
 import logging
-import secrets
 from collections.abc import Callable
 from threading import Event
 from typing import Any, Final
@@ -18,11 +17,11 @@ from clerk_auth.jwks.held import Clock
 from clerk_auth.logs import log
 
 BREAKER_SECONDS, MAX_BREAKER_SECONDS = 2.0, 30
-# A read that raises sooner may have met bytes that cannot be decoded, while the cache works: the
-# next call shows which. One that takes longer has met a cache that does not answer.
+# A read that raises sooner may have met bytes that cannot be decoded, while the cache works. One
+# that takes longer has met a cache that does not answer.
 SLOW_SECONDS = 0.25
-# Begins the names that only ``probe`` writes.
-_PROBE = "probe:"
+# Begins names that nobody else writes: a read of one that raises has met no foreign bytes.
+PROBE = "probe:"
 # Nothing is under that name; the cache did not answer, or is avoided.
 ABSENT: Final = object()
 FAILED: Final = object()
@@ -32,50 +31,41 @@ GetCache = Callable[[], BaseCache]
 
 
 class Breaker:
-    """Calls of a cache that never raise, under names that begin with ``prefix``.
+    """Calls of a cache that never raise, under names that begin with ``prefix``."""
 
-    ``note_unread`` is told of a name whose value cannot be read from a cache that works.
-    """
-
-    def __init__(
-        self, get_cache: GetCache, prefix: str, clock: Clock, note_unread: Callable[[str], None]
-    ) -> None:
+    def __init__(self, get_cache: GetCache, prefix: str, clock: Clock) -> None:
         self._get_cache = get_cache
         self._prefix = prefix
         self._clock = clock
-        self._note_unread = note_unread
-        self._unread: set[str] = set()
         self._avoid_seconds = 0.0
         self._avoid_until = float("-inf")
-        self._hung: Event | None = None
+        # The end of a call in which a thread hangs.
+        self.hung_until: Event | None = None
         self._error = ""
 
     @property
     def is_open(self) -> bool:
         """Whether the cache is avoided."""
-        hung = self._hung is not None and not self._hung.is_set()
-        return hung or self._clock.monotonic() < self._avoid_until
+        is_hung = self.hung_until is not None and not self.hung_until.is_set()
+        return is_hung or self._clock.monotonic() < self._avoid_until
 
     @property
     def error(self) -> str | None:
         """Why it is: the class of an error, or what the cache did not do."""
         return (self._error or "hangs") if self.is_open else None
 
-    def avoid_until(self, done: Event | None) -> None:
-        """Keep off the cache until ``done`` is set: a thread hangs in it."""
-        self._hung = done
-
     def get(self, name: str) -> object:
         return self._call("get", name, ABSENT)
 
     def has(self, name: str) -> object:
+        """Ask whether it is there: what fails now, or is slow, is not the fault of its value."""
         return self._call("has_key", name)
 
     def set(self, name: str, value: str, seconds: int) -> None:
         self._call("set", name, value, seconds)
 
-    def delete(self, name: str) -> None:
-        self._call("delete", name)
+    def delete(self, name: str) -> object:
+        return self._call("delete", name)
 
     def add(self, name: str, value: str, seconds: int) -> object:
         """Store ``value`` if the name is free: return what was there, ``ABSENT`` if it was.
@@ -106,13 +96,6 @@ class Breaker:
         self._open("add_without_effect")
         return FAILED
 
-    def probe(self) -> None:
-        """Find out whether the cache works, where nothing else has: open if it does not."""
-        name = f"{_PROBE}{secrets.token_hex(8)}"
-        self.add(name, "", 2)
-        self.get(name)
-        self.delete(name)
-
     def _call(self, method: str, name: str, *arguments: Any) -> Any:
         if self.is_open:
             return FAILED
@@ -121,14 +104,10 @@ class Breaker:
             result = getattr(self._get_cache(), method)(f"{self._prefix}:{name}", *arguments)
         # Backends raise what they like, up to UnicodeDecodeError for foreign bytes.
         except Exception as error:
-            may_be_foreign = method == "get" and not name.startswith(_PROBE)
-            if may_be_foreign and not self._is_slow(started_at):
-                self._unread.add(name)
-            else:
+            may_be_foreign = method == "get" and not name.startswith(PROBE)
+            if not may_be_foreign or self._is_slow(started_at):
                 self._open(type(error).__name__)
             return FAILED
-        while self._unread:
-            self._note_unread(self._unread.pop())
         # An answer that a cache which swallows its errors gives too shows nothing.
         is_shown = result not in (None, False) if method != "get" else result is not ABSENT
         if self._avoid_seconds and is_shown:
@@ -140,7 +119,6 @@ class Breaker:
         return self._clock.monotonic() - started_at >= SLOW_SECONDS
 
     def _open(self, reason: str) -> None:
-        self._unread.clear()
         self._error = reason
         if not self._avoid_seconds:
             log(logging.WARNING, "cache_unavailable", reason=reason)

@@ -12,8 +12,6 @@ older than refresh       use it; look in background as above; a routine fetch ne
 refresh failing          use it until max age       ``KeysUnavailable``: not knowing is not denying
 none, or past max age    wait for the flight, 3 s   same
 =======================  =========================  ===========================================
-
-A caller that must not wait asks ``Unwaiting``, a view of the source.
 """
 
 from __future__ import annotations
@@ -49,6 +47,7 @@ QUIET_SECONDS = 1.0
 # A flight that takes longer hangs in a call without a time-out; the process goes on without it.
 HUNG_SECONDS = 15
 
+# Runs a flight beside its caller.
 Spawn = Callable[[Callable[[], None]], None]
 # Of the system, and not the shared generator of `random`: a flight beside a project's tests must
 # not change what a seed gives them, and forked workers must not draw the same.
@@ -56,30 +55,27 @@ _jitter = random.SystemRandom().uniform
 
 
 def _spawn(work: Callable[[], None]) -> None:
-    threading.Thread(target=_work, args=[work], name="clerk_auth-keys", daemon=True).start()
+    """Do ``work`` in a thread of its own, and close what is the thread's, as a request does."""
 
+    def run() -> None:
+        try:
+            work()
+        finally:
+            for handler in (caches, connections):
+                with contextlib.suppress(Exception):  # the server is gone: nothing is left to close
+                    handler.close_all()
 
-def _work(work: Callable[[], None]) -> None:
-    """Do ``work``, and close what belongs to this thread only, as Django does after a request."""
-    try:
-        work()
-    finally:
-        for handler in (caches, connections):
-            with contextlib.suppress(Exception):  # the server is gone: nothing is left to close
-                handler.close_all()
+    threading.Thread(target=run, name="clerk_auth-keys", daemon=True).start()
 
 
 class Desk:
     """Where requests start, join and await the flights of a process, one at a time."""
 
-    def __init__(
-        self, held: Held, fleet: Fleet, fetch: Fetch, spawn: Spawn, local_seconds: float
-    ) -> None:
+    def __init__(self, held: Held, fleet: Fleet, fetch: Fetch, spawn: Spawn) -> None:
         self.begin = functools.partial(Flight, held, fleet, fetch)
         self.spawn = spawn
-        self._held = held
-        self._fleet = fleet
-        self._local_seconds = local_seconds
+        self._held, self._breaker = held, fleet.breaker
+        self._started_at = 0.0  # of the flight
         # By the clock that only advances: until when no look is due, or is pointless for a purpose.
         self.look_at = -math.inf
         self.quiet_until = dict.fromkeys(WAIT_SECONDS, -math.inf)
@@ -91,7 +87,7 @@ class Desk:
         self._lock = threading.Lock()
         self.flight: Flight | None = None
         self.places = {purpose: threading.Semaphore(n) for purpose, n in WAITERS.items()}
-        self._fleet.breaker.avoid_until(None)
+        self._breaker.hung_until = None
 
     def wait(self, purpose: str, is_satisfied: Callable[[], bool], seconds: float) -> bool:
         """Wait until satisfied, or a flight of ``purpose`` is final.
@@ -107,9 +103,8 @@ class Desk:
                 flight = self.join(purpose, is_satisfied, blocking=seconds > 0)
                 if flight is None or not flight.done.wait(max(0.0, deadline - monotonic())):
                     return False
-                is_late = flight.outcome is Outcome.LATE
-                if flight.purpose == purpose and (flight.is_final or is_late):
-                    return not is_late
+                if flight.purpose == purpose and flight.outcome in (Outcome.FINAL, Outcome.LATE):
+                    return flight.outcome is Outcome.FINAL
             return True
         finally:
             places.release()
@@ -123,12 +118,12 @@ class Desk:
         try:
             flight, now = self.flight, self._held.clock.monotonic()
             if flight is not None and not flight.done.is_set():
-                if now - flight.started_at < HUNG_SECONDS:
+                if now - self._started_at < HUNG_SECONDS:
                     return flight
                 log(logging.ERROR, "keys_flight_hangs", purpose=flight.purpose)
-                self._fleet.breaker.avoid_until(flight.done)
+                self._breaker.hung_until = flight.done
             flight = self.flight = self.begin(purpose, is_satisfied)
-            self.look_at = now + self._local_seconds
+            self._started_at, self.look_at = now, now + self._held.local_seconds
         finally:
             self._lock.release()
         # Without the lock: gevent runs other requests while a thread starts, and a lock that is
@@ -151,8 +146,9 @@ class Desk:
             now, is_satisfied = self._held.clock.monotonic(), flight.is_satisfied()
             # A document that helped, but is old, is refreshed by the next look: at once.
             is_due = is_satisfied and not self._held.is_fresh()
-            self.look_at = now + self._local_seconds * (0 if is_due else self._held.jitter(0.8, 1))
-            if flight.is_final and not is_satisfied:
+            pause = 0.0 if is_due else self._held.local_seconds * self._held.jitter(0.8, 1)
+            self.look_at = now + pause
+            if flight.outcome is Outcome.FINAL and not is_satisfied:
                 self.quiet_until[flight.purpose] = now + QUIET_SECONDS
             flight.done.set()
         match flight.found:  # last: no request waits for a receiver
@@ -164,10 +160,7 @@ class Desk:
 
 
 class CachedKeySource:
-    """Keys fetched from Clerk, shared through the cache, held in the process.
-
-    ``spawn`` runs a flight beside the caller.
-    """
+    """Keys fetched from Clerk, shared through the cache, held in the process."""
 
     _wait_seconds = WAIT_SECONDS
 
@@ -183,7 +176,7 @@ class CachedKeySource:
         self.fleet = fleet
         self.held = Held(config, fleet.clock, jitter)
         self._clock = fleet.clock
-        self._desk = Desk(self.held, fleet, fetch, spawn, config.jwks_local_seconds)
+        self._desk = Desk(self.held, fleet, fetch, spawn)
         self._quiet_until = self._desk.quiet_until
 
     def keys_for(self, kid: str) -> Keys:
@@ -206,13 +199,7 @@ class CachedKeySource:
         return keys
 
     def search(self, kid: str) -> Keys:
-        """See ``KeySource``; waits 1.5 seconds at most.
-
-        Raises:
-            KeyNotFound: a set fetched since, or within a cooldown, does not have it.
-            KeysBusy: two requests wait already, or the answer takes too long.
-            KeysUnavailable: fetching fails, so that it is not known.
-        """
+        """See ``KeySource``; two requests of a process wait, 1.5 seconds at most."""
         in_time = self._ask(KEY_ID, lambda: bool(self.held.keys_for(kid)))
         if keys := self.held.keys_for(kid):
             return keys
@@ -229,16 +216,15 @@ class CachedKeySource:
         return () if keys == tried else keys
 
     def unwaiting(self) -> Unwaiting:
-        """Return a view of this source for a caller that must not wait."""
         return Unwaiting(self)
 
-    def refresh(self) -> Outcome | None:
+    def refresh(self) -> Flight:
         """Fetch now, in this thread: past cooldown and backoff, but not past the lock."""
-        self.fleet.connect()
+        self.fleet.breaker.has("document")
         # Never satisfied: a set that somebody else fetched meanwhile may be older than this call.
         flight = self._desk.begin(OPERATOR, lambda: False)
         self._desk.run(flight)
-        return flight.outcome
+        return flight
 
     def status(self) -> SourceStatus:
         """Describe what this process holds; no I/O."""
@@ -263,24 +249,19 @@ class CachedKeySource:
 
     def _unavailable(self) -> KeysUnavailable:
         failure = self.held.failure
-        seconds = failure.until - self._clock.now() if failure else 1.0
-        retry_after = min(max(seconds, 1.0), 30.0)
-        if failure:
-            return KeysUnavailable("fetch_failed", cause=failure.reason, retry_after=retry_after)
-        return KeysUnavailable("no_keys", retry_after=retry_after)
+        if failure is None:
+            return KeysUnavailable("no_keys", retry_after=1.0)
+        seconds = min(max(failure.until - self._clock.now(), 1.0), 30.0)
+        return KeysUnavailable("fetch_failed", cause=failure.reason, retry_after=seconds)
 
 
 class Unwaiting(CachedKeySource):
-    """A view of a source for a caller that must not wait, as in observe mode.
-
-    It starts and joins the same flights, and raises ``KeysBusy`` where only their end can tell.
-    """
+    """A view that starts and joins the same flights, and awaits none; see ``KeySource``."""
 
     _wait_seconds = dict.fromkeys(WAIT_SECONDS, 0.0)
 
     def __init__(self, source: CachedKeySource) -> None:
-        self.held, self.fleet, self._clock = source.held, source.fleet, source._clock
-        self._desk, self._quiet_until = source._desk, source._quiet_until
+        vars(self).update(vars(source))
 
     def _ask(self, purpose: str, is_satisfied: Callable[[], bool]) -> bool:
         """Take the last forced fetch for the answer, while its cooldown lasts."""
@@ -299,12 +280,5 @@ class Unwaiting(CachedKeySource):
 
 
 _desks: weakref.WeakSet[Desk] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for desk in list(_desks):
-        desk.start_without_threads()
-
-
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(after_in_child=lambda: [*map(Desk.start_without_threads, [*_desks])])

@@ -14,6 +14,7 @@ import json
 import logging
 import math
 import secrets
+from dataclasses import astuple
 from hashlib import sha256
 
 from django.core.signing import BadSignature, Signer
@@ -22,24 +23,16 @@ from django.utils.crypto import salted_hmac
 from clerk_auth import metrics
 from clerk_auth.conf import Config
 from clerk_auth.core.encoding import parse_json, parse_json_object
-from clerk_auth.core.errors import FETCH_REASONS, KeySetInvalid
+from clerk_auth.core.errors import KeySetInvalid
 from clerk_auth.core.keys import parse_jwks
-from clerk_auth.jwks.breaker import ABSENT, FAILED, Breaker, GetCache
-from clerk_auth.jwks.held import (
-    MAX_CLOCK_SKEW_SECONDS,
-    MAX_FAILURES,
-    MAX_PAUSE_SECONDS,
-    Clock,
-    Failure,
-    Snapshot,
-)
+from clerk_auth.jwks.breaker import ABSENT, FAILED, PROBE, Breaker, GetCache
+from clerk_auth.jwks.held import FAILURE_SECONDS, MAX_CLOCK_SKEW_SECONDS, Clock, Failure, Snapshot
 from clerk_auth.logs import log
 
 SCHEMA_VERSION = 1
-MAX_DOCUMENT_CHARACTERS = 512 * 1024
+MAX_DOCUMENT_CHARACTERS, MAX_FAILURE_CHARACTERS = 512 * 1024, 128
 # A process that takes over the lock of one that died needs this for its fetch.
 TAKEOVER_SECONDS = 1.0
-_FAILURE_KEPT_SECONDS, _MAX_FAILURE_CHARACTERS = 300, 128
 
 
 class Fleet:
@@ -49,16 +42,15 @@ class Fleet:
         self, get_cache: GetCache, config: Config, *, secret_key: str, clock: Clock | None = None
     ) -> None:
         key_id = salted_hmac("clerk_auth.shared.key_id", "", secret_key, algorithm="sha256")
-        facts = [SCHEMA_VERSION, sorted(config.issuers), config.jwks_url, key_id.hexdigest()]
-        scope = json.dumps(facts)
-        self._prefix = f"clerk_auth:{sha256(scope.encode()).hexdigest()[:32]}"
+        scope = [SCHEMA_VERSION, sorted(config.issuers), config.jwks_url, key_id.hexdigest()]
+        self._prefix = f"clerk_auth:{sha256(json.dumps(scope).encode()).hexdigest()[:32]}"
         self._signer = Signer(key=secret_key, salt=self._prefix, fallback_keys=[])
         self._max_age_seconds = config.jwks_max_age_seconds
         self.cooldown_seconds = config.jwks_cooldown_seconds
         # The lease of the lock outlives the fetch.
         self.lease_seconds = math.ceil(config.jwks_timeout_seconds) + 1
         self.clock = clock or Clock()
-        self.breaker = Breaker(get_cache, self._prefix, self.clock, self._note_unread)
+        self.breaker = Breaker(get_cache, self._prefix, self.clock)
         # Why the last document that was there was not used, a label of the metric.
         self.refused: str | None = None
         # Who was last seen to hold the lock, since when, and how many one after the other.
@@ -66,31 +58,27 @@ class Fleet:
         self._holder_seen_at = math.inf
         self._holders = 0
 
-    def connect(self) -> None:
-        """Ask whether there is a document: what fails now, or is slow, is not its text."""
-        self.breaker.has("document")
-
     def load(self) -> Snapshot | None:
         """Return the shared snapshot; ``None`` when there is none that may be used."""
         text = self.breaker.get("document")
-        if text is ABSENT or text is FAILED:
+        # A cache that takes an order works: then it is the document that cannot be read.
+        if text is ABSENT or (text is FAILED and self.breaker.delete(PROBE) is FAILED):
             return None
-        snapshot = self._parse(text)
-        if isinstance(snapshot, str):
-            self._note_refusal(snapshot)
-            return None
-        self.refused = None
-        return snapshot
+        found = "unreadable" if text is FAILED else self._parse(text)
+        if isinstance(found, Snapshot):
+            self.refused = None
+            return found
+        metrics.increment(metrics.DOCUMENTS_REFUSED, found)
+        if found != self.refused:
+            self.refused = found
+            log(logging.WARNING, "shared_document_refused", reason=found)
+        return None
 
     def store(self, snapshot: Snapshot) -> None:
         """Publish ``snapshot`` to the fleet."""
-        document = {
-            "generation": snapshot.generation,
-            "fetched_at": snapshot.fetched_at,
-            **snapshot.key_set.to_jwks(),
-        }
-        text = self._signer.sign(json.dumps(document, separators=(",", ":")))
-        self.breaker.set("document", text, int(self._max_age_seconds))
+        facts = {"generation": snapshot.generation, "fetched_at": snapshot.fetched_at}
+        document = json.dumps({**facts, **snapshot.key_set.to_jwks()}, separators=(",", ":"))
+        self.breaker.set("document", self._signer.sign(document), int(self._max_age_seconds))
 
     def _parse(self, text: object) -> Snapshot | str:
         """Return the snapshot in a document, or why it is refused."""
@@ -109,16 +97,6 @@ class Fleet:
             return "dated_ahead"
         is_usable = age_seconds < self._max_age_seconds
         return Snapshot(key_set, generation, fetched_at) if is_usable else "too_old"
-
-    def _note_unread(self, name: str) -> None:
-        if name == "document":
-            self._note_refusal("unreadable")
-
-    def _note_refusal(self, reason: str) -> None:
-        metrics.increment(metrics.DOCUMENTS_REFUSED, reason)
-        if reason != self.refused:
-            self.refused = reason
-            log(logging.WARNING, "shared_document_refused", reason=reason)
 
     def acquire(self, *, lease_seconds: int = 0, kept_seconds: float = 0.0) -> str | None:
         """Take the lock: what releases it, ``""`` without a cache, ``None`` if it is theirs.
@@ -181,32 +159,18 @@ class Fleet:
     def load_failure(self) -> Failure | None:
         """Return the failure that the fleet is backing off from."""
         text = self.breaker.get("failure")
-        if not isinstance(text, str) or len(text) > _MAX_FAILURE_CHARACTERS:
+        if not isinstance(text, str) or len(text) > MAX_FAILURE_CHARACTERS:
             return None
-        now = self.clock.now()
-        earliest = now - _FAILURE_KEPT_SECONDS - MAX_CLOCK_SKEW_SECONDS
         try:
-            reason, count, until = parse_json(text.encode("utf-8"))
-            is_count = type(count) is int and 1 <= count <= MAX_FAILURES
-            # An instant that is cut short at each reading would never end.
-            is_instant = type(until) in (int, float) and (
-                earliest <= until <= now + MAX_PAUSE_SECONDS
-            )
+            failure = Failure(*parse_json(text.encode("utf-8")))
         except (TypeError, ValueError):
             return None
-        is_ours = reason in FETCH_REASONS and is_count and is_instant
-        return Failure(reason, count, float(until)) if is_ours else None
-
-    def publish(self, found: Snapshot | Failure) -> None:
-        """Tell the fleet what came of a fetch."""
-        if isinstance(found, Snapshot):
-            self.store(found)
-        self.store_failure(found if isinstance(found, Failure) else None)
+        return failure if failure.may_be_ours(self.clock.now()) else None
 
     def store_failure(self, failure: Failure | None) -> None:
         """Tell the fleet that a fetch failed; ``None``: that one succeeded."""
         if failure is None:
             self.breaker.delete("failure")
         else:
-            text = json.dumps([failure.reason, failure.count, failure.until])
-            self.breaker.set("failure", text, _FAILURE_KEPT_SECONDS)
+            text = json.dumps(astuple(failure))
+            self.breaker.set("failure", text, FAILURE_SECONDS)

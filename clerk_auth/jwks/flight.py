@@ -41,8 +41,7 @@ class Outcome(Enum):
     """How a flight ended."""
 
     SATISFIED = auto()  # by what the fleet shares
-    FETCHED = auto()  # with a set from the issuer
-    FINAL = auto()  # without one, as far as its purpose may go
+    FINAL = auto()  # as far as its purpose may go: another one is pointless for now
     LATE = auto()  # it waited in vain for a fetch of somebody else
 
 
@@ -59,14 +58,6 @@ class Flight:
     found: Snapshot | Failure | None = None
     done: threading.Event = field(default_factory=threading.Event)
 
-    def __post_init__(self) -> None:
-        self.started_at = self.held.clock.monotonic()
-
-    @property
-    def is_final(self) -> bool:
-        """Whether another flight for this purpose is pointless for now."""
-        return self.outcome in (Outcome.FETCHED, Outcome.FINAL)
-
     def fly(self) -> Outcome:
         """Go as far as the purpose may go, and wait for a fetch of somebody else on the way."""
         held, clock, poll_seconds = self.held, self.held.clock, POLL_SECONDS
@@ -76,8 +67,7 @@ class Flight:
             is_early = self.purpose != OPERATOR and held.is_backing_off() and not held.is_usable()
             if is_early or held.is_cooling(self.purpose):
                 return Outcome.FINAL
-            held.count_as_kept()
-            lock = self.fleet.acquire(kept_seconds=held.kept_seconds())
+            lock = self.fleet.acquire(kept_seconds=held.count_kept_seconds())
             if lock is not None:
                 return self._lead(lock)
             # Somebody else fetches: wait only where there is nothing to answer with.
@@ -113,11 +103,13 @@ class Flight:
             is_free = self.purpose == OPERATOR
             if not is_free and (self.held.is_backing_off() or not self._reserve()):
                 return Outcome.FINAL
-            self.found = self._fetch_document()
+            found = self.found = self._fetch_document()
             fence = locked_at + self.fleet.lease_seconds - FENCE_SECONDS
             if lock and self.held.clock.monotonic() <= fence:
-                self.fleet.publish(self.found)
-            return Outcome.FETCHED if isinstance(self.found, Snapshot) else Outcome.FINAL
+                if isinstance(found, Snapshot):
+                    self.fleet.store(found)
+                self.fleet.store_failure(found if isinstance(found, Failure) else None)
+            return Outcome.FINAL
         finally:
             self.fleet.release(lock)
 

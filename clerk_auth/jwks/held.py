@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from clerk_auth import metrics
 from clerk_auth.conf import Config
+from clerk_auth.core.errors import FETCH_REASONS
 from clerk_auth.core.keys import KeySet, VerifyingKey
 from clerk_auth.logs import log
 
@@ -17,6 +18,8 @@ from clerk_auth.logs import log
 KEY_ID, SIGNATURE = "key_id", "signature"
 MAX_CLOCK_SKEW_SECONDS = 60
 MAX_BACKOFF_SECONDS, MAX_FAILURES = 60, 16
+# How long the fleet keeps a failure.
+FAILURE_SECONDS = 300
 # No backoff of ours ends later than this, with jitter and clocks that differ.
 MAX_PAUSE_SECONDS = 1.2 * MAX_BACKOFF_SECONDS + MAX_CLOCK_SKEW_SECONDS
 
@@ -54,6 +57,14 @@ class Failure:
     count: int
     until: float
 
+    def may_be_ours(self, now: float) -> bool:
+        """Tell whether a process of ours can have told it; what was read may have any type."""
+        is_count = type(self.count) is int and 1 <= self.count <= MAX_FAILURES
+        # An instant that is cut short at each reading would never end.
+        earliest, latest = now - FAILURE_SECONDS - MAX_CLOCK_SKEW_SECONDS, now + MAX_PAUSE_SECONDS
+        is_instant = type(self.until) in (int, float) and earliest <= self.until <= latest
+        return self.reason in FETCH_REASONS and is_count and is_instant
+
 
 class Held:
     """Snapshot and failure of one process. A question changes nothing, and costs no I/O."""
@@ -61,14 +72,14 @@ class Held:
     def __init__(self, config: Config, clock: Clock, jitter: Jitter) -> None:
         self.refresh_seconds = config.jwks_refresh_seconds
         self.max_age_seconds = config.jwks_max_age_seconds
-        self.clock = clock
-        self.jitter = jitter
+        self.local_seconds = config.jwks_local_seconds
+        self.clock, self.jitter = clock, jitter
         self.snapshot: Snapshot | None = None
         self.failure: Failure | None = None
         # By the clock that only advances: until when a forced fetch is not ours to make, and
         # since when others keep this process, which has no keys, from fetching.
         self._cooling_until = dict.fromkeys((KEY_ID, SIGNATURE), -math.inf)
-        self._kept_since: float | None = None
+        self._kept_since = math.inf
         self._own_failures = 0  # of its own fetches, in a row
 
     def keys_for(self, kid: str) -> tuple[VerifyingKey, ...]:
@@ -98,16 +109,12 @@ class Held:
         failure = self.failure
         return failure is not None and 0 < failure.until - self.clock.now() <= MAX_PAUSE_SECONDS
 
-    def kept_seconds(self) -> float:
-        """Return for how long others keep this process, which has no keys, from fetching."""
-        return 0.0 if self._kept_since is None else self.clock.monotonic() - self._kept_since
-
     def take(self, snapshot: Snapshot) -> None:
         """Hold ``snapshot`` from now on, unless what is held is as new."""
         before = self.snapshot
         if before is not None and snapshot.generation <= before.generation:
             return
-        self.snapshot, self._own_failures, self._kept_since = snapshot, 0, None
+        self.snapshot, self._own_failures, self._kept_since = snapshot, 0, math.inf
         metrics.set_gauge(metrics.FETCHED_AT, snapshot.fetched_at)
         metrics.set_gauge(metrics.EXPIRES_AT, snapshot.fetched_at + self.max_age_seconds)
         thumbprints = snapshot.key_set.thumbprints
@@ -121,17 +128,16 @@ class Held:
         """Force no fetch for ``purpose`` for so long."""
         self._cooling_until[purpose] = self.clock.monotonic() + seconds
 
-    def count_as_kept(self) -> None:
-        """Count from now, if not yet, for how long others keep this process from fetching."""
-        if self.is_usable():
-            self._kept_since = None
-        elif self._kept_since is None:
-            self._kept_since = self.clock.monotonic()
+    def count_kept_seconds(self) -> float:
+        """Count from now, if not yet, for how long others keep us without keys from fetching."""
+        now = self.clock.monotonic()
+        self._kept_since = math.inf if self.is_usable() else min(self._kept_since, now)
+        return max(0.0, now - self._kept_since)
 
     def back_off(self, failure: Failure) -> None:
         """Back off as the fleet does; without keys, for one pause in all."""
         if not self.is_usable():
-            seconds = max(0.0, self.jitter(0.8, 1.2) - self.kept_seconds())
+            seconds = max(0.0, self.jitter(0.8, 1.2) - self.count_kept_seconds())
             failure = replace(failure, until=min(failure.until, self.clock.now() + seconds))
         held = self.failure
         if held is None or failure.until >= held.until or not self.is_backing_off():
@@ -143,7 +149,8 @@ class Held:
         Without keys only our own failures count: what the fleet says of others may be forged.
         """
         count = min(self.failure.count + 1 if self.failure else 1, MAX_FAILURES)
-        self._own_failures, self._kept_since = min(self._own_failures + 1, MAX_FAILURES), None
+        self._own_failures = min(self._own_failures + 1, MAX_FAILURES)
+        self._kept_since = math.inf
         now, jitter = self.clock.now(), self.jitter(0.8, 1.2)
         failure = Failure(reason, count, now + _pause_seconds(count) * jitter)
         own_until = now + _pause_seconds(self._own_failures) * jitter

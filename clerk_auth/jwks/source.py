@@ -34,16 +34,11 @@ class SourceStatus:
     def is_cache_avoided(self) -> bool:
         return self.cache_error is not None
 
-    @property
-    def cache_problem(self) -> str:
-        """Why the cache does not have what it was given, as far as that is known."""
-        return self.cache_error or self.document_refused or "another set is there, or none"
-
     def as_dict(self) -> dict[str, Any]:
         """Return a JSON-ready dict; keys as an operator compares them, without key material."""
         keys = [describe_key(key) for key in self.keys]
-        facts = {**asdict(replace(self, keys=())), "is_cache_avoided": self.is_cache_avoided}
-        return {**facts, "keys": keys}
+        facts = asdict(replace(self, keys=()))
+        return {**facts, "keys": keys, "is_cache_avoided": self.is_cache_avoided}
 
 
 class KeySource(Protocol):
@@ -60,8 +55,9 @@ class KeySource(Protocol):
         """Look further for a ``kid`` that the set does not have; never returns empty.
 
         Raises:
-            KeyNotFound: it is in no set.
-            KeysUnavailable: that cannot be told now.
+            KeyNotFound: a set fetched since, or within a cooldown, does not have it.
+            KeysBusy: as many requests as may wait for it do already, or it takes too long.
+            KeysUnavailable: fetching fails, so that it is not known.
         """
 
     def keys_after(self, kid: str, tried: Keys) -> Keys:

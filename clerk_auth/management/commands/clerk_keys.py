@@ -15,7 +15,7 @@ from clerk_auth.conf.caches import CacheSettings
 from clerk_auth.diagnostics.explanations import format_duration, name_key
 from clerk_auth.diagnostics.remedies import STORE_PROBLEMS
 from clerk_auth.diagnostics.report import SCHEMA_VERSION
-from clerk_auth.diagnostics.shared_keys import load_shared, refresh_fleet
+from clerk_auth.diagnostics.shared_keys import explain_cache, load_shared, refresh_fleet
 from clerk_auth.diagnostics.terminal import Page
 from clerk_auth.jwks.breaker import MAX_BREAKER_SECONDS
 from clerk_auth.jwks.cached import CachedKeySource
@@ -170,7 +170,7 @@ def _describe(config: Config, status: SourceStatus) -> dict[str, str]:
     return {
         "alias": config.cache_alias,
         "backend": getattr(backend, "__name__", ""),
-        "error": status.cache_problem,
+        "error": explain_cache(status),
         "look": format_duration(config.jwks_local_seconds),
         "late": format_duration(config.jwks_local_seconds + MAX_BREAKER_SECONDS),
     }
