@@ -87,15 +87,6 @@ WITHOUT_PUBLIC_NAMES = {
     *("clerk_auth.exceptions", "clerk_auth.health", "clerk_auth.logs", "clerk_auth.middleware"),
     *("clerk_auth.pytest_plugin", "clerk_auth.signals", "clerk_auth.users", "clerk_auth.verifier"),
 }
-# What architecture.md draws and the package has not yet, or the other way round.
-MOVING = {
-    *("checks.environment", "checks.rest_framework", "conf.declarations", "conf.imports"),
-    *("conf.lifetime", "conf.origins", "core.credential", "diagnostics.durations"),
-    *("diagnostics.quiet", "diagnostics.remedies", "diagnostics.report", "diagnostics.rules"),
-    *("diagnostics.shared_keys", "issuer.local", "jwks.breaker", "jwks.document", "jwks.flight"),
-    *("jwks.held", "jwks.wiring", "management.command", "metrics.catalog", "rate_limit"),
-    *("users.resolvers", "conf.instance", "tests.typing.api"),
-}
 OPTIONS_OF_OTHERS = {
     *("--deploy", "--fail-level", "--fail-on-warn", "--help", "--lf", "--preload", "--tag"),
     *("--validate", "--workers", *make_parser()._option_string_actions),
@@ -593,7 +584,7 @@ class TestArchitecture:
 
     def test_tree_is_that_of_the_package(self):
         modules = {name for name, path in architecture.FILES.items() if path.stem != "__init__"}
-        assert modules_of_the_tree(blocks(self.text)[0]) ^ modules <= MOVING
+        assert modules_of_the_tree(blocks(self.text)[0]) == modules
 
     def test_picture_of_the_packages_has_each_on_its_line(self):
         drawn = [
@@ -608,9 +599,9 @@ class TestArchitecture:
             drawn[:-1], expected[:-1], strict=True
         ):
             assert title == expected_title
-            assert names_drawn ^ modules <= MOVING
+            assert names_drawn == modules
         assert drawn[-1][0] == expected[-1][0]
-        assert {f"core.{name}" for name in drawn[-1][1] ^ core} <= MOVING
+        assert drawn[-1][1] == core
 
     def test_picture_of_a_request_names_every_code(self):
         hops = {"read_token", "keys_for", "find_signing_key", "check_claims"}
@@ -622,8 +613,7 @@ class TestArchitecture:
             for name in names(row["where"]):
                 if name.endswith((".py", "/")):
                     places = ROOT / "clerk_auth" / name, ROOT / name
-                    dotted = name.removesuffix(".py").replace("/", ".")
-                    assert any(map(Path.exists, places)) or dotted in MOVING, name
+                    assert any(map(Path.exists, places)), name
 
     def test_states_are_those_of_the_key_source(self):
         lines = cached.__doc__.splitlines()
