@@ -25,7 +25,7 @@ EVENTS = 20_000
 SIGNATURES = 200
 # Title: the sink's path in clerk_auth.contrib; whether several processes share a directory.
 SUBJECTS = {
-    "totals alone": ("", False),
+    "totals only": ("", False),
     "OpenTelemetry": ("opentelemetry.OpenTelemetrySink", False),
     "EMF": ("emf.EMFSink", False),
     "Prometheus": ("prometheus.PrometheusSink", False),

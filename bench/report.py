@@ -168,7 +168,7 @@ def _requests(part: Mapping[str, Any]) -> str:
     return (
         "## Added to a DRF request\n\nThe open view = 0, the hand-written class around "
         "`jwt.decode` with a key at hand = 1. Client: all of Django under DRF's test client; "
-        "factory: the view alone.\n\n" + table(["subject", *kinds], rows)
+        "factory: the view only.\n\n" + table(["subject", *kinds], rows)
     )
 
 

@@ -54,7 +54,7 @@ def read_list(environment: Environment, name: str) -> list[str] | None:
     entries = [entry.strip() for entry in text.split(",")]
     if not all(entries):
         raise ImproperlyConfigured(
-            f"The environment variable {name} is a comma-separated list: an entry is empty."
+            f"The environment variable {name} is a comma-separated list, and has an empty entry."
         )
     return entries
 

@@ -29,8 +29,8 @@ def check_cache() -> Iterator[CheckMessage]:
         return
     if cache.may_unpickle:
         yield Warning(
-            f"{_KEY_CACHE} unpickles what it reads, or is not known not to: anybody who can write "
-            "to that server can run code here.",
+            f"{_KEY_CACHE} may unpickle what it reads: anyone who can write to that server could "
+            "run code here.",
             hint="Add an alias only for the keys, with a database number of its own and "
             "django-redis' JSONSerializer, and name it in CLERK_AUTH['CACHE_ALIAS']. Silence this "
             "where your own serializer or backend makes no objects of what it reads.",
@@ -38,8 +38,8 @@ def check_cache() -> Iterator[CheckMessage]:
         )
     if cache.may_wait:
         yield Warning(
-            f"{_KEY_CACHE} has no time-outs, or is not known to have any: a silent server can "
-            "hold a thread indefinitely.",
+            f"{_KEY_CACHE} may have no time-outs: a server that does not answer can hold a thread "
+            "indefinitely.",
             hint="Set SOCKET_CONNECT_TIMEOUT and SOCKET_TIMEOUT (django-redis) or "
             "socket_connect_timeout and socket_timeout (Django) in OPTIONS, 1 second or less, and "
             "timeout for a BlockingConnectionPool. Silence this where your backend is bounded.",

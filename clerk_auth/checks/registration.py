@@ -30,8 +30,8 @@ def check(*, deploy: bool = False) -> Callable[[Callable[[], Iterable[CheckMessa
             except Exception as error:  # other packages' settings and classes, in any state
                 return [
                     Warning(
-                        f"{find.__name__} of clerk_auth could not be made: {type(error).__name__}.",
-                        hint="Correct what Django or REST framework says of its settings first.",
+                        f"The check {find.__name__} failed: {type(error).__name__}.",
+                        hint="Correct first what Django or REST framework reports.",
                         id="clerk_auth.W018",
                     )
                 ]

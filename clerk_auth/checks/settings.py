@@ -86,7 +86,7 @@ def check_mode() -> Iterator[CheckMessage]:
     if is_observing():
         yield Warning(
             "CLERK_AUTH['MODE'] is 'observe': tokens are verified, and no caller is refused.",
-            hint="Follow docs/rollout.md to 'enforce'; silence this for as long as it is meant.",
+            hint="Follow docs/rollout.md up to 'enforce'. Silence this while you observe.",
             id="clerk_auth.W013",
         )
 
@@ -97,7 +97,7 @@ def check_development_mode() -> Iterator[CheckMessage]:
     config = read_config()
     if config and config.dev_mode:
         yield Warning(
-            "CLERK_AUTH['DEV_MODE'] is on: anybody who has the development key can sign in as any "
+            "CLERK_AUTH['DEV_MODE'] is on: anyone who has the development key can sign in as any "
             "user.",
             hint="Remove DEV_MODE, and DEBUG, from what is deployed.",
             id="clerk_auth.W017",

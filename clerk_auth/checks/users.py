@@ -57,7 +57,7 @@ def check_users() -> Iterator[CheckMessage]:
     if (name := model.USERNAME_FIELD) in config.user_fields:
         yield Warning(
             f"CLERK_AUTH['USER_FIELDS'] writes {name}, by which a password login or another single "
-            "sign-on finds users: a claim could make one person another.",
+            "sign-on finds users: a claim could turn one user into another.",
             hint="Map a field that is not used to sign in, or silence this where only "
             "ClerkAuthentication looks for users.",
             id="clerk_auth.W014",
@@ -86,11 +86,11 @@ def check_foreign_keys() -> Iterator[CheckMessage]:
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     yield Warning(
         "CLERK_AUTH['USER_RESOLVER'] is stateless_user, whose users have no database row, but "
-        f"{', '.join(names[:_SHOWN])}{more} can only refer to one: to store request.user there "
-        "is an error.",
+        f"{', '.join(names[:_SHOWN])}{more} can only refer to a row: storing request.user "
+        "there fails.",
         hint='Set it to "clerk_auth.users.database_user", which creates rows, or to '
         '"clerk_auth.users.existing_user", or store request.user.pk in a CharField. Silence this '
-        "where only people with a session are stored there.",
+        "where only users with a session are stored there.",
         id="clerk_auth.W016",
     )
 

@@ -67,11 +67,14 @@ _BY_STATUS = {
     429: "Something in front of the API says too many requests: wait and repeat.",
     503: "The API has no keys, or is not up: run clerk_selftest where it runs.",
 }
-_PAGE = "An HTML page came in place of an API's answer: check path and proxies."
-_REDIRECT = "Redirects are not followed: give the final address, with https and its slash."
+_PAGE = "The answer is an HTML page, and not the API's: check the path, and proxies."
+_REDIRECT = (
+    "Redirects are not followed: give the final address, with https and the slash at its end."
+)
 _SERVER_ERROR = "Look into the log of the API, or of the proxy in front of it."
 _PERMISSION = (
-    "The token was accepted, and a permission refused: give the address of a view that it may read."
+    "The token was accepted, and a permission refused: give the address of a view that this user "
+    "may read."
 )
 _PASS_IT_ON = (
     "Apache's mod_wsgi needs WSGIPassAuthorization On; gateways, proxies and load balancers may "
@@ -90,7 +93,7 @@ _UNLISTED = (
     "That host may not be yours, so the token is not sent. Correct the URL, or run this with the "
     "settings of that API; if the host is yours, add --any-host."
 )
-_DIFFERENT = "This host accepts it: compare the settings, the keys and the clock of both."
+_DIFFERENT = "This host accepts the token: compare settings, keys and clocks of the two hosts."
 
 
 def run(
@@ -205,7 +208,7 @@ def _judge_host(host: str, *, any_host: bool) -> Result:
             return Result(_GROUP, name, FAILED, detail, _UNLISTED)
         return Result(_GROUP, name, WARNED, detail, "The token is sent because of --any-host.")
     if "*" in settings.ALLOWED_HOSTS:
-        remedy = "This cannot tell whether the host is yours: list your hosts there."
+        remedy = "So nothing says whether this host is yours: list your hosts there."
         return Result(_GROUP, name, WARNED, "ALLOWED_HOSTS names any host", remedy)
     return Result(_GROUP, name, PASSED, f"ALLOWED_HOSTS names {host}")
 

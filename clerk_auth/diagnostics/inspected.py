@@ -46,7 +46,7 @@ def _print_claims(inspection: Inspection, page: Page) -> None:
     if inspection.key is not None:
         page.write_heading(f"claims, signed by {inspection.key.thumbprint}")
     else:
-        page.write(page.style.WARNING("claims, UNVERIFIED: anybody may have written them"))
+        page.write(page.style.WARNING("claims, UNVERIFIED: anyone may have written them"))
     page.write_table(
         [
             _describe_value(show(claim).strip('"'), value, _when(claim, value, inspection))

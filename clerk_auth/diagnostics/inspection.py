@@ -1,8 +1,8 @@
 """An inspection: what each rule says of one token, and what the verifier says of it.
 
 The rules are judged one by one, the verdict is that of ``Verifier.check`` on the same policy and
-keys. Nothing is counted, logged, stored or forced: keys
-come from a snapshot, so that an unknown or wrong key spends no cooldown of the fleet.
+keys. Nothing is counted, logged, stored or forced: keys come from a snapshot, so that an unknown or
+wrong key spends no cooldown of the fleet.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Inspection:
     """All that is known of one token; instants are Unix seconds.
 
     ``error`` is the verifier's. ``header`` and ``payload`` are as the token has them, ``None``
-    where they cannot be read. Anybody may have written the payload unless ``key``, which made the
+    where they cannot be read. Anyone may have written the payload unless ``key``, which made the
     signature, is there.
     """
 

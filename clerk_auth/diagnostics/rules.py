@@ -177,7 +177,9 @@ def read_credential(token: str) -> str:
 def _expect_times(policy: Policy) -> str:
     seconds = policy.uncategorized_token_max_seconds
     bound = f"; without session category exp at most {seconds:g} s ahead" if seconds else ""
-    return f"exp to come, nbf and iat past; {policy.leeway_seconds:g} s of leeway{bound}"
+    return (
+        f"exp in the future, nbf and iat in the past; {policy.leeway_seconds:g} s of leeway{bound}"
+    )
 
 
 def _expect_text(policy: Policy) -> str:
@@ -257,7 +259,7 @@ RULES = (
         Evidence.find_signing_key,
         (),
         expected="made by the key, or one of the keys, under this key id",
-        remedy="It was forged, or damaged on its way. With JWT_KEY: a rotated key, possibly.",
+        remedy="It was forged, or damaged on its way. With JWT_KEY, the key may have been rotated.",
         found=lambda seen: ", ".join(f"RSA {key.bits} {key.thumbprint}" for key in seen["key"]),
     ),
     Rule(
@@ -266,7 +268,7 @@ RULES = (
         lambda seen: tokens.parse_part("payload", decode_checked(seen["text"][1])),
         (),
         expected="a JSON object in UTF-8 without duplicate members",
-        remedy="Clerk writes no such payload: see who made the token.",
+        remedy="Clerk does not write such a payload: find out who made the token.",
         found=lambda seen: count(len(decode_checked(seen["text"][1])), "byte"),
     ),
     Rule(
@@ -286,15 +288,15 @@ RULES = (
         lambda seen: tokens.check_issuer(seen["payload"], seen.policy),
         ("iss",),
         expected=lambda policy: _any_of("iss", policy.issuers),
-        remedy="FRONTEND_API or ISSUER is of another instance than the front end's key, or lacks a "
-        "proxy's alias.",
+        remedy="FRONTEND_API or ISSUER names another instance than the front end's publishable "
+        "key, or ISSUER lacks the alias of a proxy.",
     ),
     Rule(
         9,
         "identity",
         lambda seen: tokens.check_identity(seen["payload"]),
         ("sub", "sid"),
-        expected="sub and sid of 1 to 255 visible characters, sub of no machine (mch_)",
+        expected="sub and sid of 1 to 255 visible characters; sub not of a machine (mch_)",
         remedy="Call getToken() without a template: a token without sid belongs to no session, and "
         "one of a machine (mch_) to no user.",
     ),

@@ -220,7 +220,7 @@ def impersonate(config: Config) -> tuple[LocalIssuer, dict[str, Any]]:
 
 
 def _expect_refusal(group: str, name: str, verifier: Verifier, token: str, bad: BadToken) -> Result:
-    remedy = "Do not deploy: the lock is open. Report it in private to clerk_auth's maintainers."
+    remedy = "Do not deploy: the lock is open. Report this in private to clerk_auth's maintainers."
     try:
         verifier.check(token)
     except ClerkAuthError as error:

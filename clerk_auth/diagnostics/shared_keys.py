@@ -21,7 +21,7 @@ READ_BACK_SECONDS, POLL_SECONDS = 1.0, 0.2
 class Refresh:
     """What became of a refresh for the whole fleet.
 
-    ``outcome`` is ``shared``, or what has failed: ``fetch_failed``, ``locked`` (somebody else
+    ``outcome`` is ``shared``, or what has failed: ``fetch_failed``, ``locked`` (another process
     holds the lock, and nothing was fetched) or ``not_shared`` (what was fetched cannot be read
     from the cache, and only this process has it).
     """

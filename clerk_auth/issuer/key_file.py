@@ -126,9 +126,7 @@ def _check_directory(directory: Path) -> None:
     found = os.lstat(directory)
     why = _find_fault(found, _WRITABLE) or ("" if stat.S_ISDIR(found.st_mode) else "is a file")
     if why:
-        remedy = (
-            f"remove {directory} to get a new one, on a file system that keeps owners and modes"
-        )
+        remedy = f"remove {directory} to get a new one; the file system must keep owners and modes"
         raise refuse(directory, f"lies in a directory that {why}", remedy)
 
 
@@ -136,7 +134,7 @@ def _check_file(directory: Path, found: os.stat_result) -> None:
     """Refuse a file that another user can read or has written."""
     why = _find_fault(found, _PUBLIC) or ("" if stat.S_ISREG(found.st_mode) else "is not a file")
     if why:
-        remedy = "remove it to get a new one, on a file system that keeps owners and modes"
+        remedy = "remove it to get a new one; the file system must keep owners and modes"
         raise refuse(directory, why, remedy)
 
 

@@ -57,7 +57,7 @@ def authorization_claims(
     if version == 2:
         return _version_2(org, org_slug, role, granted, scoped_features, scoped_plans)
     if version != 1:
-        raise ValueError(f"{version!r} is not a version of Clerk's claims: those are 1 and 2")
+        raise ValueError(f"{version!r} is not a version of Clerk's claims: use 1 or 2")
     if scoped_features or scoped_plans:
         raise ValueError("features and plans are in tokens of version 2 only")
     return _without_empty(
@@ -118,5 +118,5 @@ def _scoped(text: str, org: str | None) -> str:
     if not (scope and is_simple_name(name)):
         raise ValueError(f"{text!r} is not a valid feature or plan: write reports or u:beta")
     if scope == "o" and org is None:
-        raise ValueError(f"{text!r} belongs to an organization, and there is none")
+        raise ValueError(f"{text!r} belongs to an organization: name one")
     return f"{scope}:{name}"

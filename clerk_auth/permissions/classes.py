@@ -143,7 +143,9 @@ class _Reverified(ClerkPermission):
 
     @classmethod
     def negated(cls) -> type[BasePermission]:
-        raise TypeError("RequiresReverification has no ~: the lack of one must grant nothing")
+        raise TypeError(
+            "RequiresReverification cannot be negated: an old sign-in must grant nothing"
+        )
 
 
 class _Owned(ClerkPermission):
@@ -172,11 +174,11 @@ def _has(**asked: str) -> type[ClerkPermission]:
 
 def _check_name(name: object) -> str:
     if not is_identifier(name) or name.endswith(":"):
-        raise ValueError("a role, permission, feature or plan is a string without whitespace")
+        raise ValueError("a role, permission, feature or plan must be a string without whitespace")
     return name
 
 
 def _check_attribute(name: object) -> str:
     if not isinstance(name, str) or not name.isidentifier():
-        raise ValueError("the owner's field is the name of an attribute of the object")
+        raise ValueError("the owner's field must be the name of an attribute of the object")
     return name

@@ -24,6 +24,6 @@ def require_test_run() -> None:
     raise ImportError(
         "clerk_auth.testing is for tests, and no tests are running here. Import it from test "
         "modules only; they run with pytest 8.2 or later, with manage.py test, or after "
-        "django.test.utils.setup_test_environment(). For a token to try a server with, there is "
+        "django.test.utils.setup_test_environment(). To try a server, make a token with "
         "manage.py clerk_token."
     )

@@ -42,7 +42,7 @@ def clerk_auth_settings(server: StandInClerk | None = None, **changes: Any) -> d
     to go with it, such as ``AUDIENCE="api"``.
     """
     if fixed := sorted(_INSTANCE_KEYS & changes.keys()):
-        raise TypeError(f"{', '.join(fixed)}: set here, by the throw-away issuer or the server")
+        raise TypeError(f"{', '.join(fixed)} cannot be given: the issuer of the tests sets it")
     host = getattr(settings, "CLERK_AUTH", {})
     kept = {key: value for key, value in host.items() if key not in _INSTANCE_KEYS}
     if server is None:

@@ -66,7 +66,7 @@ def clerk_token(
     if fva is not None:
         written["fva"] = _factor_ages(fva)
     if twice := sorted(written.keys() & claims.keys()):
-        raise ValueError(f"{twice[0]} is written by other arguments: leave one of them out")
+        raise ValueError(f"{twice[0]} is set by other arguments too: remove one of them")
     if version == 1:
         written["v"] = ABSENT
     issuer = signer_in_force()
@@ -128,7 +128,9 @@ class BadTokens:
     def __getattr__(self, name: str) -> BadCredential:
         bad = _KINDS.get(name)
         if bad is None:
-            raise AttributeError(f"{name!r} is not a kind of bad token: {', '.join(_KINDS)}")
+            raise AttributeError(
+                f"{name!r} is not a kind of bad token; use one of: {', '.join(_KINDS)}"
+            )
         if not bad.applies(get_config().policy):
             raise ValueError(
                 f"the settings in force do not refuse {name!r}: that takes {_TAKES[name]}"

@@ -87,8 +87,8 @@ def find_doubts(*, creates: bool) -> list[CheckMessage]:
                 BY_USER_NAME,
                 "USER_ID_FIELD",
                 f"is {get_label(name)}, the user name. Where users can also sign up locally, by a "
-                "magic link or by another single sign-on, that row may be another user's: one with "
-                "a password is refused, one without a password is taken for the caller's.",
+                "magic link or by another single sign-on, a row may be another user's: with a "
+                "password it is refused, without one it is taken for the caller's.",
                 "Add a unique field for Clerk's user id and name it, or silence this where "
                 "nothing but ClerkAuthentication makes rows.",
             )

@@ -191,13 +191,15 @@ def _read_cells(stream: Iterable[str], problems: list[Problem]) -> Iterator[tupl
 
 def _read_line(number: int, cells: list[str], key_column: Any, id_column: Any) -> Line | Problem:
     if len(cells) != 2:
-        return Problem(number, f"2 columns are wanted, separated by commas, and not {len(cells)}")
+        return Problem(number, f"expected 2 columns, separated by commas, and found {len(cells)}")
     text, user_id = cells
     key = _convert(key_column, text)
     if key is None:
         return Problem(number, f"the first column is not a valid {key_column}")
     if not (is_identifier(user_id) and user_id.startswith(_USER_PREFIX)):
-        return Problem(number, f"the second column is not a Clerk user id, {_USER_PREFIX}...")
+        return Problem(
+            number, f"the second column is not a valid Clerk user id, as in {_USER_PREFIX}2abc"
+        )
     if _convert(id_column, user_id) != user_id:
         return Problem(number, f"the Clerk user id does not fit {id_column}")
     return Line(number, key, user_id)

@@ -93,7 +93,7 @@ def _listen(port: int) -> socket.socket:
     try:
         return socket.create_server(("127.0.0.1", port))
     except OSError as error:
-        raise ApiFailed(f"Port {port} cannot be had: {error}") from error
+        raise ApiFailed(f"Port {port} cannot be used: {error}") from error
 
 
 def _serve(

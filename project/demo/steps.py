@@ -25,7 +25,9 @@ REFUSED = ("forged", "expired", "alg-none-unsigned", "alg-none", "wrong-issuer",
 _SAMPLE_ROWS = 20
 _AT_ONCE = 8
 _FETCHES = 2
-FETCHES_EXPLAINED = "Fetched: for the first token, and in case the forged one's key was a new one."
+FETCHES_EXPLAINED = (
+    "Fetched for the first token, and for the forged one: its key could have been a new one."
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 
 class Stopped(BaseException):
-    """Somebody asks us to end; no ``Exception``, as ``KeyboardInterrupt`` is none."""
+    """A signal asks the demo to end; as ``KeyboardInterrupt``, it is not an ``Exception``."""
 
     def __init__(self, signum: int) -> None:
         super().__init__(signum)

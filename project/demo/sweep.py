@@ -15,7 +15,7 @@ _PAUSE_SECONDS = 0.1
 def main() -> None:
     directory = Path(sys.argv[1])
     sys.stdin.read()
-    # Whoever was killed along with the holder may still be writing.
+    # A process that was killed along with the holder may still be writing.
     for _ in range(_ATTEMPTS):
         shutil.rmtree(directory, ignore_errors=True)
         if not directory.exists():

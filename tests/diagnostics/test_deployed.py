@@ -540,7 +540,7 @@ def test_good_token_that_the_api_refuses_is_explained(api, configured):
     token = configured.signer.token(azp=elsewhere)
     result = find(deployed.run(config, f"{api}/closed", token=token), "the token given")
     assert (result.status, result.detail) == (FAILED, "401 party_not_allowed")
-    assert "compare the settings" in result.remedy
+    assert "compare settings" in result.remedy
 
 
 @pytest.mark.parametrize("status", ["200 OK", "404 Not Found", "302 Found", "403 Forbidden"])

@@ -208,7 +208,7 @@ def test_file_system_that_keeps_no_modes_is_left_without_a_key(directory, tmp_pa
         return os.stat_result((found.st_mode | 0o077, *found[1:]))
 
     monkeypatch.setattr(os, "fstat", fstat)
-    with pytest.raises(KeyFileRefused, match=f"{directory}.*file system that keeps owners and"):
+    with pytest.raises(KeyFileRefused, match=f"{directory}.*file system must keep owners and"):
         load_local_issuer(ISSUER)
     assert names_in(directory) == [".gitignore"]
 

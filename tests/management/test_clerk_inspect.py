@@ -76,7 +76,7 @@ def test_failed_rule_has_what_was_expected_and_what_to_do(key_configured, local_
 
 def test_claims_that_nobody_signed_are_marked(key_configured, other_issuer):
     done = run(given=other_issuer.token(azp=PARTY))
-    assert "claims, UNVERIFIED: anybody may have written them" in done.out
+    assert "claims, UNVERIFIED: anyone may have written them" in done.out
     assert "signed by" not in done.out
 
 

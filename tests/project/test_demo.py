@@ -124,7 +124,7 @@ def test_port_that_is_not_valid_or_is_taken_is_named(refusal):
     assert "65536 is not a valid port" in refusal("--port", "65536")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        assert f"Port {port} cannot be had" in refusal("--port", str(port))
+        assert f"Port {port} cannot be used" in refusal("--port", str(port))
 
 
 def test_served_api_answers_until_a_signal_ends_it_and_leaves_nothing(serving, tmp_path):

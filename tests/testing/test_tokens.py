@@ -139,9 +139,9 @@ def test_factor_ages_are_those_given(fva):
         ({"org": "org_1", "permission": "reports:read"}, "permissions"),
         ({"feature": "beta"}, "features"),
         ({"plans": "pro"}, "plan"),
-        ({"org": "org_1", "o": {"id": "org_2"}}, "o is written"),
-        ({"plan": "pro", "pla": "u:free"}, "pla is written"),
-        ({"version": 1, "org": "org_1", "org_id": "org_2"}, "org_id is written"),
+        ({"org": "org_1", "o": {"id": "org_2"}}, "o is set by"),
+        ({"plan": "pro", "pla": "u:free"}, "pla is set by"),
+        ({"version": 1, "org": "org_1", "org_id": "org_2"}, "org_id is set by"),
     ],
 )
 def test_arguments_that_would_be_silently_wrong_are_refused(arguments, named):

@@ -26,7 +26,7 @@ class Command(command.OperatorCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--json", action="store_true", help="Print one JSON document.")
         command.add_token_option(
-            parser, default="-", text="Standard input, as always: a token is no argument."
+            parser, default="-", text="Read the token from standard input, as without this option."
         )
 
     @hide_locals

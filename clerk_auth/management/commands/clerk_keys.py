@@ -73,8 +73,8 @@ class Command(command.OperatorCommand):
     help = (
         "Show the keys that the fleet shares (status), or fetch them now for the whole fleet "
         "(refresh): past cooldown and backoff, not past a fetch that is under way. Exit status: "
-        "0 there are keys to verify with, and a refresh can be read by every process; 1 not; 2 it "
-        "could not run, or there is nothing to refresh."
+        "0 there are keys to verify with and, after a refresh, every process can read them; 1 "
+        "otherwise; 2 it could not run, or there is nothing to refresh."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -107,13 +107,13 @@ def _add_recipient_and_times(parser: CommandParser) -> None:
         type=int,
         default=TOKEN_SECONDS,
         metavar="SECONDS",
-        help=f"How long the token is valid, {TOKEN_SECONDS} by default; negative makes it expired.",
+        help=f"How long the token is valid, {TOKEN_SECONDS} by default; negative: it has expired.",
     )
     parser.add_argument(
         "--iat",
         type=_read_instant,
         metavar="SECONDS",
-        help="When it was issued (iat): Unix time, or with a sign the seconds from now, as in "
+        help="When it was issued (iat): Unix time, or seconds from now with a sign, as in "
         "-3600. --expires-in counts from then.",
     )
 
@@ -189,7 +189,7 @@ def _claims(config: Config, options: dict[str, Any]) -> dict[str, Any]:
 
 def _read_instant(text: str) -> int:
     if not re.fullmatch(r"[+-]?[0-9]{1,12}", text):
-        raise ArgumentTypeError("write seconds, as Unix time or with a sign from now, as in -3600")
+        raise ArgumentTypeError("write Unix time, or seconds from now with a sign, as in -3600")
     return int(time.time()) + int(text) if text[0] in "+-" else int(text)
 
 
