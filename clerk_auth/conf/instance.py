@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from typing import cast
 from urllib.parse import urlsplit
 
-from clerk_auth.conf.origins import is_domain, is_site, write_origin
+from clerk_auth.conf.domains import is_domain
+from clerk_auth.conf.origins import is_site, write_origin
 from clerk_auth.conf.readers import Refused, read_text, read_texts, reader
 from clerk_auth.conf.redaction import looks_secret, may_repeat
 from clerk_auth.core.hosts import is_loopback

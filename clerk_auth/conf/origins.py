@@ -7,11 +7,10 @@ import re
 from importlib import import_module
 from urllib.parse import unquote
 
-__all__ = ["is_domain", "is_site", "write_origin"]
+from clerk_auth.conf.domains import is_domain
 
-_DOMAIN = re.compile(
-    r"(?=.{1,253}\Z)(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+(?:xn--[a-z0-9-]{1,59}|[a-z]{2,63})"
-)
+__all__ = ["is_site", "write_origin"]
+
 _LABEL = re.compile(r"[a-z0-9_-]{1,63}")
 _NUMBER = re.compile(r"0x[0-9a-f]*|[0-9]+")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)|(https?):(?!//)/?(.*)", re.DOTALL | re.I)
@@ -24,11 +23,6 @@ _SOCKETS = {"ws": "http", "wss": "https"}
 _WITHOUT_ORIGIN = frozenset({"about", "blob", "data", "file", "ftp", "javascript", "mailto"})
 # Extensions, whose ids are written in small letters; other schemes keep their host as it is.
 _EXTENSIONS = frozenset({"chrome-extension", "moz-extension"})
-
-
-def is_domain(host: str) -> bool:
-    """Tell whether ``host`` is a domain of two labels or more, in lower case and ASCII."""
-    return _DOMAIN.fullmatch(host) is not None
 
 
 def is_site(origin: str) -> bool:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 
-from clerk_auth.conf.origins import is_domain, is_site, write_origin
+from clerk_auth.conf.domains import is_domain
+from clerk_auth.conf.origins import is_site, write_origin
 
 __all__ = [
     "SECRET_HINT",
