@@ -9,9 +9,10 @@ from collections.abc import Iterable
 from typing import cast
 from urllib.parse import urlsplit
 
+from clerk_auth.conf.domains import is_domain
 from clerk_auth.conf.readers import Refused, corrections, read_text, read_texts, reader
 from clerk_auth.conf.secrets import looks_secret
-from clerk_auth.core.hosts import is_domain, is_loopback
+from clerk_auth.core.hosts import is_loopback
 from clerk_auth.core.keys import MAX_KEYS_PER_KID, VerifyingKey, load_public_key
 
 __all__ = [

@@ -7,7 +7,7 @@ import re
 from importlib import import_module
 from urllib.parse import unquote
 
-from clerk_auth.core.hosts import is_domain
+from clerk_auth.conf.domains import is_domain
 
 __all__ = ["is_site", "write_origin"]
 

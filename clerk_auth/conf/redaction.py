@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 
+from clerk_auth.conf.domains import is_domain
 from clerk_auth.conf.origins import is_site, write_origin
 from clerk_auth.conf.secrets import looks_secret
-from clerk_auth.core.hosts import is_domain
 
 __all__ = ["is_name", "may_repeat", "show_name", "show_url"]
 

@@ -6,7 +6,6 @@ import pytest
 
 from clerk_auth.conf.instance import is_origin
 from clerk_auth.conf.origins import is_site, write_origin
-from clerk_auth.core.hosts import is_domain
 
 
 @pytest.mark.parametrize(
@@ -138,11 +137,3 @@ def test_what_is_plainly_an_origin_is_one(scheme, host, port):
 )
 def test_site_is_what_holds_no_secret(origin, is_one):
     assert is_site(origin) == is_one
-
-
-@pytest.mark.parametrize(
-    "text", ["localhost", "10.0.0.12", "a.b1", "A.example", "a_b.example", "a.example.", ""]
-)
-def test_domain_has_labels_and_ends_in_letters(text):
-    assert not is_domain(text)
-    assert is_domain("a.example")
