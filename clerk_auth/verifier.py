@@ -27,8 +27,7 @@ from clerk_auth.core.tokens import (
     may_be_ours,
     read_token,
 )
-from clerk_auth.jwks.source import KeySource
-from clerk_auth.jwks.wiring import make_source
+from clerk_auth.jwks.wiring import KeySource, make_source
 from clerk_auth.logs import defects, log, logger, refusals, write
 from clerk_auth.metrics import sinks
 from clerk_auth.token_cache import Entry, TokenCache

@@ -51,7 +51,7 @@ NETWORK = {
 }
 JOSE = {"authlib", "cryptography", "jose", "joserfc", "jwcrypto", "jwt"}
 # The bars, in lines and numbers.
-TRUST_PATH, KEY_SOURCE, MODULE, FUNCTION = 2265, 1392, 579, 50
+TRUST_PATH, KEY_SOURCE, MODULE, FUNCTION = 2265, 1250, 579, 50
 KEY_SOURCE_MODULES = {"jwks", "transport"}
 TOP_MODULES, TOP_PACKAGES = 13, 17
 # What the plan has and the package has not yet: the last commit has both empty.
