@@ -38,6 +38,7 @@ _HEADERS = {
     "Cache-Control": "no-cache",
     "User-Agent": f"django-clerk-auth/{__version__}",
 }
+_OF_A_BODY = (ChunkedEncodingError, ContentDecodingError)
 
 
 class FetchFailed(Exception):
@@ -95,7 +96,9 @@ def fetch(
         exchange.seconds_left()
         if isinstance(error, FetchFailed):
             raise
-        raise FetchFailed(_classify(error)) from error
+        is_connection = isinstance(error, OSError | HTTPError) and not isinstance(error, _OF_A_BODY)
+        reason = "connection" if is_connection else "body"
+        raise FetchFailed("tls" if isinstance(error, SSLError) else reason) from error
     return Answer(response.status_code, response.headers, body, time.monotonic() - started_at)
 
 
@@ -114,20 +117,17 @@ class _Exchange(HTTPAdapter):
             raise FetchFailed("timeout")
         return seconds
 
-    def step(
-        self, connection: socket.socket, call: Callable[..., Any], *args: Any, share: float = 1.0
-    ) -> Any:
-        """Make one call of ``connection``, in this share of the time that is left."""
+    def step(self, connection: Any, call: Callable[..., Any], *args: Any, share: float = 1) -> Any:
+        """Make one call of ``connection`` in this share of the time; count what it receives."""
         connection.settimeout(self.seconds_left() * share)
         try:
-            return call(*args)
+            result = call(*args)
         except TimeoutError:
             raise FetchFailed("timeout") from None
-
-    def count(self, received: int) -> None:
-        self._bytes_left -= received
+        self._bytes_left -= len(result) if isinstance(result, bytes) else result or 0
         if self._bytes_left < 0:
             raise FetchFailed("too_large")
+        return result
 
     def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
         pool: Any = super().get_connection_with_tls_context(*args, **kwargs)
@@ -155,24 +155,18 @@ class _Exchange(HTTPAdapter):
 
 
 def _bound(exchange: _Exchange) -> type[socket.socket]:
-    """Return a class of sockets whose every step keeps to ``exchange``; no other step is taken.
+    """Return a class of sockets whose every step keeps to ``exchange``; no other step is taken."""
 
-    It is made of the class of the moment: gevent puts another one in its place.
-    """
-
+    # Of the class of the moment: gevent puts another one in its place.
     class BoundedSocket(socket.socket):
-        def recv(self, *args: Any) -> bytes:
-            received: bytes = exchange.step(self, super().recv, *args)
-            exchange.count(len(received))
-            return received
+        def recv(self, *args: Any) -> Any:
+            return exchange.step(self, super().recv, *args)
 
-        def recv_into(self, *args: Any) -> int:
-            received: int = exchange.step(self, super().recv_into, *args)
-            exchange.count(received)
-            return received
+        def recv_into(self, *args: Any) -> Any:
+            return exchange.step(self, super().recv_into, *args)
 
-        def sendall(self, *args: Any) -> None:
-            exchange.step(self, super().sendall, *args)
+        def sendall(self, *args: Any) -> Any:
+            return exchange.step(self, super().sendall, *args)
 
     return BoundedSocket
 
@@ -222,14 +216,5 @@ class _Transport(SSLTransport):
 def _make_tls_context() -> Any:
     """Return a context that makes such transports; the library adds whom to trust, as to any."""
     context: Any = create_urllib3_context()
-    context.wrap_socket = lambda connection, server_hostname: _Transport(
-        connection, context, server_hostname
-    )
+    context.wrap_socket = lambda sock, server_hostname: _Transport(sock, context, server_hostname)
     return context
-
-
-def _classify(error: Exception) -> str:
-    if isinstance(error, SSLError):
-        return "tls"
-    is_body = isinstance(error, ChunkedEncodingError | ContentDecodingError)
-    return "connection" if isinstance(error, OSError | HTTPError) and not is_body else "body"

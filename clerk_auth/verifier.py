@@ -27,8 +27,7 @@ from clerk_auth.core.tokens import (
     read_token,
 )
 from clerk_auth.error_reports import hide_locals
-from clerk_auth.jwks.source import KeySource
-from clerk_auth.jwks.wiring import make_source
+from clerk_auth.jwks.wiring import KeySource, make_source
 from clerk_auth.logs import defects, log, logger, refusals, write
 from clerk_auth.metrics import sinks
 from clerk_auth.token_cache import Entry, TokenCache

@@ -11,7 +11,7 @@ from clerk_auth.jwks.flight import Outcome
 from clerk_auth.jwks.held import Snapshot
 from clerk_auth.jwks.source import SourceStatus
 
-__all__ = ["Refresh", "load_shared", "refresh_fleet"]
+__all__ = ["READ_BACK_SECONDS", "Refresh", "explain_cache", "load_shared", "refresh_fleet"]
 
 # A replica may be so late with a document that was just stored.
 READ_BACK_SECONDS, POLL_SECONDS = 1.0, 0.2

@@ -16,6 +16,8 @@ from django.core.cache import BaseCache
 from clerk_auth.jwks.held import Clock
 from clerk_auth.logs import log
 
+__all__ = ["ABSENT", "FAILED", "MAX_BREAKER_SECONDS", "PROBE", "Breaker", "GetCache"]
+
 BREAKER_SECONDS, MAX_BREAKER_SECONDS = 2.0, 30
 # A read that raises sooner may have met bytes that cannot be decoded, while the cache works. One
 # that takes longer has met a cache that does not answer.

@@ -40,6 +40,8 @@ from clerk_auth.jwks.held import KEY_ID, SIGNATURE, Failure, Held, Jitter, Snaps
 from clerk_auth.jwks.source import Keys, SourceStatus
 from clerk_auth.logs import log
 
+__all__ = ["CachedKeySource", "Desk", "Unwaiting"]
+
 # How many requests of a process may wait for a flight of this purpose.
 WAITERS = {LOOK: sys.maxsize, KEY_ID: 2, SIGNATURE: 1}
 # How long a process answers from memory after a look that found nothing.
@@ -75,9 +77,9 @@ class Desk:
         self.begin = functools.partial(Flight, held, fleet, fetch)
         self.spawn = spawn
         self._held, self._breaker = held, fleet.breaker
-        self._started_at = 0.0  # of the flight
-        # By the clock that only advances: until when no look is due, or is pointless for a purpose.
-        self.look_at = -math.inf
+        # By the clock that only advances: until when no look is due, since when the flight is under
+        # way, and until when a flight is pointless for a purpose.
+        self.look_at = self._started_at = -math.inf
         self.quiet_until = dict.fromkeys(WAIT_SECONDS, -math.inf)
         self.start_without_threads()
         _desks.add(self)
@@ -90,10 +92,7 @@ class Desk:
         self._breaker.hung_until = None
 
     def wait(self, purpose: str, is_satisfied: Callable[[], bool], seconds: float) -> bool:
-        """Wait until satisfied, or a flight of ``purpose`` is final.
-
-        ``False``: there is no place to wait, or no time left.
-        """
+        """Wait until satisfied or a flight of ``purpose`` is final; ``False``: no place or time."""
         places, monotonic = self.places[purpose], self._held.clock.monotonic
         deadline = monotonic() + seconds
         if not places.acquire(blocking=False):
@@ -109,9 +108,7 @@ class Desk:
         finally:
             places.release()
 
-    def join(
-        self, purpose: str, is_satisfied: Callable[[], bool], *, blocking: bool
-    ) -> Flight | None:
+    def join(self, purpose: str, is_satisfied: Callable[[], bool], blocking: bool) -> Flight | None:
         """Return the flight under way, or start one; ``None``: another request is starting one."""
         if not self._lock.acquire(blocking=blocking):
             return None
@@ -162,8 +159,6 @@ class Desk:
 class CachedKeySource:
     """Keys fetched from Clerk, shared through the cache, held in the process."""
 
-    _wait_seconds = WAIT_SECONDS
-
     def __init__(
         self,
         config: Config,
@@ -175,12 +170,12 @@ class CachedKeySource:
     ) -> None:
         self.fleet = fleet
         self.held = Held(config, fleet.clock, jitter)
-        self._clock = fleet.clock
+        self._clock, self._wait_seconds = fleet.clock, WAIT_SECONDS
         self._desk = Desk(self.held, fleet, fetch, spawn)
         self._quiet_until = self._desk.quiet_until
 
     def keys_for(self, kid: str) -> Keys:
-        """See ``KeySource``; waits for a set that may be used, 3 seconds at most."""
+        """Return keys under ``kid``, if any; ``KeysUnavailable`` after 3 seconds without a set."""
         held = self.held
         snapshot = held.snapshot
         age_seconds = math.inf if snapshot is None else self._clock.now() - snapshot.fetched_at
@@ -199,7 +194,13 @@ class CachedKeySource:
         return keys
 
     def search(self, kid: str) -> Keys:
-        """See ``KeySource``; two requests of a process wait, 1.5 seconds at most."""
+        """Look further for a ``kid`` that the set does not have; never returns empty.
+
+        Raises:
+            KeyNotFound: a set fetched since, or within a cooldown, does not have it.
+            KeysBusy: two requests wait already, or it would take more than 1.5 seconds.
+            KeysUnavailable: fetching fails, so that it is not known.
+        """
         in_time = self._ask(KEY_ID, lambda: bool(self.held.keys_for(kid)))
         if keys := self.held.keys_for(kid):
             return keys
@@ -210,12 +211,16 @@ class CachedKeySource:
         raise KeyNotFound("not_in_key_set", kid_sha256=hash_kid(kid))
 
     def keys_after(self, kid: str, tried: Keys) -> Keys:
-        """See ``KeySource``; one request of a process waits, 1.5 seconds at most."""
+        """Return other keys under ``kid`` than ``tried``: Clerk may replace one under its id.
+
+        One request of a process waits, 1.5 seconds at most.
+        """
         self._ask(SIGNATURE, lambda: self.held.keys_for(kid) != tried)
         keys = self.held.keys_for(kid)
         return () if keys == tried else keys
 
     def unwaiting(self) -> Unwaiting:
+        """Return a view of this source for a caller that must not wait."""
         return Unwaiting(self)
 
     def refresh(self) -> Flight:
@@ -256,18 +261,15 @@ class CachedKeySource:
 
 
 class Unwaiting(CachedKeySource):
-    """A view that starts and joins the same flights, and awaits none; see ``KeySource``."""
-
-    _wait_seconds = dict.fromkeys(WAIT_SECONDS, 0.0)
+    """Starts and joins the same flights; ``KeysBusy`` where only the end of one can tell."""
 
     def __init__(self, source: CachedKeySource) -> None:
-        vars(self).update(vars(source))
+        vars(self).update(vars(source), _wait_seconds=dict.fromkeys(WAIT_SECONDS, 0.0))
 
     def _ask(self, purpose: str, is_satisfied: Callable[[], bool]) -> bool:
         """Take the last forced fetch for the answer, while its cooldown lasts."""
         flight = self._desk.flight
-        is_idle = flight is None or flight.done.is_set()
-        is_answered = is_idle and self.held.is_cooling(purpose)
+        is_answered = (flight is None or flight.done.is_set()) and self.held.is_cooling(purpose)
         in_time = super()._ask(purpose, is_satisfied) or is_answered
         if purpose == SIGNATURE and not (in_time or is_satisfied()):
             raise KeysBusy("busy", cause="signature")

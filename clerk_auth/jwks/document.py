@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from clerk_auth.transport import Answer, FetchFailed, fetch
 
-_HEADERS = {"Accept": "application/jwk-set+json, application/json"}
+__all__ = ["fetch_document"]
 
 
 def fetch_document(url: str, timeout_seconds: float) -> Answer:
@@ -13,7 +13,8 @@ def fetch_document(url: str, timeout_seconds: float) -> Answer:
     Raises:
         FetchFailed: it was not had in time; ``status`` says which other status came.
     """
-    answer = fetch(url, timeout_seconds, _HEADERS, wanted=lambda status: status == 200)
+    headers = {"Accept": "application/jwk-set+json, application/json"}
+    answer = fetch(url, timeout_seconds, headers, wanted=lambda status: status == 200)
     if answer.status != 200:
         reason = "redirect" if 300 <= answer.status < 400 else "status"
         raise FetchFailed(reason, status=answer.status)

@@ -29,6 +29,8 @@ from clerk_auth.jwks.breaker import ABSENT, FAILED, PROBE, Breaker, GetCache
 from clerk_auth.jwks.held import FAILURE_SECONDS, MAX_CLOCK_SKEW_SECONDS, Clock, Failure, Snapshot
 from clerk_auth.logs import log
 
+__all__ = ["Fleet"]
+
 SCHEMA_VERSION = 1
 MAX_DOCUMENT_CHARACTERS, MAX_FAILURE_CHARACTERS = 512 * 1024, 128
 # A process that takes over the lock of one that died needs this for its fetch.
@@ -152,9 +154,8 @@ class Fleet:
             seconds = float(found.partition(":")[0]) - now if isinstance(found, str) else 0.0
         except ValueError:
             seconds = 0.0
-        if not 1 <= seconds <= cooldown_seconds + MAX_CLOCK_SKEW_SECONDS:
-            return 1.0
-        return min(seconds, float(cooldown_seconds))
+        is_ours = 1 <= seconds <= cooldown_seconds + MAX_CLOCK_SKEW_SECONDS
+        return min(seconds, float(cooldown_seconds)) if is_ours else 1.0
 
     def load_failure(self) -> Failure | None:
         """Return the failure that the fleet is backing off from."""

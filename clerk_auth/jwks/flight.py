@@ -24,6 +24,8 @@ from clerk_auth.jwks.held import KEY_ID, SIGNATURE, Failure, Held, Snapshot
 from clerk_auth.logs import log
 from clerk_auth.transport import FetchFailed
 
+__all__ = ["LOOK", "OPERATOR", "WAIT_SECONDS", "Fetch", "Flight", "Outcome"]
+
 # What else a flight is for: a look that is due, which fetches when the set is older than
 # JWKS_REFRESH_SECONDS; an operator, who fetches past cooldown and backoff.
 LOOK, OPERATOR = "look", "operator"

@@ -14,6 +14,11 @@ from clerk_auth.core.errors import FETCH_REASONS
 from clerk_auth.core.keys import KeySet, VerifyingKey
 from clerk_auth.logs import log
 
+__all__ = [
+    "FAILURE_SECONDS", "KEY_ID", "MAX_CLOCK_SKEW_SECONDS", "SIGNATURE", "Clock", "Failure", "Held",
+    "Jitter", "Snapshot",
+]  # fmt: skip
+
 # What a token forces a flight for; each has a cooldown of its own.
 KEY_ID, SIGNATURE = "key_id", "signature"
 MAX_CLOCK_SKEW_SECONDS = 60
@@ -38,10 +43,9 @@ class Clock:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A key set as it was fetched; nothing in it changes.
+    """A key set, and the start of its fetch in Unix seconds; nothing in it changes.
 
-    ``fetched_at`` is the start of the fetch in Unix seconds. ``generation`` orders snapshots
-    across the fleet: a process never goes back to a lower one.
+    ``generation`` orders them across the fleet: a process never goes back to a lower one.
     """
 
     key_set: KeySet
@@ -152,11 +156,8 @@ class Held:
         self._own_failures = min(self._own_failures + 1, MAX_FAILURES)
         self._kept_since = math.inf
         now, jitter = self.clock.now(), self.jitter(0.8, 1.2)
-        failure = Failure(reason, count, now + _pause_seconds(count) * jitter)
-        own_until = now + _pause_seconds(self._own_failures) * jitter
+        pauses = [min(2.0 ** (n - 1), MAX_BACKOFF_SECONDS) for n in (count, self._own_failures)]
+        until, own_until = (now + jitter * pause for pause in pauses)
+        failure = Failure(reason, count, until)
         self.failure = failure if self.is_usable() else replace(failure, until=own_until)
         return failure
-
-
-def _pause_seconds(failures: int) -> float:
-    return min(2.0 ** (failures - 1), MAX_BACKOFF_SECONDS)

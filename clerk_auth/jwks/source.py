@@ -1,13 +1,15 @@
-"""What a verifier asks for keys, and the source whose keys never change."""
+"""The source whose keys never change, and what any source says of itself."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 from clerk_auth.core.errors import KeyNotFound, KeysUnavailable
 from clerk_auth.core.keys import KeySet, VerifyingKey, describe_key, hash_kid
 from clerk_auth.jwks.held import Failure
+
+__all__ = ["Keys", "SourceStatus", "StaticKeySource"]
 
 Keys = tuple[VerifyingKey, ...]
 
@@ -41,41 +43,10 @@ class SourceStatus:
         return {**facts, "keys": keys, "is_cache_avoided": self.is_cache_avoided}
 
 
-class KeySource(Protocol):
-    """Where a verifier gets its keys."""
-
-    def keys_for(self, kid: str) -> Keys:
-        """Return the keys under ``kid``, empty when the set does not have it.
-
-        Raises:
-            KeysUnavailable: there is no set that may be used.
-        """
-
-    def search(self, kid: str) -> Keys:
-        """Look further for a ``kid`` that the set does not have; never returns empty.
-
-        Raises:
-            KeyNotFound: a set fetched since, or within a cooldown, does not have it.
-            KeysBusy: as many requests as may wait for it do already, or it takes too long.
-            KeysUnavailable: fetching fails, so that it is not known.
-        """
-
-    def keys_after(self, kid: str, tried: Keys) -> Keys:
-        """Return other keys under ``kid`` than ``tried``: Clerk may replace one under its id."""
-
-    def unwaiting(self) -> KeySource:
-        """Return a view for a caller that must not wait.
-
-        It starts the same work, and raises ``KeysBusy`` where only the end of that can tell.
-        """
-
-    def status(self) -> SourceStatus:
-        """Describe what is held; no I/O."""
-
-
 class StaticKeySource:
     """Keys of ``JWT_KEY``, of the development issuer, of an inspection, or under test.
 
+    It answers as ``CachedKeySource`` does, whose methods say what a verifier may expect.
     With ``ignore_kid`` every key is tried, whatever key id a token names.
     """
 

@@ -11,7 +11,12 @@ from clerk_auth.jwks.cached import CachedKeySource
 from clerk_auth.jwks.document import fetch_document
 from clerk_auth.jwks.fleet import Fleet
 from clerk_auth.jwks.flight import Fetch
-from clerk_auth.jwks.source import KeySource, StaticKeySource
+from clerk_auth.jwks.source import StaticKeySource
+
+__all__ = ["KeySource", "make_cached_source", "make_source"]
+
+# Where a verifier gets its keys.
+KeySource = StaticKeySource | CachedKeySource
 
 
 def make_source(config: Config) -> KeySource:
