@@ -54,8 +54,6 @@ JOSE = {"authlib", "cryptography", "jose", "joserfc", "jwcrypto", "jwt"}
 TRUST_PATH, KEY_SOURCE, MODULE, FUNCTION = 2000, 1250, 350, 50
 KEY_SOURCE_MODULES = {"jwks", "transport"}
 TOP_MODULES, TOP_PACKAGES = 13, 17
-# Modules of jwks, transport and verifier; the last commit has none.
-WITHOUT_ALL = 10
 IO_AND_CLOCK = {
     *("asyncio", "concurrent", "datetime", "io", "logging", "multiprocessing", "os", "pathlib"),
     *("queue", "random", "secrets", "shutil", "subprocess", "tempfile", "threading", "time"),
@@ -318,7 +316,7 @@ PUBLIC = {
 class TestPublicNames:
     def test_every_module_says_what_is_public(self):
         silent = [name for name, public in PUBLIC.items() if public and all_of(name) is None]
-        assert len(silent) <= WITHOUT_ALL, f"{len(silent)}: {silent}"
+        assert not silent
 
     @pytest.mark.parametrize("module", [name for name in PUBLIC if all_of(name) is not None])
     def test_all_is_what_is_public(self, module):
@@ -377,7 +375,7 @@ user, claims = ClerkAuthentication().authenticate(request)
 assert user.is_authenticated and claims.user_id == user.pk
 print(*(name for name in sys.modules if name.partition(".")[0] == "clerk_auth"))
 """
-MAX_WORKER_LINES = 7_100
+MAX_WORKER_LINES = 5_000
 NOT_OF_A_WORKER = {
     *("contrib", "diagnostics", "health", "issuer", "management", "middleware", "permissions"),
     *("testing", "machines", "pages", "sync", "webhooks"),
