@@ -72,7 +72,7 @@ class KeySourceMachine(RuleBasedStateMachine):
         self.fleet = Fleet(self.issuer, self.clock)
         self.processes = [self._start_process() for _ in range(3)]
         self.generations: dict[int, int] = defaultdict(int)
-        self.published: list[tuple[float, frozenset[str]]] = []
+        self.published: list[tuple[float, frozenset[str], frozenset[str]]] = []
         self.forced: dict[str, list[float]] = {KEY_ID: [], SIGNATURE: []}
         self.old_documents: list[tuple[object, float]] = []
         self.violations: list[str] = []
@@ -87,7 +87,8 @@ class KeySourceMachine(RuleBasedStateMachine):
 
     def _publish(self) -> None:
         thumbprints = frozenset(s.verifying_key.thumbprint for s in self.issuer.signers)
-        self.published.append((self.clock.time, thumbprints))
+        kids = frozenset(s.kid for s in self.issuer.signers)
+        self.published.append((self.clock.time, thumbprints, kids))
 
     def _while_fetching(self) -> None:
         """A fetch takes time, in which others go on; note it if a token forced it."""
@@ -134,10 +135,22 @@ class KeySourceMachine(RuleBasedStateMachine):
             return
         if tried:
             source.keys_after(kid, tried)
-            assert source.held.keys_for(kid) or self._is_withdrawn(kid), "a good key was evicted"
+            assert source.held.keys_for(kid) or self._was_withdrawn(source, kid), (
+                "a key was evicted"
+            )
 
-    def _is_withdrawn(self, kid: str) -> bool:
-        return all(signer.kid != kid for signer in self.issuer.signers)
+    def _was_withdrawn(self, source: CachedKeySource, kid: str) -> bool:
+        """Tell whether a set without ``kid`` was published when what is held was fetched.
+
+        Another process may have fetched it, and the key may be back since.
+        """
+        fetched_at = source.held.snapshot.fetched_at
+        earlier = [since for since, *_ in self.published if since <= fetched_at]
+        return any(
+            kid not in kids
+            for since, _, kids in self.published
+            if max(earlier, default=0) <= since <= fetched_at + FETCH_SECONDS
+        )
 
     def _check_answer(self, source: CachedKeySource, keys) -> None:
         snapshot = source.held.snapshot
@@ -146,7 +159,7 @@ class KeySourceMachine(RuleBasedStateMachine):
         held = {key.thumbprint for key in keys}
         at_fetch = [
             prints
-            for since, prints in self.published
+            for since, prints, _ in self.published
             if since <= snapshot.fetched_at + 60 + FETCH_SECONDS
         ]
         assert any(held <= prints for prints in at_fetch), "a key that nobody published"
