@@ -6,6 +6,8 @@ import pytest
 
 from clerk_auth.conf.domains import is_domain
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.mark.parametrize(
     "text", ["localhost", "10.0.0.12", "a.b1", "A.example", "a_b.example", "a.example.", ""]

@@ -13,6 +13,8 @@ from clerk_auth.conf import instance
 from clerk_auth.conf.readers import Refused
 from tests.conf.test_readers import hint_of, message_of
 
+pytestmark = pytest.mark.integration
+
 
 def publishable(text: str, kind: str = "live") -> str:
     return f"pk_{kind}_{base64.b64encode(text.encode()).decode()}"

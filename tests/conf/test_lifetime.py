@@ -14,6 +14,8 @@ from clerk_auth.conf import derived, get_config
 from clerk_auth.users import get_user_resolver, stateless_user
 from clerk_auth.verifier import get_verifier
 
+pytestmark = pytest.mark.integration
+
 MINIMAL = {"FRONTEND_API": "clerk.example.com"}
 
 

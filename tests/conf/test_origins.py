@@ -7,6 +7,8 @@ import pytest
 from clerk_auth.conf.instance import is_origin
 from clerk_auth.conf.origins import is_site, write_origin
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.mark.parametrize(
     ("written", "sent"),

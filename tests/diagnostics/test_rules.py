@@ -18,6 +18,8 @@ from clerk_auth.issuer.local import ABSENT
 from tests.conftest import NOW
 from tests.diagnostics.test_inspection import STRICT, judging, signing
 
+pytestmark = pytest.mark.integration
+
 POLICY = Policy(
     issuers=frozenset({"https://b.example", "https://a.example"}),
     authorized_parties=frozenset({"https://app.example"}),

@@ -16,6 +16,8 @@ from tests.conftest import ManualClock
 from tests.fleet import ISSUER, Fleet, ScriptedIssuer
 from tests.issuer_server import spare_signer
 
+pytestmark = pytest.mark.integration
+
 LEASE_SECONDS = 5  # the time to fetch, and a second
 OLD, NEW = "ins_old", "ins_new"
 

@@ -22,6 +22,8 @@ from tests.conftest import NOW
 from tests.core.conftest import make_jwk
 from tests.fleet import ISSUER, JWKS_URL, Fleet, ScriptedIssuer
 
+pytestmark = pytest.mark.integration
+
 # The time to fetch, and a second.
 LEASE_SECONDS = 5
 
@@ -282,21 +284,18 @@ HOSTILE = {
 every_hostile_value = pytest.mark.parametrize("kind", HOSTILE)
 
 
-@pytest.mark.integration
 @every_hostile_value
 def test_hostile_failure_is_none(shared, fleet, kind):
     fleet.cache.set(f"{shared._prefix}:failure", HOSTILE[kind], 100)
     assert shared.load_failure() is None
 
 
-@pytest.mark.integration
 @every_hostile_value
 def test_hostile_cooldown_is_obeyed_for_a_second_and_no_longer_than_ours(shared, fleet, kind):
     fleet.cache.set(f"{shared._prefix}:cooldown:key_id", HOSTILE[kind], 100)
     assert shared.reserve("key_id") == 1
 
 
-@pytest.mark.integration
 @every_hostile_value
 def test_hostile_lock_is_held_for_a_lease_and_not_kept(shared, fleet, clock, kind):
     fleet.cache.set(f"{shared._prefix}:lock", HOSTILE[kind], 10**9)
@@ -307,7 +306,6 @@ def test_hostile_lock_is_held_for_a_lease_and_not_kept(shared, fleet, clock, kin
     assert shared.acquire(lease_seconds=6)
 
 
-@pytest.mark.integration
 @every_hostile_value
 def test_new_process_gets_keys_whatever_is_in_the_cache(shared, fleet, clock, kind, caplog):
     """And nothing that it says holds what was written there."""
@@ -383,7 +381,6 @@ def test_local_memory_cache_will_do_for_one_process(local_issuer):
 
 
 @pytest.mark.redis
-@pytest.mark.integration
 @pytest.mark.parametrize(
     "options",
     [

@@ -11,6 +11,8 @@ import pytest
 from clerk_auth import metrics
 from clerk_auth.metrics import catalog
 
+pytestmark = pytest.mark.integration
+
 PAGE = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
 NAMES = [*metrics.COUNTERS, *metrics.GAUGES]
 

@@ -13,6 +13,8 @@ from django.conf import settings
 from clerk_auth import metrics
 from clerk_auth.metrics import counts
 
+pytestmark = pytest.mark.integration
+
 SERIES = {*metrics.SERIES, *((name,) for name in metrics.GAUGES)}
 EXPIRED = (metrics.REFUSED, "token_expired", "enforce")
 
@@ -21,7 +23,6 @@ def test_every_series_is_there_from_the_start_at_zero():
     assert metrics.totals() == dict.fromkeys(SERIES, 0)
 
 
-@pytest.mark.integration
 def test_every_series_is_there_as_soon_as_the_module_is():
     program = "from clerk_auth import metrics; print(len(metrics.totals()))"
     done = subprocess.run(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import re
 from pathlib import Path
@@ -73,18 +72,24 @@ class View(GenericViewSet):
         return Response("object")
 
 
-@pytest.fixture
-def ask(local_issuer):
-    """Send a request as one of the callers, and return the response."""
+@pytest.fixture(scope="session")
+def tokens(local_issuer) -> dict[str, str]:
+    """A token of each caller who has one, for as long as the tests run."""
+    signed = {caller: claims for caller, claims in CALLERS.items() if claims is not None}
+    return {
+        caller: local_issuer.token(f"user_{caller}", azp=PARTY, expires_in=3000, **claims)
+        for caller, claims in signed.items()
+    }
 
-    @functools.cache
-    def sign(caller: str) -> str:
-        return local_issuer.token(f"user_{caller}", azp=PARTY, **CALLERS[caller])
+
+@pytest.fixture
+def ask(tokens):
+    """Send a request as one of the callers, and return the response."""
 
     def send(permission, caller: str, what: str = "list", view=View) -> Response:
         headers = {"HTTP_X_OTHER": "1"} if caller == "other" else {}
-        if CALLERS[caller] is not None:
-            headers["HTTP_AUTHORIZATION"] = f"Bearer {sign(caller)}"
+        if caller in tokens:
+            headers["HTTP_AUTHORIZATION"] = f"Bearer {tokens[caller]}"
         if permission is not None:
             view = type("Asked", (view,), {"permission_classes": [permission]})
         return view.as_view({"get": what})(factory.get("/", **headers)).render()

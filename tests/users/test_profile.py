@@ -18,6 +18,8 @@ from clerk_auth.users.profile import (
 )
 from tests.accounts.models import Member
 
+pytestmark = pytest.mark.integration
+
 CLERK_AUTH = {
     "FRONTEND_API": "clerk.example.com",
     "USER_RESOLVER": "clerk_auth.users.database_user",
@@ -171,7 +173,6 @@ def sql_of(asked, verb: str) -> list[str]:
     return [query["sql"] for query in asked.captured_queries if query["sql"].startswith(verb)]
 
 
-@pytest.mark.integration
 @pytest.mark.usefixtures("members")
 def test_first_request_writes_the_profile_with_the_row(claims_of):
     with CaptureQueriesContext(connection) as asked:
@@ -182,7 +183,6 @@ def test_first_request_writes_the_profile_with_the_row(claims_of):
     assert user.age is None
 
 
-@pytest.mark.integration
 @pytest.mark.usefixtures("members")
 def test_claims_that_say_the_same_cost_no_query(claims_of, django_assert_num_queries):
     database_user(claims_of("user_alice", **ALICE))
@@ -190,7 +190,6 @@ def test_claims_that_say_the_same_cost_no_query(claims_of, django_assert_num_que
         database_user(claims_of("user_alice", **ALICE))
 
 
-@pytest.mark.integration
 @pytest.mark.usefixtures("members")
 @pytest.mark.parametrize("claims", [{}, {"email": "alice", "full_name": None, "newsletter": "no"}])
 def test_claims_that_are_missing_or_malformed_change_nothing(
@@ -202,7 +201,6 @@ def test_claims_that_are_missing_or_malformed_change_nothing(
     assert (user.email, user.name, user.newsletter) == ("alice@example.com", "Alice", True)
 
 
-@pytest.mark.integration
 @pytest.mark.usefixtures("members")
 def test_claims_that_have_changed_cost_one_update_of_their_columns(claims_of):
     database_user(claims_of("user_alice", **ALICE))
@@ -218,7 +216,6 @@ def test_claims_that_have_changed_cost_one_update_of_their_columns(claims_of):
     assert (user.email, user.name, user.age) == ("alice@example.com", "Alice B.", 7)
 
 
-@pytest.mark.integration
 @pytest.mark.usefixtures("members")
 def test_inactive_user_is_not_written_to(claims_of):
     database_user(claims_of("user_alice", **ALICE))
@@ -228,7 +225,6 @@ def test_inactive_user_is_not_written_to(claims_of):
     assert Member.objects.get().name == "Alice"
 
 
-@pytest.mark.integration
 @pytest.mark.usefixtures("members")
 def test_finding_alone_writes_nothing(claims_of, django_assert_num_queries):
     database_user(claims_of("user_alice", **ALICE))
@@ -253,7 +249,6 @@ ADDRESSES = pytest.mark.parametrize("address", ["alice@example.com", "ALICE@exam
 
 
 @ADDRESSES
-@pytest.mark.integration
 @pytest.mark.usefixtures("members")
 def test_address_of_another_row_neither_links_nor_locks_out(address, claims_of, caplog):
     other = Member.objects.create(username="alice", email=address)
@@ -267,7 +262,6 @@ def test_address_of_another_row_neither_links_nor_locks_out(address, claims_of, 
 
 
 @ADDRESSES
-@pytest.mark.integration
 @pytest.mark.usefixtures("members")
 def test_address_that_changes_to_that_of_another_row_stays(address, claims_of, caplog):
     database_user(claims_of("user_alice", **ALICE | {"email": "alice@old.example"}))
@@ -280,7 +274,6 @@ def test_address_that_changes_to_that_of_another_row_stays(address, claims_of, c
     assert clashes(caplog) == [("user_alice", "email")]
 
 
-@pytest.mark.integration
 @pytest.mark.usefixtures("members")
 def test_address_is_written_when_it_is_free_again(claims_of):
     other = Member.objects.create(username="alice", email="alice@example.com")
@@ -289,7 +282,6 @@ def test_address_is_written_when_it_is_free_again(claims_of):
     assert database_user(claims_of("user_alice", **ALICE)).email == "alice@example.com"
 
 
-@pytest.mark.integration
 @pytest.mark.usefixtures("members")
 def test_clash_is_logged_without_the_value(claims_of, caplog):
     Member.objects.create(username="alice", email="alice@example.com")
@@ -298,7 +290,6 @@ def test_clash_is_logged_without_the_value(claims_of, caplog):
     assert "@example.com" not in caplog.text
 
 
-@pytest.mark.integration
 def test_user_name_of_another_row_is_not_taken(settings, db, claims_of):
     use_fields(settings, {"username": "username"})
     other = Member.objects.create(username="alice")
@@ -308,7 +299,6 @@ def test_user_name_of_another_row_is_not_taken(settings, db, claims_of):
     assert database_user(claims_of("user_bob", username="bob")).username == "bob"
 
 
-@pytest.mark.integration
 @pytest.mark.usefixtures("members")
 def test_update_is_of_what_differs_alone(django_assert_num_queries):
     member = Member.objects.create(username="alice", name="Alice")
