@@ -72,9 +72,9 @@ class Verifier:
             TokenRejected: the caller's fault, one subclass per code.
             KeysUnavailable: ours; ``retry_after`` says in how many seconds to come again.
         """
+        is_enforcing = mode == ENFORCE
         try:
-            source = self._source if mode == ENFORCE else self._unwaiting
-            claims = self._check_once(token, source)
+            claims = self._check_once(token, self._source if is_enforcing else self._unwaiting)
         except ClerkAuthError as error:
             self.note_refusal(error, mode=mode)
             raise
@@ -82,7 +82,7 @@ class Verifier:
         if logger.isEnabledFor(logging.INFO):
             message = "JWT signature verified for user %s"
             write(logging.INFO, message, claims.user_id, extra={"mode": mode})
-        if mode == ENFORCE:
+        if is_enforcing:
             signals.send(signals.token_verified, Verifier, claims=claims)
         return claims
 

@@ -160,10 +160,11 @@ def check_times(times: Times, policy: Policy, *, has_category: bool, now: float)
     ``ClaimInvalid``: it is too long for a token that does not say that it is a session's.
     """
     expires_at, not_before, issued_at = times
-    limit = policy.uncategorized_token_max_seconds
-    # Without leeway, which is for clocks that differ: this limit was chosen.
-    if not has_category and limit > 0 and expires_at > now + limit:
-        raise errors.ClaimInvalid("too_far_ahead", claim="exp", limit=limit)
+    if not has_category:
+        # Without leeway, which is for clocks that differ: this limit was chosen.
+        limit = policy.uncategorized_token_max_seconds
+        if limit > 0 and expires_at > now + limit:
+            raise errors.ClaimInvalid("too_far_ahead", claim="exp", limit=limit)
     if expires_at <= now - policy.leeway_seconds:
         raise errors.TokenExpired("past", claim="exp")
     latest = now + policy.leeway_seconds
