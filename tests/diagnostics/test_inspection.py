@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -12,8 +11,6 @@ from django.core.cache import cache
 from clerk_auth import metrics
 from clerk_auth.conf import get_config
 from clerk_auth.core.encoding import encode_base64url
-from clerk_auth.core.errors import TokenRejected
-from clerk_auth.core.tokens import Policy
 from clerk_auth.diagnostics import inspection
 from clerk_auth.diagnostics.inspection import (
     FAILED,
@@ -23,61 +20,14 @@ from clerk_auth.diagnostics.inspection import (
     Inspection,
     inspect,
 )
-from clerk_auth.diagnostics.rules import NAMES, read_credential
+from clerk_auth.diagnostics.rules import NAMES
 from clerk_auth.issuer.bad_tokens import BAD_TOKENS
 from clerk_auth.issuer.local import ABSENT, LocalIssuer
-from clerk_auth.jwks.source import StaticKeySource
-from clerk_auth.verifier import Verifier, get_verifier
+from clerk_auth.verifier import get_verifier
 from tests.conftest import ISSUER, NOW, PARTY
+from tests.diagnostics.conftest import STRICT
 
 pytestmark = pytest.mark.integration
-
-STRICT = Policy(
-    issuers=frozenset({ISSUER}),
-    authorized_parties=frozenset({PARTY}),
-    audiences=frozenset({"api"}),
-)
-
-
-def judging(issuer: LocalIssuer) -> Callable[..., Inspection]:
-    """Return what inspects a text, and holds the verdict against a verifier of its own."""
-    keys = (issuer.verifying_key,)
-
-    def judge(text: str, policy: Policy = STRICT, *, now: float = NOW) -> Inspection:
-        found = inspect(text, policy, keys, now=now)
-        failed = [finding.code for finding in found.findings if finding.status == FAILED]
-        assert tuple(finding.rule for finding in found.findings) == NAMES
-        assert failed[:1] == ([found.code] if found.code else [])
-        source = StaticKeySource(keys, ignore_kid=not policy.kid_required)
-        code = None
-        try:
-            Verifier(source, policy, now=lambda: now).check(read_credential(text))
-        except TokenRejected as refused:
-            code = refused.code
-        assert (found.code, found.verdict) == (code, "refused" if code else "accepted")
-        return found
-
-    return judge
-
-
-def signing(issuer: LocalIssuer) -> Callable[..., str]:
-    """Return what makes a token that is accepted, but for what a test changes."""
-
-    def make(header: dict | None = None, **claims: object) -> str:
-        payload = issuer.session_payload(now=NOW, **{"azp": PARTY, "aud": "api", **claims})
-        return issuer.sign(payload, header)
-
-    return make
-
-
-@pytest.fixture(scope="module")
-def judge(local_issuer):
-    return judging(local_issuer)
-
-
-@pytest.fixture(scope="module")
-def make(local_issuer):
-    return signing(local_issuer)
 
 
 def find(found: Inspection, rule: str) -> Finding:

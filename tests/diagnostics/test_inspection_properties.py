@@ -11,21 +11,11 @@ from hypothesis import strategies as st
 
 from clerk_auth.issuer.local import ABSENT
 from tests.core.test_properties import CLAIMS, HEADER_MEMBERS, TOKEN, encode, members
-from tests.diagnostics.test_inspection import STRICT, judging, signing
+from tests.diagnostics.conftest import STRICT
 
 pytestmark = pytest.mark.integration
 
 few = settings(max_examples=60, deadline=None, derandomize=True, database=None)
-
-
-@pytest.fixture(scope="module")
-def judge(local_issuer):
-    return judging(local_issuer)
-
-
-@pytest.fixture(scope="module")
-def make(local_issuer):
-    return signing(local_issuer)
 
 
 @few

@@ -16,7 +16,7 @@ from clerk_auth.diagnostics.inspection import FAILED, inspect
 from clerk_auth.diagnostics.rules import NAMES, RULES, remedy_for
 from clerk_auth.issuer.local import ABSENT
 from tests.conftest import NOW
-from tests.diagnostics.test_inspection import STRICT, judging, signing
+from tests.diagnostics.conftest import STRICT
 
 pytestmark = pytest.mark.integration
 
@@ -40,16 +40,6 @@ FAULTS: dict[str, tuple[dict, dict]] = {
     "audience": ({}, {"aud": 7}),
     "session": ({}, {"sts": "pending"}),
 }
-
-
-@pytest.fixture(scope="module")
-def judge(local_issuer):
-    return judging(local_issuer)
-
-
-@pytest.fixture(scope="module")
-def make(local_issuer):
-    return signing(local_issuer)
 
 
 @pytest.mark.parametrize("pair", list(combinations(FAULTS, 2)), ids="-".join)
