@@ -59,7 +59,7 @@ class CacheSettings:
 
     @property
     def may_unpickle(self) -> bool:
-        """Whether anybody who can write to its server might run code here."""
+        """Whether anyone who can write to its server might run code here."""
         if self.belongs_to_one_process:
             return False
         if self._has_capital_options:

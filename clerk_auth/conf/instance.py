@@ -96,7 +96,7 @@ def _check_url(text: str) -> None:
         raise Refused("contains a character that a URL cannot have here.", "Remove it.")
     if parts.scheme == "http" and not is_loopback(host):
         raise Refused(
-            "is plain http: anybody on the network path could put in a key of their own.",
+            "is plain http: anyone on the network path could put in a key of their own.",
             "Use https; http is only for loopback hosts.",
             plain_http=True,
         )

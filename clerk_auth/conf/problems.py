@@ -83,7 +83,7 @@ def _find_conflicts(read: Mapping[str, Any], *, debug: bool) -> Iterator[tuple[s
 
     if read["dev_mode"]:
         if not debug:
-            message = "is on with DEBUG = False: anybody with the development key could sign in."
+            message = "is on with DEBUG = False: anyone with the development key could sign in."
             yield _NO_DEBUG, "DEV_MODE", message, "Remove it from this environment."
     elif not (named or decoded or read["issuers"]):
         message = "is missing: nothing says whose tokens are accepted."

@@ -22,7 +22,7 @@ BREAKER_SECONDS, MAX_BREAKER_SECONDS = 2.0, 30
 # A read that raises sooner may have met bytes that cannot be decoded, while the cache works. One
 # that takes longer has met a cache that does not answer.
 SLOW_SECONDS = 0.25
-# Begins names that nobody else writes: a read of one that raises has met no foreign bytes.
+# Begins names that only we write: a read of one that raises has met no foreign bytes.
 PROBE = "probe:"
 # Nothing is under that name; the cache did not answer, or is avoided.
 ABSENT: Final = object()

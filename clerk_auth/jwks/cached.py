@@ -226,7 +226,7 @@ class CachedKeySource:
     def refresh(self) -> Flight:
         """Fetch now, in this thread: past cooldown and backoff, but not past the lock."""
         self.fleet.breaker.has("document")
-        # Never satisfied: a set that somebody else fetched meanwhile may be older than this call.
+        # Never satisfied: a set that another process fetched may be older than this call.
         flight = self._desk.begin(OPERATOR, lambda: False)
         self._desk.run(flight)
         return flight

@@ -119,15 +119,15 @@ class Fleet:
         return None
 
     def release(self, lock: str) -> None:
-        """Give the lock back, unless it has become somebody else's."""
+        """Give the lock back, unless another process has it by now."""
         if lock and self.breaker.get("lock") == lock:
             self.breaker.delete("lock")
 
     def _is_overdue(self, holder: object, lease_seconds: int, kept_seconds: float) -> bool:
-        """Tell whether locks are in our way for longer than anybody may hold one.
+        """Tell whether locks are in our way for longer than a process may hold one.
 
         The same one is none of ours then, or the clock of the cache was set back. Others may be:
-        somebody has taken over from a process that died, and is about to publish.
+        a process has taken over from one that died, and is about to publish.
         """
         if not isinstance(holder, str) or len(holder) > 64:
             holder = type(holder)  # nothing of ours, and perhaps large

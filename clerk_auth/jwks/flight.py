@@ -29,10 +29,10 @@ __all__ = ["LOOK", "OPERATOR", "WAIT_SECONDS", "Fetch", "Flight", "Outcome"]
 # What else a flight is for: a look that is due, which fetches when the set is older than
 # JWKS_REFRESH_SECONDS; an operator, who fetches past cooldown and backoff.
 LOOK, OPERATOR = "look", "operator"
-# How long a request, and the flight for it, waits for a fetch of somebody else.
+# How long a request, and the flight for it, waits for a fetch of another process.
 WAIT_SECONDS = {LOOK: 3.0, KEY_ID: 1.5, SIGNATURE: 1.5}
 POLL_SECONDS, MAX_POLL_SECONDS = 0.025, 0.2
-# A fetch that ends so shortly before its lease publishes nothing: the lock may be somebody else's.
+# A fetch that ends so shortly before its lease publishes nothing: another may hold the lock.
 FENCE_SECONDS = 0.5
 
 # Returns the key document, or raises ``FetchFailed``.
@@ -44,7 +44,7 @@ class Outcome(Enum):
 
     SATISFIED = auto()  # by what the fleet shares
     FINAL = auto()  # as far as its purpose may go: another one is pointless for now
-    LATE = auto()  # it waited in vain for a fetch of somebody else
+    LATE = auto()  # it waited in vain for the fetch of another process
 
 
 @dataclass(eq=False)
@@ -61,7 +61,7 @@ class Flight:
     done: threading.Event = field(default_factory=threading.Event)
 
     def fly(self) -> Outcome:
-        """Go as far as the purpose may go, and wait for a fetch of somebody else on the way."""
+        """Go as far as the purpose may go, and wait for another process's fetch on the way."""
         held, clock, poll_seconds = self.held, self.held.clock, POLL_SECONDS
         deadline = clock.monotonic() + WAIT_SECONDS.get(self.purpose, self.fleet.lease_seconds)
         self._read()
@@ -72,7 +72,7 @@ class Flight:
             lock = self.fleet.acquire(kept_seconds=held.count_kept_seconds())
             if lock is not None:
                 return self._lead(lock)
-            # Somebody else fetches: wait only where there is nothing to answer with.
+            # Another process fetches: wait only where there is nothing to answer with.
             if self.purpose == SIGNATURE or (self.purpose == LOOK and held.is_usable()):
                 return Outcome.FINAL
             if clock.monotonic() + poll_seconds > deadline:
@@ -88,7 +88,7 @@ class Flight:
         if shared is None:
             return
         if held.snapshot and held.is_usable() and held.generation > shared.generation:
-            # Of a leader that was stopped past its lease, or brought back by somebody.
+            # Of a leader that was stopped past its lease, or brought back by an attacker.
             self.fleet.store(held.snapshot)
         else:
             held.take(shared)
