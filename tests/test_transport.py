@@ -7,6 +7,7 @@ import datetime
 import gzip
 import ipaddress
 import os
+import select
 import socket
 import ssl
 import subprocess
@@ -828,24 +829,22 @@ def dripping_handshake() -> Iterator[str]:
 
 
 def relay(port: int) -> Script:
-    """Answer CONNECT as a proxy does, and pass on what comes to ``port`` of loopback."""
+    """Answer CONNECT as a proxy does, and pass on what comes to and from ``port`` of loopback."""
 
     def script(connection: socket.socket) -> None:
         connection.sendall(OK + b"\r\n")
+        # In one thread: two that read and write one TLS socket at once can break it.
         with socket.create_connection(("127.0.0.1", port)) as other:
-            thread = threading.Thread(target=_pump, args=(other, connection))
-            thread.start()
-            _pump(connection, other)
-            thread.join()
+            targets = {connection: other, other: connection}
+            while True:
+                readable, _, _ = select.select(list(targets), [], [])
+                for source in readable:
+                    received = source.recv(65536)  # more than a record: none of it is left behind
+                    if not received:
+                        return
+                    targets[source].sendall(received)
 
     return script
-
-
-def _pump(source: socket.socket, target: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        while received := source.recv(65536):
-            target.sendall(received)
-        target.shutdown(socket.SHUT_WR)
 
 
 def test_document_comes_through_a_tunnel(server, tls_server, certificate, monkeypatch):
