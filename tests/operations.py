@@ -33,7 +33,7 @@ def count_operations(work: Callable[[], Any]) -> dict[str, int]:
             name = frame.f_code.co_name
             if name in _IN_PYTHON:
                 counts[_IN_PYTHON[name]] += 1
-            elif name == "decode_checked":
+            elif name == "decode_base64url":
                 counts["decoded_bytes"] += len(frame.f_locals["text"])
 
     sys.setprofile(note)

@@ -341,7 +341,7 @@ def test_locals_that_hold_a_credential_are_named_token(
     verifier = Verifier(source, policy, cache_size=cache_size, now=now)
     with pytest.raises(ZeroDivisionError) as caught:
         verifier.verify(token=token) if by_name else verifier.verify(token)
-    segment = token.rpartition(".")[2].encode()
+    segment = token.rpartition(".")[2]
     credentials = [token, token.encode(), segment, decode_base64url(segment)]
     shown = {
         name

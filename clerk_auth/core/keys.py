@@ -234,10 +234,10 @@ def _parse_jwk(jwk: object) -> VerifyingKey:
 def _decode_number(jwk: dict[str, Any], member: str) -> int:
     text = jwk.get(member)
     # Bounded before it is decoded: one byte over the largest modulus, in base64.
-    if not isinstance(text, str) or not text.isascii() or len(text) > 2 * _MAX_BITS // 8:
+    if not isinstance(text, str) or len(text) > 2 * _MAX_BITS // 8:
         raise KeyUnusable("malformed")
     try:
-        return int.from_bytes(decode_base64url(text.encode("ascii")), "big")
+        return int.from_bytes(decode_base64url(text), "big")
     except ValueError:
         raise KeyUnusable("malformed") from None
 

@@ -15,22 +15,15 @@ from typing import Any, NamedTuple, TypeGuard, TypeVar, cast
 
 from clerk_auth.core import errors
 from clerk_auth.core.claims import Claims, Verified, is_identifier
-from clerk_auth.core.encoding import (
-    Segments,
-    decode_checked,
-    is_number,
-    parse_json_object,
-    show,
-    split_compact,
-)
+from clerk_auth.core.encoding import decode_base64url, is_number, parse_json_object, show
 from clerk_auth.core.keys import VerifyingKey, is_kid
 
 __all__ = [
-    "ALGORITHM", "IGNORED_CATEGORY", "OPAQUE_PREFIXES", "SESSION_CATEGORY", "Policy", "Times",
-    "UnverifiedToken", "check_audience", "check_claims", "check_class", "check_header",
-    "check_identity", "check_issuer", "check_party", "check_session", "check_times",
-    "find_signing_key", "may_be_ours", "parse_part", "read_kid", "read_times", "read_token",
-    "split_token",
+    "ALGORITHM", "IGNORED_CATEGORY", "OPAQUE_PREFIXES", "SESSION_CATEGORY", "Policy",
+    "Segments", "Times", "UnverifiedToken", "check_audience", "check_claims", "check_class",
+    "check_header", "check_identity", "check_issuer", "check_party", "check_session", "check_times",
+    "decode_segment", "find_signing_key", "may_be_ours", "parse_part", "read_kid", "read_times",
+    "read_token", "split_token",
 ]  # fmt: skip
 
 ALGORITHM = "RS256"
@@ -40,6 +33,7 @@ IGNORED_CATEGORY = "cl_I7d4PD111III"
 # API keys, and machine and OAuth tokens that are not a JWT: their class is told by how they start.
 OPAQUE_PREFIXES = ("ak_", "mt_", "oat_")
 _MACHINE_SUBJECT_PREFIX = "mch_"
+Segments = tuple[bytes, str, bytes, bytes]  # what is signed, header's text, payload, signature
 Times = tuple[float, float | None, float | None]  # exp, nbf and iat in Unix seconds
 T = TypeVar("T")
 
@@ -68,11 +62,11 @@ class Policy:
 class UnverifiedToken(NamedTuple):
     """A token whose text and header are in order, and whose signature is not checked yet.
 
-    The segments are still encoded. ``kid`` is empty where the policy requires none.
+    ``payload`` is decoded, and not parsed. ``kid`` is empty where the policy requires none.
     ``has_category``: the header says that it is a session's.
     """
 
-    header: bytes
+    signing_input: bytes
     payload: bytes
     signature: bytes
     kid: str
@@ -90,11 +84,13 @@ def read_token(token: str, policy: Policy) -> UnverifiedToken:
         AlgorithmNotAllowed: ``alg`` is not ``RS256``.
         TokenClassNotAccepted: an API key, or a JWT template, machine or OAuth token.
     """
-    return _read_segments(split_token(token, policy), policy)
+    signing_input, header, payload, signature = split_token(token, policy)
+    kid, has_category = _judge_header(header, policy.kid_required)
+    return UnverifiedToken(signing_input, payload, signature, kid, has_category)
 
 
 def split_token(token: str, policy: Policy) -> Segments:
-    """Return header, payload and signature, each of them base64url."""
+    """Return the segments of a token, decoded but for the header, which is checked with it."""
     # 2: text
     if len(token) > policy.max_token_bytes:
         raise errors.TokenMalformed("too_long", part="token", limit=policy.max_token_bytes)
@@ -103,8 +99,16 @@ def split_token(token: str, policy: Policy) -> Segments:
         raise errors.TokenClassNotAccepted("other_class", part="token")
     if not token.isascii():
         raise errors.TokenMalformed("not_ascii", part="token")
+    # What has more than two dots leaves one in the payload, where none may be.
+    signing_input, _, signature = token.rpartition(".")
+    header, _, payload = signing_input.partition(".")
+    return signing_input.encode(), header, decode_segment(payload), decode_segment(signature)
+
+
+def decode_segment(text: str) -> bytes:
+    """Decode a segment of a token, which must be strict base64url."""
     try:
-        return split_compact(token.encode("ascii"))
+        return decode_base64url(text)
     except ValueError:
         raise errors.TokenMalformed("not_compact", part="token") from None
 
@@ -113,7 +117,7 @@ def find_signing_key(token: UnverifiedToken, keys: Iterable[VerifyingKey]) -> Ve
     """Return the key that made the signature; ``SignatureInvalid`` if none of ``keys`` did."""
     # 6: signature
     for key in keys:
-        if key.verifies(token.header + b"." + token.payload, decode_checked(token.signature)):
+        if key.verifies(token.signing_input, token.signature):
             return key
     raise errors.SignatureInvalid("mismatch", part="signature")
 
@@ -131,9 +135,8 @@ def check_claims(token: UnverifiedToken, policy: Policy, *, now: float) -> Claim
         IssuerNotAllowed, PartyNotAllowed, AudienceNotAllowed, SessionPending, ClaimInvalid: a claim
             is missing, malformed or not allowed; ``claim`` names it.
     """
-    text = decode_checked(token.payload)
     # 7: payload and time
-    payload = parse_part("payload", text)
+    payload = parse_part("payload", token.payload)
     exp, nbf, iat = times = read_times(payload)
     check_times(times, policy, has_category=token.has_category, now=now)
     iss = check_issuer(payload, policy)
@@ -141,7 +144,7 @@ def check_claims(token: UnverifiedToken, policy: Policy, *, now: float) -> Claim
     azp = check_party(payload, policy)
     check_audience(payload, policy)
     sts = check_session(payload, policy)
-    verified = Verified(sub, sid, iss, exp, iat, nbf, azp, sts, text, token.has_category)
+    verified = Verified(sub, sid, iss, exp, iat, nbf, azp, sts, token.payload, token.has_category)
     return Claims(verified, payload)
 
 
@@ -239,7 +242,7 @@ def may_be_ours(token: UnverifiedToken, policy: Policy, *, now: float) -> bool:
     or lives too long, or that another issuer made. Nothing else of the payload is looked at.
     """
     try:
-        payload = parse_part("payload", decode_checked(token.payload))
+        payload = parse_part("payload", token.payload)
         check_issuer(payload, policy)
         times = _read(payload, "exp", is_number), None, None
         check_times(times, policy, has_category=token.has_category, now=now)
@@ -248,16 +251,11 @@ def may_be_ours(token: UnverifiedToken, policy: Policy, *, now: float) -> bool:
     return True
 
 
-def _read_segments(token: Segments, policy: Policy) -> UnverifiedToken:
-    kid, has_category = _judge_header(token[0], policy.kid_required)
-    return UnverifiedToken(*token, kid, has_category)
-
-
 # All tokens of a key share one header. A caller's own headers can push ours out, which costs a
 # parse; each is bounded by MAX_TOKEN_BYTES, and a refusal is not kept.
 @lru_cache(maxsize=32)
-def _judge_header(segment: bytes, kid_required: bool) -> tuple[str, bool]:
-    header = parse_part("header", decode_checked(segment))
+def _judge_header(text: str, kid_required: bool) -> tuple[str, bool]:
+    header = parse_part("header", decode_segment(text))
     check_header(header)
     has_category = check_class(header)
     return read_kid(header) if kid_required else "", has_category

@@ -13,7 +13,6 @@ from typing import Any, cast
 
 from clerk_auth.core import tokens
 from clerk_auth.core.credential import read_bearer_token
-from clerk_auth.core.encoding import Segments, decode_checked
 from clerk_auth.core.errors import ClerkAuthError, KeysUnavailable, TokenMalformed
 from clerk_auth.core.tokens import (
     ALGORITHM,
@@ -61,13 +60,16 @@ class Evidence:
         token = self["credential"]
         return token.startswith(OPAQUE_PREFIXES) and len(token) <= self.policy.max_token_bytes
 
-    def split(self) -> Segments:
+    def split(self) -> tokens.Segments:
         if self.is_opaque:
             raise Unchecked("token", "other_class")
-        return tokens.split_token(self["credential"], self.policy)
+        segments = tokens.split_token(self["credential"], self.policy)
+        tokens.decode_segment(segments[1])  # a verifier does so with the header, which it may know
+        return segments
 
     def check_header(self) -> dict[str, Any]:
-        self.read_header = tokens.parse_part("header", decode_checked(self["text"][0]))
+        header = tokens.decode_segment(self["text"][1])
+        self.read_header = tokens.parse_part("header", header)
         tokens.check_header(self.read_header)
         return self.read_header
 
@@ -81,8 +83,9 @@ class Evidence:
         return self.source.keys_for(kid) or self.source.search(kid)
 
     def find_signing_key(self) -> object:
-        token: Segments = self["text"]
-        return tokens.find_signing_key(UnverifiedToken(*token, "", False), self["key"])
+        signing_input, _, payload, signature = self["text"]
+        token = UnverifiedToken(signing_input, payload, signature, "", False)
+        return tokens.find_signing_key(token, self["key"])
 
     def check_times(self) -> None:
         times, has_category = tokens.read_times(self["payload"]), self.known.get("class", False)
@@ -265,11 +268,11 @@ RULES = (
     Rule(
         7,
         "payload",
-        lambda seen: tokens.parse_part("payload", decode_checked(seen["text"][1])),
+        lambda seen: tokens.parse_part("payload", seen["text"][2]),
         (),
         expected="a JSON object in UTF-8 without duplicate members",
         remedy="Clerk does not write such a payload: find out who made the token.",
-        found=lambda seen: count(len(decode_checked(seen["text"][1])), "byte"),
+        found=lambda seen: count(len(seen["text"][2]), "byte"),
     ),
     Rule(
         7,

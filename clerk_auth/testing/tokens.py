@@ -135,7 +135,7 @@ class BadTokens:
             raise ValueError(
                 f"the settings in force do not refuse {name!r}: that takes {_TAKES[name]}"
             )
-        _, payload, _ = clerk_token(**self._arguments).encode("ascii").split(b".")
+        _, payload, _ = clerk_token(**self._arguments).split(".")
         claims = parse_json_object(decode_base64url(payload))
         return BadCredential(name, bad.code, bad.make(signer_in_force(), claims))
 

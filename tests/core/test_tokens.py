@@ -39,7 +39,7 @@ def with_segment(token: str, place: int, change: Callable[[str], str]) -> str:
 
 def with_bytes(token: str, place: int, change: Callable[[bytes], bytes]) -> str:
     def encoded(segment: str) -> str:
-        return encode_base64url(change(decode_base64url(segment.encode())))
+        return encode_base64url(change(decode_base64url(segment)))
 
     return with_segment(token, place, encoded)
 
