@@ -15,10 +15,11 @@ from hashlib import sha256
 from types import MappingProxyType
 from typing import Any, TypeGuard
 
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, RSAPublicNumbers
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
-from jwt.algorithms import RSAAlgorithm
 
 from clerk_auth.core.encoding import decode_base64url, encode_base64url, parse_json_object
 from clerk_auth.core.errors import KeySetInvalid
@@ -37,7 +38,7 @@ _MIN_EXPONENT = 65537
 # Larger exponents cost time and add nothing (FIPS 186-5 section 5.1 allows them up to 2**256).
 _MAX_EXPONENT = 2**33
 
-_RS256 = RSAAlgorithm(RSAAlgorithm.SHA256)
+_PKCS1V15, _SHA256 = PKCS1v15(), SHA256()
 _KIND = {"kty": "RSA", "use": "sig", "alg": "RS256"}
 _PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth"})
 _PEM_BODY = re.compile(
@@ -89,7 +90,11 @@ class VerifyingKey:
 
     def verifies(self, signing_input: bytes, signature: bytes) -> bool:
         """Tell whether ``signature`` is RSASSA-PKCS1-v1_5 with SHA-256 over ``signing_input``."""
-        return _RS256.verify(signing_input, self._public_key, signature)
+        try:
+            self._public_key.verify(signature, signing_input, _PKCS1V15, _SHA256)
+        except InvalidSignature:
+            return False
+        return True
 
     def to_jwk(self) -> dict[str, str]:
         """Return the public JWK, of the members that matter here only."""
