@@ -6,7 +6,9 @@ nothing by itself: the verifier asks for the current keys and checks the time ag
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from hashlib import sha256
+from sys import getsizeof
 
 from clerk_auth.core.claims import Verified
 from clerk_auth.core.keys import VerifyingKey
@@ -14,10 +16,23 @@ from clerk_auth.core.keys import VerifyingKey
 __all__ = ["ENTRY_BYTES", "MAX_BYTES", "Entry", "TokenCache"]
 
 MAX_BYTES = 16 * 1024 * 1024
-# What an entry takes beside its payload: digest, tuple, strings. Measured; see docs/performance.md.
-ENTRY_BYTES = 1024
-# A verified token: under which key id, by which key, and what it says.
-Entry = tuple[str, VerifyingKey, Verified]
+# What an entry takes beside its origin, which can be long. Measured; see docs/performance.md.
+ENTRY_BYTES = 640
+# A verified token: by which key, and what it says.
+Entry = tuple[VerifyingKey, Verified]
+
+
+def _make_room(left: int) -> Callable[[int], bool]:
+    """Return a function that takes so many bytes of those that are left, if there are so many."""
+
+    def take(size: int) -> bool:
+        nonlocal left
+        if size > left:
+            return False
+        left -= size
+        return True
+
+    return take
 
 
 class TokenCache:
@@ -32,11 +47,14 @@ class TokenCache:
         self._half_size = (size + 1) // 2
         self._half_bytes = max_bytes // 2
         self._young: dict[bytes, Entry] = {}
-        self._old: dict[bytes, Entry] = {}
-        self._young_bytes = 0
+        self._begin_generation()
 
     def __len__(self) -> int:
         return len(self._young) + len(self._old)
+
+    def _begin_generation(self) -> None:
+        self._old, self._young = self._young, {}
+        self._take = _make_room(self._half_bytes)
 
     @staticmethod
     def digest(token: str) -> bytes:
@@ -49,13 +67,12 @@ class TokenCache:
 
     def put(self, digest: bytes, entry: Entry) -> None:
         """Remember a token that has been verified; too large a one is not kept."""
-        entry_bytes = ENTRY_BYTES + len(entry[2].payload)
-        if entry_bytes > self._half_bytes:
+        verified = entry[1]
+        size = ENTRY_BYTES + getsizeof(verified.authorized_party)
+        if size > self._half_bytes:
             return
-        if (
-            len(self._young) >= self._half_size
-            or self._young_bytes + entry_bytes > self._half_bytes
-        ):
-            self._old, self._young, self._young_bytes = self._young, {}, 0
+        if len(self._young) >= self._half_size or not self._take(size):
+            self._begin_generation()
+            self._take(size)
+        verified.has_room = self._take
         self._young[digest] = entry
-        self._young_bytes += entry_bytes

@@ -8,16 +8,11 @@ from collections.abc import Callable
 
 from clerk_auth import metrics, signals
 from clerk_auth.conf import ENFORCE, derived, get_config
+from clerk_auth.core import errors
 from clerk_auth.core.claims import Claims
-from clerk_auth.core.errors import (
-    REASONS,
-    ClaimInvalid,
-    ClerkAuthError,
-    KeyNotFound,
-    SignatureInvalid,
-)
-from clerk_auth.core.keys import hash_kid
+from clerk_auth.core.keys import VerifyingKey, hash_kid
 from clerk_auth.core.tokens import (
+    Checked,
     Policy,
     UnverifiedToken,
     check_claims,
@@ -75,7 +70,7 @@ class Verifier:
         is_enforcing = mode == ENFORCE
         try:
             claims = self._check_once(token, self._source if is_enforcing else self._unwaiting)
-        except ClerkAuthError as error:
+        except errors.ClerkAuthError as error:
             self.note_refusal(error, mode=mode)
             raise
         metrics.increment(metrics.VERIFIED, mode)
@@ -92,53 +87,54 @@ class Verifier:
         return self._check_once(token, self._source)
 
     def _check_once(self, token: str, source: KeySource) -> Claims:
-        if self._tokens is None or len(token) > self._policy.max_token_bytes:
-            return self._check(read_token(token, self._policy), source)[0]
-        digest = self._tokens.digest(token)
-        entry = self._tokens.get(digest)
-        if entry is not None and (claims := self._check_again(entry, source)):
-            return claims
-        claims, entry = self._check(read_token(token, self._policy), source)
-        self._tokens.put(digest, entry)
-        return claims
+        tokens = self._tokens
+        if tokens is None or len(token) > self._policy.max_token_bytes:
+            return Claims(*self._check(read_token(token, self._policy), source)[1])
+        digest = tokens.digest(token)
+        entry = tokens.get(digest)
+        if entry is not None:
+            claims = self._check_again(token, entry, source)
+            if claims is not None:
+                return claims
+        key, checked = self._check(read_token(token, self._policy), source)
+        tokens.put(digest, (key, checked[0]))
+        return Claims(*checked)
 
-    def _check(self, token: UnverifiedToken, source: KeySource) -> tuple[Claims, Entry]:
+    def _check(self, token: UnverifiedToken, source: KeySource) -> tuple[VerifyingKey, Checked]:
         keys = source.keys_for(token.kid)
         if not keys:
             if not may_be_ours(token, self._policy, now=self._now()):
-                raise KeyNotFound("not_looked_for", kid_sha256=hash_kid(token.kid))
+                raise errors.KeyNotFound("not_looked_for", kid_sha256=hash_kid(token.kid))
             keys = source.search(token.kid)
         try:
             key = find_signing_key(token, keys)
-        except SignatureInvalid:
+        except errors.SignatureInvalid:
             if not may_be_ours(token, self._policy, now=self._now()):
                 raise
             key = find_signing_key(token, source.keys_after(token.kid, keys))
-        claims = check_claims(token, self._policy, now=self._now())
-        return claims, (token.kid, key, claims.verified)
+        return key, check_claims(token, self._policy, now=self._now())
 
-    def _check_again(self, entry: Entry, source: KeySource) -> Claims | None:
+    def _check_again(self, token: str, entry: Entry, source: KeySource) -> Claims | None:
         """Check what may have changed since a token was verified; ``None`` if its key is gone."""
-        kid, key, verified = entry
-        for held in source.keys_for(kid):
+        key, verified = entry
+        for held in source.keys_for(key.kid):
             if held is key:
-                break
-        else:
-            return None
-        times = verified.expires_at, verified.not_before, verified.issued_at
-        check_times(times, self._policy, has_category=verified.has_category, now=self._now())
-        return Claims(verified)
+                times = verified.expires_at, verified.not_before, verified.issued_at
+                has_category, now = verified.has_category, self._now()
+                check_times(times, self._policy, has_category=has_category, now=now)
+                return Claims(verified, token[token.find(".") + 1 : token.rfind(".")])
+        return None
 
-    def note_refusal(self, error: ClerkAuthError, *, mode: str = ENFORCE) -> None:
+    def note_refusal(self, error: errors.ClerkAuthError, *, mode: str = ENFORCE) -> None:
         """Count, log and signal a refusal, also one of others; see :meth:`verify` for ``mode``."""
         metrics.increment(metrics.REFUSED, error.code, mode)
         # Clerk signed the session, and knows more than this version, which refuses all such ones.
-        is_of_status = isinstance(error, ClaimInvalid) and error.claim == "sts"
+        is_of_status = isinstance(error, errors.ClaimInvalid) and error.claim == "sts"
         if is_of_status and defects.admit("session_status_unknown") is not None:
             log(logging.WARNING, "session_status_unknown", found=error.found)
         if logger.isEnabledFor(logging.INFO):
             # A project's own resolver may give any reason, for each user another one.
-            kind = error.reason if error.reason in REASONS else None
+            kind = error.reason if error.reason in errors.REASONS else None
             suppressed = refusals.admit(error.code, error.claim, mode, kind)
             if suppressed is not None:
                 log(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pickle
 import threading
+from dataclasses import FrozenInstanceError
+from sys import getsizeof
 
 import pytest
 
-from clerk_auth.core.claims import Verified
+from clerk_auth.core.claims import Organization, Verified
 from clerk_auth.core.errors import (
     ClaimInvalid,
     KeyNotFound,
@@ -21,7 +23,7 @@ from clerk_auth.core.tokens import Policy
 from clerk_auth.issuer.bad_tokens import BAD_TOKENS
 from clerk_auth.issuer.local import ABSENT
 from clerk_auth.jwks.source import StaticKeySource
-from clerk_auth.token_cache import ENTRY_BYTES, TokenCache
+from clerk_auth.token_cache import ENTRY_BYTES, Entry, TokenCache
 from clerk_auth.verifier import Verifier, get_verifier
 from tests.conftest import NOW, PARTY
 from tests.fleet import Fleet, ScriptedIssuer
@@ -206,18 +208,36 @@ def test_claims_of_a_hit_are_those_of_the_token_and_its_own_object(verifier, loc
     assert first is not second
     assert first.payload == second.payload
     assert second.organization.role == "org:admin"
+    assert second.organization is first.organization
     assert second.get("tags") == ("x", {"y": (1,)})
     with pytest.raises(TypeError):
         second.get("tags")[1]["y"] = 2
-    assert pickle.loads(pickle.dumps(second)).payload == first.payload
+    with pytest.raises(FrozenInstanceError):
+        second.organization.role = "org:owner"
+
+
+@pytest.mark.parametrize("is_asked", [False, True])
+def test_claims_of_a_hit_can_be_pickled_and_hold_no_signature(verifier, local_issuer, is_asked):
+    token = local_issuer.token(now=NOW, azp=PARTY, o={"id": "org_1"}, fea="o:a", pla="o:pro")
+    for claims in verifier.check(token), verifier.check(token):
+        if is_asked:
+            assert claims.has(feature="a", plan="pro")
+        pickled = pickle.dumps(claims)
+        assert token.rpartition(".")[2].encode() not in pickled
+        read = pickle.loads(pickled)
+        assert (read.payload, read.user_id) == (claims.payload, claims.user_id)
+        assert read.organization == Organization("org_1")
+        assert (read.features, read.plans) == (("o:a",), ("o:pro",))
 
 
 # Bounds
 
 
-def entry(payload_bytes: int = 10) -> tuple:
-    verified = Verified("u", "s", "i", 1, None, None, None, "active", b"x" * payload_bytes)
-    return "kid", None, verified
+LONG = "x" * 1000  # an origin that is not checked
+
+
+def entry(party: str | None = None) -> Entry:
+    return None, Verified("u", "s", "i", 1, None, None, party, "active", True)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 100])
@@ -230,17 +250,57 @@ def test_entries_are_bounded_and_the_newest_are_kept(size):
 
 
 def test_bytes_are_bounded():
-    cache = TokenCache(10**6, max_bytes=20 * (ENTRY_BYTES + 1000))
+    cache = TokenCache(10**6, max_bytes=20 * (ENTRY_BYTES + getsizeof(LONG)))
     for index in range(500):
-        cache.put(b"%d" % index, entry(1000))
-    assert len(cache) <= 20
+        cache.put(b"%d" % index, entry(LONG))
+    assert len(cache) == 20
 
 
-@pytest.mark.parametrize(("size", "kept"), [(8975, True), (8976, True), (8977, False)])
-def test_entry_that_would_take_half_the_room_is_not_kept(size, kept):
-    cache = TokenCache(100, max_bytes=2 * 10_000)
-    cache.put(b"large", entry(size))
+@pytest.mark.parametrize(("room", "kept"), [(1, True), (0, True), (-1, False)])
+def test_entry_that_would_take_half_the_room_is_not_kept(room, kept):
+    cache = TokenCache(100, max_bytes=2 * (ENTRY_BYTES + getsizeof(LONG) + room))
+    cache.put(b"large", entry(LONG))
     assert (cache.get(b"large") is not None) is kept
+
+
+def test_large_entry_pushes_nothing_out():
+    cache = TokenCache(100, max_bytes=2 * (ENTRY_BYTES + 500))
+    cache.put(b"small", entry())
+    for index in range(3):
+        cache.put(b"large %d" % index, entry(LONG))
+    assert cache.get(b"small") is not None
+
+
+def test_organizations_are_kept_while_there_is_room(local_issuer, policy):
+    """A few digits of a mask make many names of it."""
+    names = [f"name_{n}_{'x' * 50}" for n in range(50)]
+    claims = {
+        "o": {
+            "id": "org_1",
+            "per": ",".join(names),
+            "fpm": ",".join([str(2 ** len(names) - 1)] * 20),
+        },
+        "fea": ",".join(f"o:feature_{n}" for n in range(20)),
+    }
+    source = StaticKeySource((local_issuer.verifying_key,))
+    verifier = Verifier(source, policy, cache_size=100, now=lambda: NOW)
+    size = sum(
+        map(
+            getsizeof,
+            verifier.check(
+                local_issuer.token(now=NOW, azp=PARTY, **claims)
+            ).organization.permissions,
+        )
+    )
+    verifier._tokens = TokenCache(100, max_bytes=2 * (2 * size + 10 * ENTRY_BYTES))
+    kept = []
+    for number in range(4):
+        token = local_issuer.token(f"user_{number}", now=NOW, azp=PARTY, **claims)
+        first, second = verifier.check(token).organization, verifier.check(token).organization
+        assert first == second
+        assert len(first.permissions) == 1000
+        kept.append(first is second)
+    assert kept == [True, True, False, False]
 
 
 @pytest.mark.integration

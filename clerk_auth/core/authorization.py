@@ -5,7 +5,7 @@ Each answer is no when the question or the token's claim is malformed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -102,11 +102,13 @@ def with_prefix(name: str) -> str:
     return name if name.startswith(_PREFIX) else _PREFIX + name
 
 
-def is_named(asked: object, held: Iterable[str]) -> bool:
+def is_named(asked: object, held: Sequence[str | None]) -> bool:
     """Tell whether a role or permission is among those held, each with its ``org:`` or without."""
     if not isinstance(asked, str) or asked in ("", _PREFIX):
         return False
-    return with_prefix(asked) in map(with_prefix, held)
+    name = with_prefix(asked)
+    bare = name[len(_PREFIX) :]
+    return name in held or (bare in held and not bare.startswith(_PREFIX))
 
 
 def split_scope(asked: str) -> tuple[str, str]:

@@ -8,14 +8,15 @@ nothing.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from operator import attrgetter
+from sys import getsizeof
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple, TypeGuard, cast
+from typing import Any, Final, TypeGuard, TypeVar, cast
 
 from clerk_auth.core.authorization import NOT_ASKED, is_named, is_reverified, is_scoped, with_prefix
-from clerk_auth.core.encoding import is_number, parse_json_object
+from clerk_auth.core.encoding import decode_base64url, is_number, parse_json_object
 
 __all__ = [
     "UNSAFE_CATEGORIES", "Claims", "Organization", "Verified", "is_factor_age", "is_identifier",
@@ -32,7 +33,7 @@ _ORGANIZATION_SCOPES = frozenset({"o", "ou", "uo"})
 _SCOPES = _ORGANIZATION_SCOPES | {"u"}
 # Letters and symbols that show as nothing.
 _INVISIBLE = frozenset("\u115f\u1160\u2800\u3164\uffa0")
-_NOT_READ = object()
+T = TypeVar("T")
 
 
 def is_identifier(value: object) -> TypeGuard[str]:
@@ -60,8 +61,16 @@ class Organization:
     permissions: tuple[str, ...] = ()
 
 
-class Verified(NamedTuple):
-    """What was checked of a token, and its payload as the bytes that were signed."""
+_NONE = Organization("")
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Verified:
+    """What was checked of a token; what permissions ask of it is added when they first do.
+
+    The claims of all requests with this token share it, so only frozen values may go in.
+    ``has_room`` tells whether so many bytes more may be kept with it.
+    """
 
     user_id: str
     session_id: str
@@ -71,11 +80,11 @@ class Verified(NamedTuple):
     not_before: float | None
     authorized_party: str | None
     status: str
-    payload: bytes
-    has_category: bool = False
-
-    def __repr__(self) -> str:
-        return f"Verified(user_id={self.user_id!r}, session_id={self.session_id!r})"
+    has_category: bool
+    organization: Any = ...
+    features: Any = ...
+    plans: Any = ...
+    has_room: Callable[[int], bool] | None = None
 
 
 def _checked(name: str, doc: str) -> Any:
@@ -90,24 +99,21 @@ class Claims:
     data.
     """
 
-    __slots__ = ("_organization", "_parsed", "_verified")
+    __slots__ = ("_payload", "_verified")
 
     # Public attributes are properties without a setter, and there is no __dict__: each request
     # makes one of these, so it is quick to make.
-    def __init__(self, verified: Verified, parsed: dict[str, Any] | None = None) -> None:
+    def __init__(self, verified: Verified, payload: dict[str, Any] | str) -> None:
+        """``payload`` is parsed, or the segment of the token, which is parsed when asked for."""
         self._verified = verified
-        self._parsed = parsed
-        self._organization: Organization | object | None = _NOT_READ
+        self._payload = payload
 
-    def __reduce__(self) -> tuple[type[Claims], tuple[Verified]]:
-        return Claims, (self._verified,)
+    def __reduce__(self) -> tuple[type[Claims], tuple[Verified, dict[str, Any]]]:
+        return Claims, (replace(self._verified, has_room=None), self._claims())
 
     def __repr__(self) -> str:
         return f"Claims(user_id={self.user_id!r}, session_id={self.session_id!r})"
 
-    verified: Final[Verified] = property(
-        attrgetter("_verified"), doc="What was checked; claims can be made from it again."
-    )  # type: ignore[assignment]
     user_id: Final[str] = _checked("user_id", "Clerk's id of the user, the ``sub`` claim.")
     session_id: Final[str] = _checked("session_id", "Clerk's id of the session, ``sid``.")
     issuer: Final[str] = _checked("issuer", "The instance that issued the token, ``iss``.")
@@ -131,9 +137,20 @@ class Claims:
         return _freeze(claims[name]) if name in claims else default
 
     def _claims(self) -> dict[str, Any]:
-        if self._parsed is None:
-            self._parsed = parse_json_object(self._verified.payload)
-        return self._parsed
+        if isinstance(self._payload, str):
+            self._payload = parse_json_object(decode_base64url(self._payload))
+        return self._payload
+
+    def _shared(self, name: str, read: Callable[[dict[str, Any]], T]) -> T:
+        """Return what ``read`` makes of the claims, once for all requests if there is room."""
+        verified = self._verified
+        found: Any = getattr(verified, name)
+        if found is ...:
+            found = read(self._claims())
+            if verified.has_room and not verified.has_room(_count_bytes(found)):
+                verified = self._verified = replace(verified, has_room=None)
+            setattr(verified, name, found)
+        return cast("T", found)
 
     @property
     def version(self) -> int:
@@ -143,19 +160,17 @@ class Claims:
     @property
     def organization(self) -> Organization | None:
         """The active organization; ``None`` outside one."""
-        if self._organization is _NOT_READ:
-            self._organization = read_organization(self._claims())
-        return cast("Organization | None", self._organization)
+        return self._shared("organization", read_organization)
 
     @property
     def features(self) -> tuple[str, ...]:
         """Features with their scope, ``o:reports`` or ``u:beta``; version 2 only."""
-        return read_scoped_names(self._claims(), "fea")
+        return self._shared("features", lambda claims: read_scoped_names(claims, "fea"))
 
     @property
     def plans(self) -> tuple[str, ...]:
         """Plans with their scope, ``o:pro`` or ``u:free``; version 2 only."""
-        return read_scoped_names(self._claims(), "pla")
+        return self._shared("plans", lambda claims: read_scoped_names(claims, "pla"))
 
     @property
     def factor_ages(self) -> tuple[float, float] | None:
@@ -183,17 +198,22 @@ class Claims:
         a preset, ``strict``, or ``{"level": "second_factor", "afterMinutes": 10}`` (Clerk,
         "Authorization checks"). What is asked in a wrong form is not granted; nothing is raised.
         """
-        organization = self.organization
-        roles = () if organization is None or organization.role is None else (organization.role,)
-        permissions = () if organization is None else organization.permissions
-        asked = (role, permission, feature, plan, reverification)
-        return any(question is not NOT_ASKED for question in asked) and (
-            (role is NOT_ASKED or is_named(role, roles))
-            and (permission is NOT_ASKED or is_named(permission, permissions))
+        if role is permission is feature is plan is reverification is NOT_ASKED:
+            return False
+        organization = _NONE if role is permission is NOT_ASKED else self.organization or _NONE
+        return (
+            (role is NOT_ASKED or is_named(role, (organization.role,)))
+            and (permission is NOT_ASKED or is_named(permission, organization.permissions))
             and (feature is NOT_ASKED or is_scoped(feature, self.features))
             and (plan is NOT_ASKED or is_scoped(plan, self.plans))
             and (reverification is NOT_ASKED or is_reverified(reverification, self.factor_ages))
         )
+
+
+def _count_bytes(found: Organization | tuple[str, ...] | None) -> int:
+    if isinstance(found, Organization):
+        found = (found.id, found.slug or "", found.role or "", *found.permissions)
+    return sum(map(getsizeof, found or ()))
 
 
 def _freeze(value: Any) -> Any:

@@ -11,15 +11,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple, TypeGuard, TypeVar, cast
+from sys import intern
+from typing import Any, NamedTuple, TypeGuard, TypeVar
 
 from clerk_auth.core import errors
-from clerk_auth.core.claims import Claims, Verified, is_identifier
+from clerk_auth.core.claims import Verified, is_identifier
 from clerk_auth.core.encoding import decode_base64url, is_number, parse_json_object, show
 from clerk_auth.core.keys import VerifyingKey, is_kid
 
 __all__ = [
-    "ALGORITHM", "IGNORED_CATEGORY", "OPAQUE_PREFIXES", "SESSION_CATEGORY", "Policy",
+    "ALGORITHM", "IGNORED_CATEGORY", "OPAQUE_PREFIXES", "SESSION_CATEGORY", "Checked", "Policy",
     "Segments", "Times", "UnverifiedToken", "check_audience", "check_claims", "check_class",
     "check_header", "check_identity", "check_issuer", "check_party", "check_session", "check_times",
     "decode_segment", "find_signing_key", "may_be_ours", "parse_part", "read_kid", "read_times",
@@ -34,6 +35,7 @@ IGNORED_CATEGORY = "cl_I7d4PD111III"
 OPAQUE_PREFIXES = ("ak_", "mt_", "oat_")
 _MACHINE_SUBJECT_PREFIX = "mch_"
 Segments = tuple[bytes, str, bytes, bytes]  # what is signed, header's text, payload, signature
+Checked = tuple[Verified, dict[str, Any]]  # what was checked, and the payload
 Times = tuple[float, float | None, float | None]  # exp, nbf and iat in Unix seconds
 T = TypeVar("T")
 
@@ -122,8 +124,8 @@ def find_signing_key(token: UnverifiedToken, keys: Iterable[VerifyingKey]) -> Ve
     raise errors.SignatureInvalid("mismatch", part="signature")
 
 
-def check_claims(token: UnverifiedToken, policy: Policy, *, now: float) -> Claims:
-    """Check the payload of a token whose signature holds.
+def check_claims(token: UnverifiedToken, policy: Policy, *, now: float) -> Checked:
+    """Check the payload of a token whose signature holds; ``Claims`` are made of what is returned.
 
     ``now`` is Unix time in seconds. Expiry is inclusive: a token whose ``exp`` equals ``now`` has
     expired (RFC 7519 section 4.1.4), leeway aside.
@@ -144,8 +146,7 @@ def check_claims(token: UnverifiedToken, policy: Policy, *, now: float) -> Claim
     azp = check_party(payload, policy)
     check_audience(payload, policy)
     sts = check_session(payload, policy)
-    verified = Verified(sub, sid, iss, exp, iat, nbf, azp, sts, token.payload, token.has_category)
-    return Claims(verified, payload)
+    return Verified(sub, sid, iss, exp, iat, nbf, azp, sts, token.has_category), payload
 
 
 def read_times(payload: dict[str, Any]) -> Times:
@@ -185,7 +186,7 @@ def check_issuer(payload: dict[str, Any], policy: Policy) -> str:
         raise errors.IssuerNotAllowed(_lack(payload, "iss"), claim="iss")
     if issuer not in policy.issuers:
         raise errors.IssuerNotAllowed("mismatch", claim="iss")
-    return issuer
+    return intern(issuer)  # one object for all the tokens that are kept
 
 
 def check_identity(payload: dict[str, Any]) -> tuple[str, str]:
@@ -209,7 +210,7 @@ def check_party(payload: dict[str, Any], policy: Policy) -> str | None:
         return None
     if not isinstance(party, str) or party not in policy.authorized_parties:
         raise errors.PartyNotAllowed("mismatch", claim="azp", found=show(party))
-    return party
+    return intern(party)
 
 
 def check_audience(payload: dict[str, Any], policy: Policy) -> None:
@@ -232,7 +233,7 @@ def check_session(payload: dict[str, Any], policy: Policy) -> str:
         raise errors.SessionPending("pending", claim="sts")
     if status not in ("active", "pending"):
         raise errors.ClaimInvalid("unknown", claim="sts", found=show(status))
-    return cast("str", status)
+    return intern(status)
 
 
 def may_be_ours(token: UnverifiedToken, policy: Policy, *, now: float) -> bool:

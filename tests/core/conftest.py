@@ -27,7 +27,7 @@ def verify(token: str, keys: Iterable[VerifyingKey], *, now: float = NOW, **poli
     rules = replace(POLICY, **policy)
     unverified = read_token(token, rules)
     find_signing_key(unverified, keys)
-    return check_claims(unverified, rules, now=now)
+    return Claims(*check_claims(unverified, rules, now=now))
 
 
 def make_claims(issuer: LocalIssuer, **claims: Any) -> Claims:
