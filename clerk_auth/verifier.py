@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from clerk_auth import metrics, signals
-from clerk_auth.conf import ENFORCE, derived, get_config
+from clerk_auth.conf import ENFORCE, MODES, derived, get_config
 from clerk_auth.core import errors
 from clerk_auth.core.claims import Claims
 from clerk_auth.core.keys import VerifyingKey, hash_kid
@@ -28,6 +28,8 @@ from clerk_auth.metrics import sinks
 from clerk_auth.token_cache import Entry, TokenCache
 
 __all__ = ["Verifier", "get_verifier"]
+
+_count_verified = {mode: metrics.counter(metrics.VERIFIED, mode) for mode in MODES}
 
 
 class Verifier:
@@ -73,11 +75,11 @@ class Verifier:
         except errors.ClerkAuthError as error:
             self.note_refusal(error, mode=mode)
             raise
-        metrics.increment(metrics.VERIFIED, mode)
+        _count_verified[mode]()
         if logger.isEnabledFor(logging.INFO):
             message = "JWT signature verified for user %s"
             write(logging.INFO, message, claims.user_id, extra={"mode": mode})
-        if is_enforcing:
+        if is_enforcing and signals.token_verified.receivers:
             signals.send(signals.token_verified, Verifier, claims=claims)
         return claims
 

@@ -67,7 +67,7 @@ def test_first_token_of_another_header_costs_one_more_parse(warm):
 def test_forged_token_is_not_parsed_before_its_signature(warm, other_issuer):
     forger = other_issuer.acting_as(warm.issuer, kid=warm.signer.kid)
     verifier = get_verifier()
-    verifier.source._quiet_until["signature"] = float("inf")
+    verifier.source._desk.quiet_until["signature"] = float("inf")
     token = forger.token(azp=PARTY, expires_in=-3600)
 
     def refuse() -> None:

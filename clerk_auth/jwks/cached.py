@@ -49,6 +49,7 @@ QUIET_SECONDS = 1.0
 # A flight that takes longer hangs in a call without a time-out; the process goes on without it.
 HUNG_SECONDS = 15
 
+_count_hit, _count_miss = metrics.counter(metrics.HITS), metrics.counter(metrics.MISSES)
 # Runs a flight beside its caller.
 Spawn = Callable[[Callable[[], None]], None]
 # Of the system, and not the shared generator of `random`: a flight beside a project's tests must
@@ -172,7 +173,6 @@ class CachedKeySource:
         self.held = Held(config, fleet.clock, jitter)
         self._clock, self._wait_seconds = fleet.clock, WAIT_SECONDS
         self._desk = Desk(self.held, fleet, fetch, spawn)
-        self._quiet_until = self._desk.quiet_until
 
     def keys_for(self, kid: str) -> Keys:
         """Return keys under ``kid``, if any; ``KeysUnavailable`` after 3 seconds without a set."""
@@ -180,7 +180,7 @@ class CachedKeySource:
         snapshot = held.snapshot
         age_seconds = math.inf if snapshot is None else self._clock.now() - snapshot.fetched_at
         if snapshot is None or age_seconds >= held.max_age_seconds:
-            metrics.increment(metrics.MISSES)
+            _count_miss()
             self._ask(LOOK, held.is_usable)
             if not held.is_usable():
                 raise self._unavailable()
@@ -190,7 +190,7 @@ class CachedKeySource:
         if age_seconds >= held.refresh_seconds:
             metrics.increment(metrics.STALE_USES)
         keys = snapshot.key_set.keys_for(kid)
-        metrics.increment(metrics.HITS if keys else metrics.MISSES)
+        (_count_hit if keys else _count_miss)()
         return keys
 
     def search(self, kid: str) -> Keys:
@@ -248,7 +248,7 @@ class CachedKeySource:
 
     def _ask(self, purpose: str, is_satisfied: Callable[[], bool]) -> bool:
         """Tell whether what is held now is the answer, after a flight if that is of use."""
-        if is_satisfied() or self._clock.monotonic() < self._quiet_until[purpose]:
+        if is_satisfied() or self._clock.monotonic() < self._desk.quiet_until[purpose]:
             return True
         return self._desk.wait(purpose, is_satisfied, self._wait_seconds[purpose])
 

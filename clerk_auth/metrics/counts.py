@@ -10,40 +10,56 @@ from itertools import count
 from clerk_auth.metrics import sinks
 from clerk_auth.metrics.catalog import GAUGES, SERIES, Series
 
-__all__ = ["increment", "reset", "set_gauge", "totals"]
+__all__ = ["counter", "increment", "reset", "set_gauge", "totals"]
 
 
 class _Total:
     """A count that threads share without a lock: ``next`` of a counter is one step.
 
-    Reading takes a step too, which is noted and subtracted.
+    Reading takes a step too. Steps that are no events are noted and subtracted.
     """
 
-    __slots__ = ("_reads", "step")
+    __slots__ = ("_no_events", "step")
 
     def __init__(self) -> None:
-        self._reads = 0
+        self._no_events = 0
         self.step: Callable[[], int] = count().__next__
 
     def read(self) -> int:
         """Return the count; the caller holds ``_reading``."""
-        self._reads += 1
-        return self.step() - self._reads + 1
+        events = self.step() - self._no_events
+        self._no_events += 1
+        return events
+
+    def reset(self) -> None:
+        """Set the count to 0; the caller holds ``_reading``."""
+        events = self.read()
+        self._no_events += events
 
 
-_totals: dict[Series, _Total] = {}
+_totals = {series: _Total() for series in SERIES}
 # In a list, so that a forked child can replace it: another thread may have held it.
 _reading = [threading.Lock()]
-_gauges: dict[str, float] = {}
+_gauges = dict.fromkeys(GAUGES, 0.0)
+
+
+def counter(*series: str) -> Callable[[], None]:
+    """Return the function that counts one event of ``series``, as :func:`increment` does."""
+    step, name, labels = _totals[series].step, series[0], SERIES[series]
+
+    def count_one() -> None:
+        step()
+        if sinks.connected:
+            sinks.increment(name, 1, labels)
+
+    return count_one
 
 
 def increment(*series: str, by: int = 1) -> None:
     """Count events of ``series``: a counter's name, and the values of its labels in their order."""
     step = _totals[series].step
-    step()
-    if by > 1:
-        for _ in range(by - 1):
-            step()
+    for _ in range(by):
+        step()
     if sinks.connected:
         sinks.increment(series[0], by, SERIES[series])
 
@@ -63,7 +79,9 @@ def totals() -> dict[Series, float]:
 
 def reset() -> None:
     """Set every series to 0, as at start-up."""
-    _totals.update({series: _Total() for series in SERIES})
+    with _reading[0]:
+        for total in _totals.values():
+            total.reset()
     _gauges.update(dict.fromkeys(GAUGES, 0.0))
 
 
@@ -75,6 +93,3 @@ def _begin_in_child() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_begin_in_child)
-
-
-reset()

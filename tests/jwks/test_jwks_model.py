@@ -393,7 +393,7 @@ class KeySourceMachine(RuleBasedStateMachine):
     @invariant()
     def memory_is_bounded(self) -> None:
         for process in getattr(self, "processes", ()):
-            assert len(process._quiet_until) <= 4
+            assert len(process._desk.quiet_until) <= 4
             assert len(process.held._cooling_until) == 2
             assert process.held.snapshot is None or len(process.held.snapshot.key_set.keys) <= 64
 

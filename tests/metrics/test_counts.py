@@ -45,6 +45,16 @@ def test_one_event_changes_its_series_alone():
         assert metrics.totals() == {**dict.fromkeys(SERIES, 0), series: 1}
 
 
+def test_counter_that_was_looked_up_counts_on_after_a_reset():
+    count_one = metrics.counter(metrics.HITS)
+    for _ in range(2):
+        count_one()
+        metrics.increment(metrics.HITS)
+        assert metrics.totals()[metrics.HITS,] == 2
+        metrics.reset()
+        assert metrics.totals()[metrics.HITS,] == 0
+
+
 @pytest.mark.parametrize("by", [1, 2, 3])
 def test_several_events_are_counted_at_once(by):
     metrics.increment(metrics.KEYS_SKIPPED, "private", by=by)
@@ -76,8 +86,9 @@ def test_reading_changes_nothing():
     ],
 )
 def test_label_that_is_not_on_the_list_is_never_made(series):
-    with pytest.raises(KeyError):
-        metrics.increment(*series)
+    for look_up in metrics.increment, metrics.counter:
+        with pytest.raises(KeyError):
+            look_up(*series)
     assert set(metrics.totals()) == SERIES
 
 
