@@ -25,7 +25,7 @@ from clerk_auth.error_reports import hide_locals
 from clerk_auth.jwks.wiring import KeySource, make_source
 from clerk_auth.logs import defects, log, logger, refusals, write
 from clerk_auth.metrics import sinks
-from clerk_auth.token_cache import Entry, TokenCache
+from clerk_auth.token_cache import TokenCache
 
 __all__ = ["Verifier", "get_verifier"]
 
@@ -95,9 +95,14 @@ class Verifier:
         digest = tokens.digest(token)
         entry = tokens.get(digest)
         if entry is not None:
-            claims = self._check_again(token, entry, source)
-            if claims is not None:
-                return claims
+            key, verified = entry
+            # What may have changed since: the keys, and the time.
+            for held in source.keys_for(key.kid):
+                if held is key:
+                    times = verified.expires_at, verified.not_before, verified.issued_at
+                    has_category, now = verified.has_category, self._now()
+                    check_times(times, self._policy, has_category=has_category, now=now)
+                    return Claims(verified, token[token.find(".") + 1 : token.rfind(".")])
         key, checked = self._check(read_token(token, self._policy), source)
         tokens.put(digest, (key, checked[0]))
         return Claims(*checked)
@@ -115,17 +120,6 @@ class Verifier:
                 raise
             key = find_signing_key(token, source.keys_after(token.kid, keys))
         return key, check_claims(token, self._policy, now=self._now())
-
-    def _check_again(self, token: str, entry: Entry, source: KeySource) -> Claims | None:
-        """Check what may have changed since a token was verified; ``None`` if its key is gone."""
-        key, verified = entry
-        for held in source.keys_for(key.kid):
-            if held is key:
-                times = verified.expires_at, verified.not_before, verified.issued_at
-                has_category, now = verified.has_category, self._now()
-                check_times(times, self._policy, has_category=has_category, now=now)
-                return Claims(verified, token[token.find(".") + 1 : token.rfind(".")])
-        return None
 
     def note_refusal(self, error: errors.ClerkAuthError, *, mode: str = ENFORCE) -> None:
         """Count, log and signal a refusal, also one of others; see :meth:`verify` for ``mode``."""

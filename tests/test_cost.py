@@ -8,9 +8,10 @@ from contextlib import suppress
 import pytest
 
 from clerk_auth.core.errors import TokenMalformed
+from clerk_auth.permissions import HasPermission
 from clerk_auth.verifier import get_verifier
 from tests.conftest import PARTY
-from tests.operations import count_operations
+from tests.operations import count_operations, count_our_calls
 from tests.test_authentication import WhoAmI, call
 
 
@@ -33,6 +34,18 @@ def test_new_token_costs_one_signature_one_hash_and_one_parse(warm):
         "wrapper": 1,
         "decoded_bytes": len(payload) + len(signature),
     }
+
+
+def test_what_a_permission_asks_is_read_once_per_token(warm):
+    token = warm.signer.token(azp=PARTY, o={"id": "org_1"}, fea="o:a", pla="o:pro")
+
+    def ask() -> None:
+        claims = get_verifier().verify(token)
+        assert claims.organization
+        assert claims.has(feature="a", plan="pro")
+
+    ask()
+    assert count_operations(ask) == {"sha256": 1, "wrapper": 1}
 
 
 def test_repeated_token_costs_one_hash(warm):
@@ -96,3 +109,29 @@ def test_request_with_a_known_key_takes_no_thread_and_no_cache_call(warm, shape)
         "rsa": int(shape == "new"),
     }
     assert warm.fetches == 1
+
+
+class Reports(WhoAmI):
+    permission_classes = (HasPermission("org:reports:read"),)
+
+
+@pytest.mark.parametrize(
+    ("view", "shape", "calls"),
+    [
+        pytest.param(WhoAmI, "new", 52, id="new"),
+        pytest.param(WhoAmI, "repeated", 19, id="repeated"),
+        pytest.param(Reports, "new", 78, id="new-permission"),
+        pytest.param(Reports, "repeated", 28, id="repeated-permission"),
+    ],
+)
+def test_request_makes_so_many_calls_of_ours(warm, view, shape, calls):
+    organization = {"id": "org_1", "slg": "acme", "rol": "admin", "per": "read", "fpm": "1"}
+    claims = {"azp": PARTY, "o": organization, "fea": "o:reports"}
+    token = warm.signer.token(**claims)
+    call(view, "Bearer " + token)
+    if shape == "new":
+        token = warm.signer.token("user_other", **claims)
+    statuses = []
+    made = count_our_calls(lambda: statuses.append(call(view, "Bearer " + token).status_code))
+    assert statuses == [200]
+    assert made == calls

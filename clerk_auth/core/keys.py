@@ -109,21 +109,17 @@ class VerifyingKey:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KeySet:
-    """An immutable set of keys; ``skipped`` counts what was left out, by reason."""
+    """An immutable set of keys, and four at most by key id; ``skipped`` was left out, by reason."""
 
     keys: tuple[VerifyingKey, ...]
     skipped: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
-    _by_kid: dict[str, tuple[VerifyingKey, ...]] = field(init=False, repr=False)
+    by_kid: Mapping[str, tuple[VerifyingKey, ...]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         by_kid: dict[str, tuple[VerifyingKey, ...]] = {}
         for key in self.keys:
             by_kid[key.kid] = (*by_kid.get(key.kid, ()), key)
-        object.__setattr__(self, "_by_kid", by_kid)
-
-    def keys_for(self, kid: str) -> tuple[VerifyingKey, ...]:
-        """Return the keys under ``kid``, at most four; empty when there is none."""
-        return self._by_kid.get(kid, ())
+        object.__setattr__(self, "by_kid", MappingProxyType(by_kid))
 
     @property
     def thumbprints(self) -> frozenset[str]:

@@ -189,7 +189,7 @@ class CachedKeySource:
             self._desk.join(LOOK, held.is_fresh, blocking=False)
         if age_seconds >= held.refresh_seconds:
             metrics.increment(metrics.STALE_USES)
-        keys = snapshot.key_set.keys_for(kid)
+        keys = snapshot.key_set.by_kid.get(kid, ())
         (_count_hit if keys else _count_miss)()
         return keys
 

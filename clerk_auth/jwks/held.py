@@ -87,7 +87,7 @@ class Held:
         self._own_failures = 0  # of its own fetches, in a row
 
     def keys_for(self, kid: str) -> tuple[VerifyingKey, ...]:
-        return self.snapshot.key_set.keys_for(kid) if self.snapshot else ()
+        return self.snapshot.key_set.by_kid.get(kid, ()) if self.snapshot else ()
 
     @property
     def generation(self) -> int:

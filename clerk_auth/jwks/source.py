@@ -57,7 +57,7 @@ class StaticKeySource:
     def keys_for(self, kid: str) -> Keys:
         if not self._key_set.keys:
             raise KeysUnavailable("no_keys")
-        return self._key_set.keys if self._ignore_kid else self._key_set.keys_for(kid)
+        return self._key_set.keys if self._ignore_kid else self._key_set.by_kid.get(kid, ())
 
     def search(self, kid: str) -> Keys:
         raise KeyNotFound("not_configured", kid_sha256=hash_kid(kid))

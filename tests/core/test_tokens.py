@@ -450,7 +450,7 @@ def parse_keys(kid: str, genuine: VerifyingKey, place: int) -> tuple[VerifyingKe
     """Read a document with the genuine key at ``place`` behind others of the same key id."""
     jwks: list[dict[str, Any]] = [make_jwk(number, kid=kid) for number in range(5)]
     jwks[place] = genuine.to_jwk()
-    return parse_jwks(json.dumps({"keys": jwks}).encode()).keys_for(kid)
+    return parse_jwks(json.dumps({"keys": jwks}).encode()).by_kid[kid]
 
 
 @pytest.mark.parametrize("place", range(MAX_KEYS_PER_KID))
