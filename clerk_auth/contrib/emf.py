@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator, Mapping
 
 from clerk_auth import metrics
+from clerk_auth.metrics import sinks
 
 __all__ = ["LOGGER", "EMFSink"]
 
@@ -41,13 +42,11 @@ class EMFSink:
 
     def increment(self, name: str, by: int, labels: Mapping[str, str]) -> None:
         """Start the thread; the count itself is in the totals."""
-        if self._thread is None:
-            self._start()
+        self._start()
 
     def set(self, name: str, value: float) -> None:
         """Start the thread; the value itself is in the totals."""
-        if self._thread is None:
-            self._start()
+        self._start()
 
     def close(self) -> None:
         """Write the rest; a process without events writes nothing."""
@@ -70,6 +69,7 @@ class EMFSink:
                 thread = threading.Thread(target=self._run, name=LOGGER, daemon=True)
                 thread.start()
                 self._thread = thread
+        sinks.stop_telling(self)
 
     def _run(self) -> None:
         is_first = True

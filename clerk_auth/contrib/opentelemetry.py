@@ -7,7 +7,7 @@ finds every series, including those at 0. Without an SDK nothing happens.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 
 from opentelemetry.metrics import CallbackOptions, Observation, get_meter
 
@@ -19,14 +19,10 @@ __all__ = ["OpenTelemetrySink"]
 class OpenTelemetrySink:
     """Offers the totals of the process to the SDK."""
 
+    reads_totals = True
+
     def __init__(self) -> None:
         _make_instruments()
-
-    def increment(self, name: str, by: int, labels: Mapping[str, str]) -> None:
-        """Do nothing: the count is in the totals."""
-
-    def set(self, name: str, value: float) -> None:
-        """Do nothing: the value is in the totals."""
 
 
 # Made once per process: an SDK reports a second instrument of the same name as a mistake.

@@ -1,7 +1,9 @@
-"""The sinks that ``METRICS`` names, which are told of every count.
+"""The sinks that ``METRICS`` names: those that are told of every count, and those that read.
 
-A sink is a class without arguments whose instances have the methods of :class:`Sink`. Sinks are
-made when the app is ready, so that where they write every series is at 0 before the first event.
+A sink is a class without arguments. Its instances have the methods of :class:`Sink`, or declare
+``reads_totals = True``: such a sink reads ``metrics.totals()`` when it needs them, is told of
+nothing, and so adds nothing to an event. Sinks are made when the app is ready, so that where they
+write every series is at 0 before the first event.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ import atexit
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from inspect import iscoroutinefunction
-from typing import Protocol
+from typing import Any, Protocol
 
 from django.core.signals import setting_changed
 from django.dispatch import receiver
@@ -21,14 +23,15 @@ from clerk_auth.logs import is_defect, log
 
 __all__ = [
     "Sink", "connect", "connect_configured", "connect_early", "increment", "make_anew", "set_gauge",
+    "stop_telling",
 ]  # fmt: skip
 
 
 class Sink(Protocol):
     """Where numbers go; an error in a sink is logged once and never reaches a request.
 
-    A sink that buffers also has ``close()``, which is called when it is replaced and when the
-    process ends. A forked child makes sinks of its own, and does not close its parent's.
+    Every sink may have ``close()``, which is called when it is replaced and when the process ends.
+    A forked child makes sinks of its own, and does not close its parent's.
     """
 
     def increment(self, name: str, by: int, labels: Mapping[str, str]) -> None:
@@ -38,14 +41,15 @@ class Sink(Protocol):
         """Set the gauge ``name``, Unix seconds."""
 
 
-_factories: tuple[Callable[[], Sink], ...] = ()
-# `counts` looks here first, to save the call where there are no sinks.
+_factories: tuple[Callable[[], Any], ...] = ()
+made: tuple[Any, ...] = ()
+# Those that are told. `counts` looks here first, to save the call where there are none.
 connected: tuple[Sink, ...] = ()
 _failed: set[int] = set()
 
 
 def increment(name: str, by: int, labels: Mapping[str, str]) -> None:
-    """Tell every sink, as :meth:`Sink.increment`."""
+    """Tell the sinks, as :meth:`Sink.increment`."""
     for sink in connected:
         try:
             sink.increment(name, by, labels)
@@ -54,12 +58,18 @@ def increment(name: str, by: int, labels: Mapping[str, str]) -> None:
 
 
 def set_gauge(name: str, value: float) -> None:
-    """Tell every sink, as :meth:`Sink.set`."""
+    """Tell the sinks, as :meth:`Sink.set`."""
     for sink in connected:
         try:
             sink.set(name, value)
         except BaseException as error:
             _report(sink, error)
+
+
+def stop_telling(sink: Sink) -> None:
+    """Tell a sink of nothing more; it will still be closed."""
+    global connected
+    connected = tuple(other for other in connected if other is not sink)
 
 
 def connect(paths: Iterable[str]) -> None:
@@ -93,15 +103,19 @@ def make_anew() -> None:
 
     In a forked child, threads, sockets and buffers of the old ones belong to the parent.
     """
-    global connected
+    global connected, made
     _failed.clear()
-    made = []
+    all_made, told = [], []
     for factory in _factories:
         try:
-            made.append(_make(factory))
+            sink = _make(factory)
+            # Declared, not only there: a mock has every attribute.
+            if getattr(sink, "reads_totals", False) is not True:
+                told.append(sink)
+            all_made.append(sink)
         except BaseException as error:
             _report(factory, error)
-    connected = tuple(made)
+    made, connected = tuple(all_made), tuple(told)
 
 
 @receiver(setting_changed, dispatch_uid="clerk_auth.metrics.sinks")
@@ -112,8 +126,8 @@ def _connect_again(*, setting: str, **_: object) -> None:
 
 
 def _close() -> None:
-    global connected
-    closed, connected = connected, ()
+    global connected, made
+    closed, made, connected = made, (), ()
     for sink in closed:
         try:
             getattr(sink, "close", lambda: None)()
@@ -121,7 +135,7 @@ def _close() -> None:
             _report(sink, error)
 
 
-def _make(factory: Callable[[], Sink]) -> Sink:
+def _make(factory: Callable[[], Any]) -> Any:
     sink = factory()
     # One that lacks a method fails, and is reported, when it is told of something.
     if any(iscoroutinefunction(getattr(sink, name, None)) for name in ("increment", "set")):
@@ -129,7 +143,7 @@ def _make(factory: Callable[[], Sink]) -> Sink:
     return sink
 
 
-def _report(failed: Sink | Callable[[], Sink], error: BaseException) -> None:
+def _report(failed: object, error: BaseException) -> None:
     if not is_defect(error):
         raise error
     if id(failed) not in _failed:

@@ -16,6 +16,8 @@ from clerk_auth.issuer.standin import StandInClerk
 from project.demo import children
 from project.demo.environment import inherit_environment, make_environment
 
+SET_UP = "import django; django.setup(); "
+
 
 class Server:
     def __init__(self, url: str, log: Path) -> None:
@@ -58,15 +60,18 @@ def serve(
             children.stop(process)
 
 
-def run_program(program: str, *, sinks: str) -> subprocess.CompletedProcess[str]:
+def run_program(
+    program: str, *, sinks: str, is_set_up: bool = True, **environment: str
+) -> subprocess.CompletedProcess[str]:
     """Run Python code with Django set up and these sinks connected; warnings are errors."""
     variables = {
         "DJANGO_SETTINGS_MODULE": "project.settings",
         "CLERK_FRONTEND_API": "clerk.example.com",
         "CLERK_METRICS": sinks,
+        **environment,
     }
     return subprocess.run(
-        [sys.executable, "-W", "error", "-c", f"import django; django.setup(); {program}"],
+        [sys.executable, "-W", "error", "-c", f"{SET_UP if is_set_up else ''}{program}"],
         cwd=settings.BASE_DIR,
         env=inherit_environment() | variables,
         capture_output=True,

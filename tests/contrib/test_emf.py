@@ -8,6 +8,7 @@ import queue
 import time
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -116,7 +117,7 @@ def lines(clean_logger) -> Lines:
 def sink(lines) -> EMFSink:
     metrics.increment(metrics.HITS)  # before it was there: not its to write
     sinks.connect([SINK])
-    (sink,) = sinks.connected
+    (sink,) = sinks.made
     return sink
 
 
@@ -169,6 +170,20 @@ def test_thread_starts_with_the_first_event(sink):
     assert thread.daemon
 
 
+@pytest.mark.parametrize(
+    "event",
+    [partial(metrics.increment, metrics.HITS), partial(metrics.set_gauge, metrics.FETCHED_AT, 1)],
+    ids=["counter", "gauge"],
+)
+def test_events_after_the_first_are_told_to_nobody(event, sink, lines):
+    assert sinks.connected == (sink,)
+    event()
+    assert sinks.connected == ()
+    metrics.increment(metrics.MISSES)
+    sinks.connect([])
+    assert lines.take()[metrics.MISSES,] == 1
+
+
 def test_interval_writes_all_series_first_and_then_the_changed_ones(lines):
     sinks.connect([f"{__name__}.Impatient"])
     metrics.increment(metrics.HITS)
@@ -214,7 +229,7 @@ def test_forked_child_starts_while_a_thread_of_the_parent(held, sink, passes_in_
 
     def has_a_thread() -> bool:
         metrics.increment(metrics.HITS)
-        return sinks.connected[0]._thread.is_alive()
+        return sinks.made[0]._thread.is_alive()
 
     # As another thread may hold it.
     with sink._lock if held == "writes" else counts._reading[0]:

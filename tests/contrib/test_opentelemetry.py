@@ -84,11 +84,15 @@ def test_counters_only_grow_and_gauges_are_times(collect, reader):
             assert metric.unit == "s"
 
 
+def test_event_is_told_to_nobody(collect):
+    assert sinks.connected == ()
+
+
 def test_no_sdk_is_needed():
     program = (
         "import sys; from clerk_auth import metrics; from clerk_auth.metrics import sinks; "
         "metrics.increment(metrics.HITS); "
-        "print(len(sinks.connected), 'opentelemetry.sdk' in sys.modules)"
+        "print(len(sinks.made), 'opentelemetry.sdk' in sys.modules)"
     )
     done = run_program(program, sinks=SINK)
     assert (done.stdout, done.stderr) == ("1 False\n", "")

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 
 import pytest
-from prometheus_client import REGISTRY, generate_latest
+from prometheus_client import (
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    disable_created_metrics,
+    enable_created_metrics,
+    generate_latest,
+)
+from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
 from clerk_auth import metrics
 from clerk_auth.issuer.standin import StandInClerk
 from clerk_auth.metrics import sinks
 from project.demo.environment import AUTHORIZED_PARTY
-from tests.contrib.processes import Server, serve
+from tests.contrib.processes import Server, run_program, serve
 from tests.processes import wait_until
 
 pytestmark = pytest.mark.integration
@@ -42,54 +52,203 @@ def read_registry() -> Values:
     return read(generate_latest(REGISTRY).decode())
 
 
-@pytest.fixture
-def before() -> Iterator[Values]:
-    """What the registry says once the sink is connected: it is one for all tests."""
+@pytest.fixture(autouse=True)
+def _connected() -> Iterator[None]:
     sinks.connect([SINK])
-    yield read_registry()
-    for name in metrics.GAUGES:
-        metrics.set_gauge(name, 0)
+    yield
     sinks.connect([])
 
 
-def test_every_series_is_there_before_the_first_event(before):
-    assert before.keys() == metrics.totals().keys()
+def count_and_set() -> None:
+    """Count each series another number of times, and set the gauges."""
+    for by, series in enumerate(metrics.SERIES):
+        if by:
+            metrics.increment(*series, by=by)
+    for value, name in enumerate(metrics.GAUGES, 1_700_000_000):
+        metrics.set_gauge(name, value + 0.5)
+
+
+def make_by_the_client() -> CollectorRegistry:
+    """Return what the client's own metrics make of the totals."""
+    registry = CollectorRegistry()
+    counters = {
+        name: Counter(name, metrics.DESCRIPTIONS[name], tuple(labels), registry=registry)
+        for name, labels in metrics.COUNTERS.items()
+    }
+    totals = metrics.totals()
+    for series, labels in metrics.SERIES.items():
+        counter = counters[series[0]]
+        (counter.labels(**labels) if labels else counter).inc(totals[series])
+    for name in metrics.GAUGES:
+        Gauge(name, metrics.DESCRIPTIONS[name], registry=registry).set(totals[name,])
+    return registry
+
+
+def take_ours() -> CollectorRegistry:
+    """Return a registry with nothing but our collector."""
+    registry = CollectorRegistry(auto_describe=True)
+    registry.register(REGISTRY._names_to_collectors[metrics.HITS])
+    return registry
+
+
+def test_every_series_is_there_before_the_first_event():
+    assert read_registry() == dict.fromkeys(metrics.totals(), 0)
+
+
+@pytest.mark.parametrize("happen", [lambda: None, count_and_set], ids=["at-start", "later"])
+@pytest.mark.parametrize(
+    "write", [generate_latest, openmetrics.generate_latest], ids=["text", "openmetrics"]
+)
+def test_page_is_that_of_the_metrics_of_the_client(happen, write):
+    happen()
+    theirs = make_by_the_client()
+    disable_created_metrics()
+    try:
+        assert write(take_ours()) == write(theirs)
+    finally:
+        enable_created_metrics()
 
 
 @pytest.mark.parametrize("by", [1, 3])
-def test_event_changes_its_series_alone(before, by):
+def test_event_changes_its_series_alone(by):
     series = (metrics.REFUSED, "token_expired", "observe")
     metrics.increment(*series, by=by)
-    after = read_registry()
-    assert {one: after[one] - before[one] for one in after if after[one] != before[one]} == {
-        series: by
-    }
+    assert read_registry() == {**dict.fromkeys(metrics.totals(), 0), series: by}
 
 
-def test_gauge_is_what_it_was_set_to_last(before):
+def test_event_is_told_to_nobody():
+    assert sinks.connected == ()
+
+
+def test_gauge_is_what_it_was_set_to_last():
     for value in (1_800_000_000.5, 1_700_000_000.5):
         metrics.set_gauge(metrics.FETCHED_AT, value)
     assert read_registry()[metrics.FETCHED_AT,] == 1_700_000_000.5
 
 
-def test_sink_may_be_connected_again(before, caplog):
-    sinks.connect([SINK])
-    sinks.connect([SINK])
+def test_scraper_may_ask_for_some_series():
+    count_and_set()
+    text = generate_latest(REGISTRY.restricted_registry(["jwks_cache_hits_total"])).decode()
+    hits = {series: n for series, n in metrics.totals().items() if series == (metrics.HITS,)}
+    assert read(text) == hits
+
+
+def test_sink_may_be_connected_again(caplog):
     metrics.increment(metrics.HITS)
-    assert read_registry()[metrics.HITS,] == before[metrics.HITS,] + 1
+    sinks.connect([SINK])
+    sinks.connect([SINK, SINK])
+    metrics.increment(metrics.HITS)
+    assert read_registry()[metrics.HITS,] == 2
     assert caplog.records == []
 
 
-def test_metrics_explain_themselves(before):
-    text = generate_latest(REGISTRY).decode()
-    for name, description in metrics.DESCRIPTIONS.items():
-        exposed = f"{name}_total" if name in metrics.COUNTERS else name
-        assert f"# HELP {exposed} {description}\n" in text
+def test_settings_may_change(settings, caplog):
+    settings.CLERK_AUTH = {"FRONTEND_API": "clerk.example.com", "METRICS": [SINK]}
+    settings.CLERK_AUTH = {"FRONTEND_API": "clerk.example.com"}
+    settings.CLERK_AUTH = {"FRONTEND_API": "clerk.example.com", "METRICS": [SINK]}
+    metrics.increment(metrics.HITS)
+    assert read_registry()[metrics.HITS,] == 1
+    assert caplog.records == []
+
+
+def test_forked_child_goes_on_counting(passes_in_child, caplog):
+    metrics.increment(metrics.HITS)
+
+    def counts_alone() -> bool:
+        metrics.increment(metrics.HITS)
+        return read_registry()[metrics.HITS,] == 2 and not caplog.records
+
+    assert passes_in_child(counts_alone)
+    assert read_registry()[metrics.HITS,] == 1
+
+
+def test_page_can_be_read_while_threads_count():
+    series = (metrics.REFUSED, "token_expired", "enforce")
+    threads = [
+        threading.Thread(target=lambda: [metrics.increment(*series) for _ in range(20_000)])
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    seen = []
+    while any(thread.is_alive() for thread in threads):
+        seen.append(read_registry()[series])
+    assert seen == sorted(seen)
+    assert read_registry()[series] == 80_000
+
+
+# What is decided when a process starts: in processes of their own
+
+SHOW = """
+from django.conf import settings
+from prometheus_client import REGISTRY
+from clerk_auth import metrics
+from clerk_auth.metrics import sinks
+metrics.increment(metrics.HITS)
+hits = REGISTRY.get_sample_value("jwks_cache_hits_total")
+print(len(sinks.made), len(sinks.connected), hits and float(hits))
+"""
+
+
+def test_metric_of_the_project_with_such_a_name_leaves_the_sink_out():
+    program = f"""
+import django.apps, prometheus_client
+prometheus_client.Counter("jwks_cache_hits", "Of the project")
+django.setup()
+{SHOW}
+print(REGISTRY.get_sample_value("jwks_cache_misses_total"))
+"""
+    done = run_program(program, sinks=SINK, is_set_up=False)
+    assert done.stdout == "0 0 0.0\nNone\n", done.stderr
+    assert "clerk_auth.metrics_sink_failed" in done.stderr
+
+
+def test_directory_that_does_not_exist_leaves_the_sink_out(tmp_path):
+    done = run_program(SHOW, sinks=SINK, PROMETHEUS_MULTIPROC_DIR=str(tmp_path / "none"))
+    assert done.stdout.startswith("0 0 "), done.stderr
+    assert "metrics_sink_failed" in done.stderr
+    assert "FileNotFoundError" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("imported", "shown"),
+    [("", "1 1 1.0\n"), ("import prometheus_client", "1 0 1.0\n")],
+    ids=["before-the-client-is-imported", "after"],
+)
+def test_variable_that_a_program_sets(imported, shown, tmp_path):
+    program = f"""
+import os, django
+{imported}
+os.environ["PROMETHEUS_MULTIPROC_DIR"] = {str(tmp_path)!r}
+django.setup()
+{SHOW}
+"""
+    done = run_program(program, sinks=SINK, is_set_up=False)
+    assert (done.stdout, done.stderr) == (shown, "")
+    # The client's own metrics are where ours are.
+    assert bool(list(tmp_path.glob("counter_*.db"))) == (not imported)
+
+
+# Under a web server
 
 
 def scrape(server: Server) -> Values:
     assert server.get("/metrics", TOKEN) == 200
     return read(server.text)
+
+
+@pytest.mark.parametrize("options", [[], ["--preload"]], ids=["loads", "preloaded"])
+def test_worker_that_serves_alone_offers_its_totals(options, tmp_path):
+    environment = {"CLERK_METRICS": SINK, "METRICS_TOKEN": TOKEN}
+    options = [*options, "--workers", "1", "--worker-class", "gthread", "--threads", "2"]
+    with StandInClerk() as clerk, serve(clerk, tmp_path, *options, **environment) as server:
+        assert scrape(server) == dict.fromkeys(metrics.totals(), 0)
+        good = clerk.signer.token(azp=AUTHORIZED_PARTY)
+        assert [server.get("/api/me", good) for _ in range(8)] == [200] * 8
+        scraped = scrape(server)
+    assert scraped[metrics.VERIFIED, "enforce"] == 8
+    assert scraped[metrics.RESPONSES, "2xx"] == 9
+    assert scraped[metrics.EXPIRES_AT,] == scraped[metrics.FETCHED_AT,] + 86400
 
 
 @pytest.mark.parametrize("options", [[], ["--preload"]], ids=["each-loads", "preloaded"])

@@ -1,4 +1,4 @@
-"""Sinks are told of every event, and can neither slow nor stop anybody."""
+"""Sinks are told of every event, or of none, and can neither slow nor stop anybody."""
 
 from __future__ import annotations
 
@@ -66,6 +66,27 @@ class NoSinkAtAll:
 class ClosingSink(RecordingSink):
     def close(self):
         self.told.append(("closed",))
+
+
+class ReadingSink(ClosingSink):
+    reads_totals = True
+
+
+class ReadingOnlySink:
+    reads_totals = True
+
+
+class UndeclaredSink:
+    """Declares neither, but has every attribute, as a mock does."""
+
+    def __getattr__(self, name):
+        return lambda *_: RecordingSink.told.append((name,))
+
+
+class FirstEventSink(ClosingSink):
+    def increment(self, name, by, labels):
+        super().increment(name, by, labels)
+        sinks.stop_telling(self)
 
 
 class FailingToCloseSink(FailingSink):
@@ -206,6 +227,40 @@ def test_sink_is_closed_when_another_takes_its_place(told):
     assert len(told) == 2
 
 
+def test_sink_that_reads_the_totals_is_told_of_nothing_and_closed(told, caplog):
+    sinks.connect(map(path, (ReadingSink, ReadingOnlySink)))
+    metrics.increment(metrics.HITS)
+    metrics.set_gauge(metrics.FETCHED_AT, 1)
+    assert sinks.connected == ()
+    assert told == []
+    sinks.connect([])
+    assert told == [("closed",)]
+    assert sinks.made == ()
+    assert caplog.records == []
+
+
+def test_sinks_beside_one_that_reads_are_told(told):
+    sinks.connect(map(path, (ReadingSink, RecordingSink)))
+    metrics.increment(metrics.HITS)
+    assert told == [(metrics.HITS, 1, {})]
+
+
+def test_only_a_sink_that_declares_it_is_told_of_nothing(told):
+    sinks.connect([path(UndeclaredSink)])
+    metrics.increment(metrics.HITS)
+    metrics.set_gauge(metrics.FETCHED_AT, 1)
+    assert told == [("increment",), ("set",)]
+
+
+def test_sink_that_has_heard_enough_is_told_no_more_and_closed(told):
+    sinks.connect(map(path, (FirstEventSink, RecordingSink)))
+    metrics.increment(metrics.HITS)
+    metrics.increment(metrics.HITS)
+    assert told == [(metrics.HITS, 1, {})] * 3
+    sinks.connect([])
+    assert told[3:] == [("closed",)]
+
+
 def test_sink_that_fails_to_close_stops_nobody(told, caplog):
     sinks.connect([path(FailingToCloseSink), path(ClosingSink)])
     sinks.connect([])
@@ -214,16 +269,30 @@ def test_sink_that_fails_to_close_stops_nobody(told, caplog):
 
 
 def test_forked_child_makes_sinks_of_its_own_and_closes_none_of_its_parent(told, passes_in_child):
-    sinks.connect([path(ClosingSink)])
-    (ours,) = sinks.connected
+    sinks.connect(map(path, (ClosingSink, ReadingSink)))
+    ours = sinks.made
 
     def has_its_own() -> bool:
-        (sink,) = sinks.connected
         metrics.increment(metrics.HITS)
-        return sink is not ours and [name for name, *_ in told] == [metrics.HITS]
+        return (
+            not {*sinks.made} & {*ours}
+            and sinks.connected == sinks.made[:1]
+            and [name for name, *_ in told] == [metrics.HITS]
+        )
 
     assert passes_in_child(has_its_own)
-    assert sinks.connected == (ours,)
+    assert (sinks.made, sinks.connected) == (ours, ours[:1])
+
+
+def test_forked_child_tells_a_sink_again_that_had_heard_enough(told, passes_in_child):
+    sinks.connect([path(FirstEventSink)])
+    metrics.increment(metrics.HITS)
+
+    def is_told() -> bool:
+        metrics.increment(metrics.HITS)
+        return len(told) == 2
+
+    assert passes_in_child(is_told)
 
 
 def test_settings_that_change_connect_other_sinks_at_once(settings, told):

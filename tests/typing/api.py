@@ -232,7 +232,20 @@ class FastEMFSink(EMFSink):
     interval_seconds = 10.0
 
 
-SINKS: list[metrics.Sink] = [LogSink(), FastEMFSink(), PrometheusSink(), OpenTelemetrySink()]
+class PushSink:
+    """What METRICS may name, too."""
+
+    reads_totals = True
+
+    def close(self) -> None:
+        push(metrics.totals())
+
+
+def push(totals: Mapping[metrics.Series, float]) -> None: ...
+
+
+SINKS: list[metrics.Sink] = [LogSink(), FastEMFSink(), PrometheusSink()]
+READERS: list[PushSink | OpenTelemetrySink] = [PushSink(), OpenTelemetrySink()]
 
 
 def sum_refusals() -> float:
