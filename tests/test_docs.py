@@ -533,6 +533,18 @@ class TestMetrics:
             ours, theirs = (getattr(cls, name) for cls in (sinks.Sink, namespace["StatsD"]))
             assert signature(theirs).parameters.keys() == signature(ours).parameters.keys()
 
+    def test_sink_of_the_page_that_reads_the_totals_is_one(self, monkeypatch, capsys):
+        namespace: dict[str, Any] = {}
+        (block,) = (b for b in blocks(read("metrics.md"), "python") if "reads_totals" in b)
+        exec(block, namespace)
+        monkeypatch.setattr(sinks, "_factories", (namespace["WriteAtEnd"],))
+        sinks.make_anew()
+        assert sinks.connected == ()
+        metrics.increment(metrics.REFUSED, "token_expired", "enforce")
+        sinks.connect([])
+        written = {"jwt_verifications_failure token_expired enforce": 1}
+        assert json.loads(capsys.readouterr().err) == written
+
     def test_every_signal_has_its_row(self):
         sent = {name for name, value in vars(signals).items() if isinstance(value, Signal)}
         assert rows("metrics.md", "signal").keys() == sent

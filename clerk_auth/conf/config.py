@@ -142,7 +142,7 @@ class Config:
         range="only with `DEBUG`",
     )
     metrics: tuple[str, ...] = setting(
-        readers.read_dotted_paths, (), "Sinks that are told of every count."
+        readers.read_dotted_paths, (), "Sinks, which export what is counted."
     )
     realm: str = setting(readers.read_realm, "api", "The realm in `WWW-Authenticate`.")
     health_details: bool = setting(
