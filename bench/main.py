@@ -12,17 +12,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from bench.environment import ROOT, Environment, find_wrk, make_environment
-from bench.interpreter import BUILDS
 from bench.issuer import KeyServer
-from bench.parts import PARTS, QUICK, Bench, Scale, now
+from bench.parts import PARTS
 from bench.plot import draw
 from bench.report import render
+from bench.session import QUICK, Bench, Scale
 from bench.workers import Worker
 
 
@@ -78,9 +78,9 @@ def main() -> int:
     wrk = find_wrk()
     report: dict[str, Any] = {
         "schema_version": 1,
-        "date": now(),
+        "date": _now(),
         "quick": arguments.quick,
-        "python": _describe(environment.interpreter),
+        "python": {name: environment.interpreter[name] for name in ("name", "build", "optimized")},
         "cores": os.cpu_count(),
         "system": platform.system(),
         "revision": _git("describe", "--always", "--dirty"),
@@ -108,18 +108,17 @@ def main() -> int:
     return 0
 
 
+def _now() -> str:
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
+
+
 def _write(report: dict[str, Any], out: Path) -> None:
     """Write what there is: a part that fails takes no other with it."""
-    report["ended"] = now()
+    report["ended"] = _now()
     out.mkdir(parents=True, exist_ok=True)
     (out / "report.json").write_text(json.dumps(report, indent=1) + "\n")
     (out / "report.md").write_text(render(report))
     (out / "plot.svg").write_text(draw(report))
-
-
-def _describe(interpreter: Mapping[str, str]) -> str:
-    """Name the interpreter of the subjects, and how it was built where that is known."""
-    return f"{interpreter['name']}, {BUILDS[interpreter['optimized']]}"
 
 
 def _git(*arguments: str, is_needed: bool = False) -> str:

@@ -44,6 +44,15 @@ def added_ratio(times: Times, zero: Times, baseline: Times) -> Ratio:
     return summarize([ours / theirs for ours, theirs in added if theirs > 0])
 
 
+def extra_ratio(times: Times, zero: Times, unit: Times) -> Ratio:
+    """Tell how many units are added to ``zero``, each of the same round."""
+    return summarize([(t - z) / u for t, z, u in zip(times, zero, unit, strict=True)])
+
+
+def to_json(ratios: Mapping[str, Ratio]) -> dict[str, dict[str, float]]:
+    return {name: ratio.to_json() for name, ratio in ratios.items()}
+
+
 def by_subject(rounds: Sequence[Mapping[str, float]]) -> dict[str, list[float]]:
     """Turn rounds of subjects into subjects of rounds; every round has the same subjects."""
     return {subject: [times[subject] for times in rounds] for subject in rounds[0]}

@@ -3,50 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-Report = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Target:
-    """A figure of the run, found along ``path``, and what it must not pass."""
-
-    title: str
-    path: tuple[str, ...]
-    limit: float
-    at_least: bool = False
-    unit: str = ""
-
-
-TARGETS = (
-    Target("new token, in process, raw RSA verify = 1", ("verify", "new", "ours"), 1.7),
-    Target("repeated token, in process, raw RSA verify = 1", ("verify", "repeated", "ours"), 0.15),
-    Target(
-        "added to a DRF request, new token, PyJWT = 1", ("requests", "client new", "ours"), 0.45
-    ),
-    Target(
-        "added to a DRF request, repeated token, PyJWT = 1",
-        ("requests", "client repeated", "ours"),
-        0.10,
-    ),
-    Target(
-        "requests per second, repeated token, open endpoint = 1",
-        ("gunicorn", "sync", "rate", "ours repeated"),
-        0.95,
-        at_least=True,
-    ),
-    Target(
-        "requests per second, new tokens, open endpoint = 1",
-        ("gunicorn", "sync", "rate", "ours new"),
-        0.80,
-        at_least=True,
-    ),
-    Target("memory of a worker", ("memory", "added_mib"), 3.0, unit=" MiB"),
-    Target("memory of a full token cache", ("memory", "cache_mib"), 16.0, unit=" MiB"),
-)
-
+from bench.interpreter import BUILDS
+from bench.targets import TARGETS, Report, find, judge, number
 
 GUNICORN_MEASURES = {
     "rate": "requests per second",
@@ -54,38 +14,31 @@ GUNICORN_MEASURES = {
     "p50": "p50",
     "p99": "p99",
 }
-
-
-def judge(target: Target, median: float) -> str:
-    """Say whether a figure meets its target, or by how much it falls short."""
-    gap = target.limit - median if target.at_least else median - target.limit
-    if gap <= 0:
-        return "met"
-    return f"short by {_number(gap)}{target.unit} ({gap / target.limit:.0%})"
-
-
-def find(report: Report, path: Iterable[str]) -> Any:
-    """Return what lies along a path of the parts, ``None`` if it was not measured."""
-    found: Any = report["parts"]
-    for name in path:
-        if name not in found:
-            return None
-        found = found[name]
-    return found
+KINDS = ("client new", "client repeated", "factory new", "factory repeated")
+PACKAGES = (
+    *("Django", "djangorestframework", "PyJWT", "cryptography", "OpenSSL"),
+    *("djangorestframework_simplejwt", "clerk-backend-api", "gunicorn"),
+)
 
 
 def render(report: Report) -> str:
-    """Return the whole report as Markdown."""
+    """Return the whole report as Markdown; no two of its tables have the same header."""
     parts = report["parts"]
     sections = [_head(report), _targets(report)]
     makers = {
         "verify": _verify,
         "requests": _requests,
+        "sinks": _sinks,
+        "asgi": _asgi,
         "gunicorn": _gunicorn,
         "keys": _keys,
         "memory": _memory,
     }
-    sections += [make(parts[name]) for name, make in makers.items() if name in parts]
+    for name, make in makers.items():
+        if name in parts:
+            sections.append(make(parts[name]))
+        if name == "requests":
+            sections.append(_raw(parts))
     sections.append(_versions(report))
     return "\n\n".join(filter(None, sections)) + "\n"
 
@@ -95,10 +48,12 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
 
-def show(ratio: Mapping[str, float]) -> str:
-    """Write a ratio with the middle half of its rounds."""
-    spread = f"{_number(ratio['low'])} to {_number(ratio['high'])}"
-    return f"{_number(ratio['median'])} ({spread})"
+def show(ratio: Mapping[str, float] | None) -> str:
+    """Write a ratio with the middle half of its rounds; a dash for what was not measured."""
+    if ratio is None:
+        return "-"
+    spread = f"{number(ratio['low'])} to {number(ratio['high'])}"
+    return f"{number(ratio['median'])} ({spread})"
 
 
 def show_marks(lets_in: Sequence[str] | None) -> str:
@@ -108,24 +63,39 @@ def show_marks(lets_in: Sequence[str] | None) -> str:
     return "lets in: " + ", ".join(lets_in) if lets_in else "refuses all"
 
 
-def _number(value: float) -> str:
-    return f"{value:.3f}" if abs(value) < 0.2 else f"{value:.2f}"
-
-
 def _head(report: Report) -> str:
-    scale = report["scale"]
-    quick = "A smoke run: its figures are no result. " if report["quick"] else ""
+    scale, python, versions = report["scale"], report["python"], report["versions"]
+    packages = [f"{name} {versions[name]}" for name in PACKAGES if name in versions]
+    rows = [
+        ["date", report["date"]],
+        ["revision", report["revision"] or "unknown"],
+        ["interpreter", f"{python['name']}, {BUILDS[python['optimized']]}"],
+        ["machine", f"{report['system']}, {report['cores']} cores"],
+        ["tokens", f"{report['token_characters']} characters, RSA-2048"],
+        ["rounds", f"{scale['rounds']} in {scale['processes']} fresh processes"],
+        ["packages", ", ".join(packages)],
+    ]
     return (
         f"# Benchmark of {report['date']}\n\n"
-        f"{quick}Revision {report['revision'] or 'unknown'}, {report['python']} on "
-        f"{report['system']}, {report['cores']} cores; tokens of {report['token_characters']} "
-        f"characters, RSA-2048. Written by `bench/run`.\n\n"
-        f"Ratios are the result, not times. Subjects take turns within a round, in another order "
-        f"each time, {scale['rounds']} rounds in {scale['processes']} fresh processes; a figure is "
-        f"the median of the rounds' ratios to the baseline of the same round, and in brackets the "
-        f"middle half of the rounds. In-process parts count CPU time of the process, without "
-        f"garbage collection; what else runs on the machine still disturbs caches and clock "
-        f"rates. An interpreter built without optimizations makes all but raw RSA slower."
+        f"Written by `bench/run`. {_quick(report)}\n\n{table(['run', ''], rows)}\n\n"
+        "Ratios are the result, not times. Subjects take turns within a round, in another order "
+        "each time; a figure is the median of the rounds' ratios to the baseline of the same "
+        "round, and in brackets the middle half of the rounds. In-process parts count CPU time of "
+        "the process, without garbage collection; what else runs on the machine still disturbs "
+        "caches and clock rates. An interpreter built without optimizations makes all but raw RSA "
+        "slower.\n\n"
+        "Before the first round the token cache is full of other tokens, so that each new one "
+        "pushes another out. No token is new twice: it comes again when as many others as the "
+        "cache holds have come between. A repeated token is another string each time."
+    )
+
+
+def _quick(report: Report) -> str:
+    if not report["quick"]:
+        return "The interpreter is the one that ran the subjects."
+    return (
+        "A smoke run: its figures are no result. Under gunicorn it sends fewer new tokens than the "
+        "token cache holds, so none is pushed out there."
     )
 
 
@@ -134,9 +104,9 @@ def _targets(report: Report) -> str:
     for target in TARGETS:
         ratio = find(report, target.path)
         if ratio is not None:
-            limit = ("at least " if target.at_least else "at most ") + f"{target.limit:g}"
+            limit = f"at most {target.limit:.3g}{target.unit}"
             found = show(ratio) + target.unit
-            rows.append([target.title, limit + target.unit, found, judge(target, ratio["median"])])
+            rows.append([target.title, limit, found, judge(target, ratio["median"])])
     if not rows:
         return ""
     return "## Against the targets\n\n" + table(["figure", "target", "measured", ""], rows)
@@ -144,9 +114,13 @@ def _targets(report: Report) -> str:
 
 def _verify(part: Mapping[str, Any]) -> str:
     rows = [
-        [title, show(part["new"][name]), show(part["repeated"][name]), show_marks(marks)]
+        [
+            title,
+            show(part["new"].get(name)),
+            show(part["repeated"].get(name)),
+            show_marks(part["lets_in"][name]) if name in part["lets_in"] else "-",
+        ]
         for name, title in part["titles"].items()
-        for marks in [part["lets_in"][name]]
     ]
     return (
         "## A token, in process\n\nRaw RSA verify = 1. Every subject was first sent the bad tokens "
@@ -156,19 +130,77 @@ def _verify(part: Mapping[str, Any]) -> str:
 
 
 def _requests(part: Mapping[str, Any]) -> str:
-    kinds = ["client new", "client repeated", "factory new", "factory repeated"]
     rows = [
-        [title, *(show(part[kind][name]) for kind in kinds)]
+        [title, *(show(part[kind].get(name)) for kind in KINDS)]
         for name, title in part["titles"].items()
         if name != part["zero"]
     ]
     rows.append(
-        ["*all of the open view*", *(show(part[kind]["open view alone"]) for kind in kinds)]
+        ["*all of the open view*", *(show(part[kind]["open view alone"]) for kind in KINDS)]
     )
     return (
         "## Added to a DRF request\n\nThe open view = 0, the hand-written class around "
         "`jwt.decode` with a key at hand = 1. Client: all of Django under DRF's test client; "
-        "factory: the view only.\n\n" + table(["subject", *kinds], rows)
+        "factory: the view only.\n\n" + table(["subject", *KINDS], rows)
+    )
+
+
+def _raw(parts: Mapping[str, Any]) -> str:
+    rows = []
+
+    def add(title: str, part: Mapping[str, Any], name: str) -> None:
+        rows.append([title, *(show(part["raw"][kind].get(name)) for kind in KINDS)])
+
+    if part := parts.get("requests"):
+        for name, title in part["titles"].items():
+            if name.startswith("ours"):
+                add(title, part, name)
+            if name.startswith("ours_permission"):
+                add(f"*of it, {title.replace('clerk_auth and ', '')}*", part, name[5:])
+    if part := parts.get("users"):
+        for name, title in part["titles"].items():
+            add(title, part, name)
+    if not rows:
+        return ""
+    add("*all of the open view*", parts.get("requests") or parts["users"], "open")
+    return (
+        "## Added to a DRF request, in raw RSA\n\nThe open view = 0, a raw RSA verify in a loop = "
+        "1. The views of ours without and with a permission are given the same repeated token. "
+        "`database_user` finds a row that is there, in SQLite, by an open connection.\n\n"
+        + table(["view", *KINDS], rows)
+    )
+
+
+def _sinks(part: Mapping[str, Any]) -> str:
+    rows = [
+        [title, show(part["repeated"].get(name)), show(part["added"].get(name))]
+        for name, title in part["titles"].items()
+    ]
+    return (
+        "## A sink of metrics\n\nA repeated token, in process, raw RSA verify = 1; each sink in a "
+        "process of its own, in turn.\n\n" + table(["sink", "repeated token", "added"], rows)
+    )
+
+
+def _asgi(part: Mapping[str, Any]) -> str:
+    kinds = ("asgi new", "asgi repeated")
+    rows = [
+        [
+            title,
+            *(show(part[of].get(name)) for of in kinds),
+            *(show(part["raw"][of].get(name)) for of in kinds),
+        ]
+        for name, title in part["titles"].items()
+        if name != part["zero"]
+    ]
+    rows.append(
+        ["*all of the open view*", "1", "1", *(show(part["raw"][of]["open"]) for of in kinds)]
+    )
+    header = ["ASGI", "new token", "repeated token", "added, new", "added, repeated"]
+    return (
+        "## A DRF request under ASGI\n\nIn process, Django's ASGI handler, which runs the view in "
+        "a thread. The whole request, open view = 1; and what is added to the open view, in raw "
+        "RSA.\n\n" + table(header, rows)
     )
 
 
@@ -183,34 +215,41 @@ def _gunicorn(part: Mapping[str, Any]) -> str:
         "## Requests per second under gunicorn\n\nOpen endpoint = 1; 2 workers, 8 connections on "
         f"loopback, load by {part['load']} on the same cores. More is better for requests per "
         "second and per CPU second of the workers, less for p50 and p99. What else runs takes "
-        "seconds from all of them, but no CPU seconds.\n\n"
+        "seconds from all of them, but no CPU seconds. These figures have no target.\n\n"
         + table(["workers", "endpoint", *GUNICORN_MEASURES.values()], rows)
     )
 
 
 def _keys(part: Mapping[str, Any]) -> str:
-    def rows(counts: Mapping[str, Any]) -> list[list[str]]:
-        return [
-            [part["titles"][name], str(c["fetches"]), f"{c['accepted']} of {c['sent']}"]
-            for name, c in counts.items()
+    rows = []
+    for name, title in part["titles"].items():
+        counts = [part[of].get(name) for of in ("herd", "flood")]
+        cells = [
+            [str(c["fetches"]), f"{c['accepted']} of {c['sent']}"] if c else ["-", "-"]
+            for c in counts
         ]
-
-    header = ["subject", "fetches", "accepted"]
+        if any(counts):
+            rows.append([title, *cells[0], *cells[1]])
+    header = ["subject", "fetches, cold start", "accepted", "fetches, unknown key ids", "accepted"]
     return (
-        "## Fetches of the key set\n\nCounted at the issuer.\n\n"
-        f"{part['processes']} cold processes of {part['threads']} threads at once, an issuer that "
-        f"takes {part['delay_seconds']:g} s:\n\n{table(header, rows(part['herd']))}\n\n"
-        "Well-formed tokens of unknown key ids, one process:\n\n"
-        + table(header, rows(part["flood"]))
+        "## Fetches of the key set\n\nCounted at the issuer. Cold start: "
+        f"{part['processes']} processes of {part['threads']} threads at once, an issuer that takes "
+        f"{part['delay_seconds']:g} s. Unknown key ids: well-formed tokens, one process.\n\n"
+        + table(header, rows)
     )
 
 
 def _memory(part: Mapping[str, Any]) -> str:
+    rows = [
+        ["a worker", show(part["added_mib"]) + " MiB"],
+        [f"a full token cache, {part['entries']} tokens", show(part["cache_mib"]) + " MiB"],
+        ["a kept token", show(part["kept_bytes"]) + " bytes"],
+    ]
     return (
-        "## Memory of a worker\n\nResident memory over a DRF worker that has imported "
-        "PyJWT[crypto] and requests and has served requests: "
-        f"{show(part['added_mib'])} MiB. A full default token cache, {part['entries']} tokens: "
-        f"{show(part['cache_mib'])} MiB more, {part['bytes_per_entry']} bytes per token."
+        "## Memory of a worker\n\nResident memory. The worker is compared with a DRF worker that "
+        "has imported PyJWT[crypto] and requests and has served requests. A kept token is what a "
+        "worker grows by while it serves new tokens, less what a worker without a token cache "
+        "grows by; no request is left when it is weighed.\n\n" + table(["memory", "more"], rows)
     )
 
 

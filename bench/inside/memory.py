@@ -1,6 +1,7 @@
 """Resident memory of a worker: ``python -m bench.inside.memory open|ours``, in bytes.
 
-Both have imported PyJWT with cryptography, and requests, and have served requests.
+Both have imported PyJWT with cryptography, and requests, and have served requests; then as many
+more as there are new tokens in a full token cache.
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ from django.conf import settings
 from django.core.wsgi import get_wsgi_application
 
 from bench.inside.settings import WORK
+from bench.tokens import TOKEN_CACHE_SIZE
 
 IMPORTED = (jwt.algorithms, requests)
+WARM_UP = 3
 
 
 def resident_bytes() -> int:
@@ -51,17 +54,16 @@ def serve(application: Callable[..., Iterable[bytes]], path: str, token: str) ->
 
 def main(view: str) -> None:
     application = get_wsgi_application()
+    # The tokens are read one by one: a request's own copies are gone when memory is weighed.
     with (WORK / "tokens.txt").open() as tokens:
-        for _ in range(3):
+        for _ in range(WARM_UP):
             serve(application, f"/{view}/", next(tokens).strip())
         found = {"started": resident_bytes()}
-        if view == "ours":
-            from clerk_auth.conf import get_config
-
-            found["entries"] = get_config().verified_token_cache_size
-            for _ in range(found["entries"]):
-                serve(application, f"/{view}/", next(tokens).strip())
-            found["full"] = resident_bytes()
+        # One token more than the cache holds, and half of them would be dropped.
+        found["tokens"] = TOKEN_CACHE_SIZE - WARM_UP
+        for _ in range(found["tokens"]):
+            serve(application, f"/{view}/", next(tokens).strip())
+        found["served"] = resident_bytes()
     assert settings.configured
     print(json.dumps(found), flush=True)
 

@@ -1,10 +1,12 @@
-"""Settings of the measured project: no database, defaults wherever there are any."""
+"""Settings of the measured project, defaults wherever there are any; ``BENCH_*`` says what else."""
 
 import os
 from pathlib import Path
 
 ISSUER = "https://clerk.example.com"
 PARTY = "https://app.example.com"
+# One that every token grants, in its organization.
+PERMISSION = "org:reports:read"
 # Leeway of clerk_auth, and of what else takes one.
 LEEWAY_SECONDS = 5
 # Among the bad tokens, the one that everybody must accept.
@@ -41,6 +43,27 @@ if _redis_url := os.environ.get("BENCH_REDIS_URL"):
         "OPTIONS": {"SERIALIZER": "django_redis.serializers.json.JSONSerializer"},
     }
 CLERK_AUTH = {"ISSUER": ISSUER, "JWKS_URL": JWKS_URL, "AUTHORIZED_PARTIES": [PARTY]}
+if _size := os.environ.get("BENCH_TOKEN_CACHE_SIZE"):
+    CLERK_AUTH["VERIFIED_TOKEN_CACHE_SIZE"] = int(_size)
+if _sink := os.environ.get("BENCH_SINK"):
+    CLERK_AUTH["METRICS"] = [_sink]
+    # The lines for CloudWatch go nowhere.
+    LOGGING = {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "handlers": {"null": {"class": "logging.NullHandler"}},
+        "loggers": {"clerk_auth.emf": {"handlers": ["null"]}},
+    }
+HAS_ROWS = bool(os.environ.get("BENCH_USERS"))
+if HAS_ROWS:
+    CLERK_AUTH["USER_RESOLVER"] = "clerk_auth.users.database_user"
+    DATABASES = {
+        "default": {
+            "ENGINE": "django.db.backends.sqlite3",
+            "NAME": WORK / f"users-{os.getpid()}.sqlite3",
+            "CONN_MAX_AGE": None,
+        }
+    }
 SIMPLE_JWT = {
     "ALGORITHM": "RS256",
     "JWK_URL": JWKS_URL,

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import base64
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
+
+from django.conf import settings
+from django.test import override_settings
 
 from bench.inside.settings import ISSUER, JWKS_URL, KEY_SERVER, LEEWAY_SECONDS, PARTY, WORK
 
@@ -23,8 +27,8 @@ class Subject:
     """``make`` imports what it needs and returns the verifier.
 
     ``checks_claims`` is off for what verifies a signature and looks at nothing else, ``has_kid``
-    where one given key verifies whatever key id a token names; ``around`` is called with ``True``
-    before a batch and with ``False`` after it.
+    where one given key verifies whatever key id a token names; ``keeps_tokens`` is on for what
+    remembers a token that it has verified. ``around`` is the context of its batches.
     """
 
     name: str
@@ -33,7 +37,8 @@ class Subject:
     checks_claims: bool = True
     has_kid: bool = True
     prepare: Callable[[Sequence[str]], Sequence[Any]] = list
-    around: Callable[[bool], None] | None = None
+    keeps_tokens: bool = False
+    around: Callable[[], AbstractContextManager[None]] = nullcontext
 
 
 def public_pem() -> str:
@@ -120,21 +125,20 @@ def make_ours() -> Verify:
     return get_verifier().verify
 
 
-def make_ours_without_cache() -> Verify:
-    from clerk_auth.conf import get_config
-    from clerk_auth.verifier import Verifier, get_verifier
+def _make_another(**changes: Any) -> Verify:
+    """Return a verifier that shares nothing with that of the process."""
+    from clerk_auth.verifier import get_verifier
 
-    return Verifier(get_verifier().source, get_config().policy).verify
+    with override_settings(CLERK_AUTH={**settings.CLERK_AUTH, **changes}):
+        return get_verifier().verify
+
+
+def make_ours_without_cache() -> Verify:
+    return _make_another(VERIFIED_TOKEN_CACHE_SIZE=0)
 
 
 def make_ours_with_log() -> Verify:
-    """Another verifier, so that what one has cached does not help the other."""
-    from clerk_auth.conf import get_config
-    from clerk_auth.verifier import Verifier, get_verifier
-
-    config = get_config()
-    size = config.verified_token_cache_size
-    return Verifier(get_verifier().source, config.policy, cache_size=size).verify
+    return _make_another()
 
 
 @cache
@@ -144,11 +148,16 @@ def _sink() -> logging.Handler:
     return handler
 
 
-def log_successes(is_on: bool) -> None:
+@contextmanager
+def log_successes() -> Iterator[None]:
     logger = logging.getLogger("clerk_auth")
-    logger.setLevel(logging.INFO if is_on else logging.NOTSET)
-    logger.propagate = not is_on
-    (logger.addHandler if is_on else logger.removeHandler)(_sink())
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    logger.addHandler(_sink())
+    yield
+    logger.removeHandler(_sink())
+    logger.propagate = True
+    logger.setLevel(logging.NOTSET)
 
 
 ALL = (
@@ -158,8 +167,14 @@ ALL = (
     Subject("simplejwt", "simplejwt, `JWK_URL`", make_simplejwt),
     Subject("sdk_pem", "clerk-backend-api, PEM", make_sdk_pem, has_kid=False),
     Subject("sdk_jwks", "clerk-backend-api, JWKS", make_sdk_jwks),
-    Subject("ours", "clerk_auth", make_ours),
+    Subject("ours", "clerk_auth", make_ours, keeps_tokens=True),
     Subject("ours_uncached", "clerk_auth, no token cache", make_ours_without_cache),
-    Subject("ours_log", "clerk_auth, log at INFO", make_ours_with_log, around=log_successes),
+    Subject(
+        "ours_log",
+        "clerk_auth, log at INFO",
+        make_ours_with_log,
+        keeps_tokens=True,
+        around=log_successes,
+    ),
 )
 BY_NAME = {subject.name: subject for subject in ALL}
