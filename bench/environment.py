@@ -12,9 +12,11 @@ import subprocess
 import sys
 import tomllib
 import venv
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from bench import interpreter
 
@@ -65,7 +67,7 @@ def make_environment() -> Environment:
     python = directory / "bin" / "python"
     note = directory / "made.json"
     wanted = {"interpreter": interpreter.describe(), "requirements": requirements}
-    if not note.exists() or json.loads(note.read_text()) != wanted:
+    if not is_made(note, wanted):
         venv.create(directory, with_pip=True, clear=True)
         pip = [str(python), "-m", "pip", "--quiet", "--disable-pip-version-check"]
         done = subprocess.run(
@@ -75,6 +77,11 @@ def make_environment() -> Environment:
             sys.exit(f"bench/run: pip could not install the subjects:\n{done.stderr[-2000:]}")
         note.write_text(json.dumps(wanted, indent=1) + "\n")
     return Environment(python, _read_interpreter(python), _read_versions(python))
+
+
+def is_made(note: Path, wanted: Mapping[str, Any]) -> bool:
+    """Tell whether the environment of this note was made of what is wanted."""
+    return note.exists() and json.loads(note.read_text()) == wanted
 
 
 def _read_interpreter(python: Path) -> dict[str, str]:

@@ -53,7 +53,7 @@ def make_parser() -> argparse.ArgumentParser:
         prog="bench/run",
         description="Measure clerk_auth side by side with others, and write a report.",
     )
-    parser.add_argument("--quick", action="store_true", help="a smoke run of under a minute")
+    parser.add_argument("--quick", action="store_true", help="a smoke run of a minute or two")
     parser.add_argument(
         "--only", action="append", choices=[*PARTS], metavar="PART", help=", ".join(PARTS)
     )
@@ -77,7 +77,7 @@ def main() -> int:
     environment = make_environment()
     wrk = find_wrk()
     report: dict[str, Any] = {
-        "schema_version": 1,
+        "schema_version": 2,
         "date": _now(),
         "quick": arguments.quick,
         "python": {name: environment.interpreter[name] for name in ("name", "build", "optimized")},

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from bench.environment import ROOT
+from bench.environment import ROOT, is_made
 from bench.interpreter import describe, find_optimized
 from bench.plot import draw
 from bench.ratios import added_ratio, by_subject, cost_ratio, extra_ratio, summarize
@@ -177,6 +177,14 @@ class TestInterpreter:
     )
     def test_optimizations_are_known_by_what_the_build_notes(self, variables, found):
         assert find_optimized(variables) == found
+
+    @pytest.mark.parametrize("fact", ["path", "build", "optimized"])
+    def test_environment_of_another_interpreter_is_made_again(self, fact, tmp_path):
+        note, made = tmp_path / "made.json", {"interpreter": describe(), "requirements": ["x"]}
+        assert not is_made(note, made)
+        note.write_text(json.dumps(made))
+        assert is_made(note, made)
+        assert not is_made(note, made | {"interpreter": describe() | {fact: "another"}})
 
     def test_environment_describes_the_interpreter_that_made_it(self, tmp_path):
         venv.create(tmp_path, with_pip=False)
