@@ -12,6 +12,7 @@ import pytest
 
 from bench.environment import ROOT, is_made
 from bench.interpreter import describe, find_optimized
+from bench.page import PAGE, REPORT, put_tables, read_tables
 from bench.plot import draw
 from bench.ratios import added_ratio, by_subject, cost_ratio, extra_ratio, summarize
 from bench.report import render, show, show_marks
@@ -210,6 +211,10 @@ class TestTargets:
     def test_part_that_was_not_measured_has_no_figure(self):
         assert find(report(), TARGETS[0].path) is None
 
+    def test_figures_are_found_where_the_parts_put_them(self):
+        found = json.loads(REPORT.read_text(encoding="utf-8"))
+        assert all(find(found, target.path) for target in TARGETS)
+
 
 class TestReport:
     def test_says_what_is_met_and_what_is_short(self):
@@ -248,6 +253,27 @@ class TestReport:
     def test_is_made_from_its_json(self):
         whole = report(verify=VERIFY)
         assert render(json.loads(json.dumps(whole))) == render(whole)
+
+
+class TestPage:
+    TABLE = "| a |  |\n| --- | --- |\n| 1 | 2 |\n"
+
+    def test_table_is_replaced_by_the_one_of_the_same_header(self):
+        other = self.TABLE.replace("| a |", "| b |")
+        page = f"# Page\n\n{self.TABLE}\nText.\n\n{other}"
+        measured = self.TABLE.replace("2", "3")
+        assert put_tables(page, read_tables(measured)) == f"# Page\n\n{measured}\nText.\n\n{other}"
+
+    def test_shows_what_was_measured(self):
+        """``python -m bench.page`` makes it so."""
+        tables = read_tables(render(json.loads(REPORT.read_text(encoding="utf-8"))))
+        page = PAGE.read_text(encoding="utf-8")
+        assert tables.keys() <= read_tables(page).keys()
+        assert put_tables(page, tables) == page
+
+    def test_report_is_that_of_its_figures(self):
+        found = json.loads(REPORT.read_text(encoding="utf-8"))
+        assert REPORT.with_suffix(".md").read_text(encoding="utf-8") == render(found)
 
 
 class TestPlot:
