@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-WIDTH, NAME_WIDTH, BAR_WIDTH = 760, 220, 440
+WIDTH, NAME_WIDTH, BAR_WIDTH = 820, 280, 440
 ROW, BAR, GAP = 34, 12, 46
 COLOURS = {"new": "#4c72b0", "repeated": "#dd8452"}
 Group = tuple[str, Mapping[str, Mapping[str, float]]]
