@@ -20,12 +20,12 @@ T = TypeVar("T")
 def hide_locals(function: Callable[P, T]) -> Callable[P, T]:
     """Hide the locals of ``function``, which is not a coroutine function, from error reports."""
 
-    # By this name, and by the attribute of what it refers to, Django's reports know the frame.
+    # By this name, also among its variables, and by the attribute, Django's reports know the frame.
     @functools.wraps(function)
     def sensitive_variables_wrapper(*func_args: Any, **func_kwargs: Any) -> Any:
-        sensitive_variables_wrapper.sensitive_variables = "__ALL__"  # type: ignore[attr-defined]
-        call: list[Any] = [func_args, func_kwargs]
+        call: list[Any] = [sensitive_variables_wrapper, func_args, func_kwargs]
         del func_args, func_kwargs
-        return function(*call.pop(0), **call.pop())
+        return function(*call.pop(1), **call.pop())
 
+    sensitive_variables_wrapper.sensitive_variables = "__ALL__"  # type: ignore[attr-defined]
     return cast("Callable[P, T]", sensitive_variables_wrapper)
