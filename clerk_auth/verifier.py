@@ -8,19 +8,9 @@ from collections.abc import Callable
 
 from clerk_auth import metrics, signals
 from clerk_auth.conf import ENFORCE, MODES, derived, get_config
-from clerk_auth.core import errors
+from clerk_auth.core import errors, tokens
 from clerk_auth.core.claims import Claims
 from clerk_auth.core.keys import VerifyingKey, hash_kid
-from clerk_auth.core.tokens import (
-    Checked,
-    Policy,
-    UnverifiedToken,
-    check_claims,
-    check_times,
-    find_signing_key,
-    may_be_ours,
-    read_token,
-)
 from clerk_auth.error_reports import hide_locals
 from clerk_auth.jwks.wiring import KeySource, make_source
 from clerk_auth.logs import defects, log, logger, refusals, write
@@ -42,7 +32,7 @@ class Verifier:
     def __init__(
         self,
         source: KeySource,
-        policy: Policy,
+        policy: tokens.Policy,
         *,
         cache_size: int = 0,
         now: Callable[[], float] = time.time,
@@ -50,7 +40,7 @@ class Verifier:
         self._source = source
         self._unwaiting = source.unwaiting()
         self._policy = policy
-        self._tokens = TokenCache(cache_size) if cache_size else None
+        self._cache = TokenCache(cache_size) if cache_size else None
         self._now = now
 
     @property
@@ -89,11 +79,11 @@ class Verifier:
         return self._check_once(token, self._source)
 
     def _check_once(self, token: str, source: KeySource) -> Claims:
-        tokens = self._tokens
-        if tokens is None or len(token) > self._policy.max_token_bytes:
-            return Claims(*self._check(read_token(token, self._policy), source)[1])
-        digest = tokens.digest(token)
-        entry = tokens.get(digest)
+        cache = self._cache
+        if cache is None or len(token) > self._policy.max_token_bytes:
+            return Claims(*self._check(tokens.read_token(token, self._policy), source)[1])
+        digest = cache.digest(token)
+        entry = cache.get(digest)
         if entry is not None:
             key, verified = entry
             # What may have changed since: the keys, and the time.
@@ -101,25 +91,27 @@ class Verifier:
                 if held is key:
                     times = verified.expires_at, verified.not_before, verified.issued_at
                     has_category, now = verified.has_category, self._now()
-                    check_times(times, self._policy, has_category=has_category, now=now)
+                    tokens.check_times(times, self._policy, has_category=has_category, now=now)
                     return Claims(verified, token[token.find(".") + 1 : token.rfind(".")])
-        key, checked = self._check(read_token(token, self._policy), source)
-        tokens.put(digest, (key, checked[0]))
+        key, checked = self._check(tokens.read_token(token, self._policy), source)
+        cache.put(digest, (key, checked[0]))
         return Claims(*checked)
 
-    def _check(self, token: UnverifiedToken, source: KeySource) -> tuple[VerifyingKey, Checked]:
+    def _check(
+        self, token: tokens.UnverifiedToken, source: KeySource
+    ) -> tuple[VerifyingKey, tokens.Checked]:
         keys = source.keys_for(token.kid)
         if not keys:
-            if not may_be_ours(token, self._policy, now=self._now()):
+            if not tokens.may_be_ours(token, self._policy, now=self._now()):
                 raise errors.KeyNotFound("not_looked_for", kid_sha256=hash_kid(token.kid))
             keys = source.search(token.kid)
         try:
-            key = find_signing_key(token, keys)
+            key = tokens.find_signing_key(token, keys)
         except errors.SignatureInvalid:
-            if not may_be_ours(token, self._policy, now=self._now()):
+            if not tokens.may_be_ours(token, self._policy, now=self._now()):
                 raise
-            key = find_signing_key(token, source.keys_after(token.kid, keys))
-        return key, check_claims(token, self._policy, now=self._now())
+            key = tokens.find_signing_key(token, source.keys_after(token.kid, keys))
+        return key, tokens.check_claims(token, self._policy, now=self._now())
 
     def note_refusal(self, error: errors.ClerkAuthError, *, mode: str = ENFORCE) -> None:
         """Count, log and signal a refusal, also one of others; see :meth:`verify` for ``mode``."""

@@ -179,14 +179,14 @@ def test_refused_token_never_enters(local_issuer, bad):
         with pytest.raises(TokenRejected) as caught:
             verifier.check(bad.make(local_issuer, payload))
         assert caught.value.code == bad.code
-    assert len(verifier._tokens) == 1
+    assert len(verifier._cache) == 1
 
 
 def test_hostile_text_is_refused_and_not_kept(verifier):
     for text in ("", "a.b.c", "\ud800", "é", "x" * 20_000):
         with pytest.raises(TokenRejected):
             verifier.check(text)
-    assert len(verifier._tokens) == 0
+    assert len(verifier._cache) == 0
 
 
 def test_every_change_of_the_text_is_another_token(verifier, token):
@@ -292,7 +292,7 @@ def test_organizations_are_kept_while_there_is_room(local_issuer, policy):
             ).organization.permissions,
         )
     )
-    verifier._tokens = TokenCache(100, max_bytes=2 * (2 * size + 10 * ENTRY_BYTES))
+    verifier._cache = TokenCache(100, max_bytes=2 * (2 * size + 10 * ENTRY_BYTES))
     kept = []
     for number in range(4):
         token = local_issuer.token(f"user_{number}", now=NOW, azp=PARTY, **claims)
@@ -324,4 +324,4 @@ def test_threads_get_their_own_tokens_answers(verifier, local_issuer):
     for thread in threads:
         thread.join()
     assert wrong == []
-    assert len(verifier._tokens) <= 9
+    assert len(verifier._cache) <= 9

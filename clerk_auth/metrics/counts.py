@@ -27,14 +27,12 @@ class _Total:
 
     def read(self) -> int:
         """Return the count; the caller holds ``_reading``."""
-        events = self.step() - self._no_events
         self._no_events += 1
-        return events
+        return self.step() + 1 - self._no_events
 
     def reset(self) -> None:
         """Set the count to 0; the caller holds ``_reading``."""
-        events = self.read()
-        self._no_events += events
+        self._no_events = self.step() + 1
 
 
 _totals = {series: _Total() for series in SERIES}

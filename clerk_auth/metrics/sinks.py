@@ -1,9 +1,8 @@
-"""The sinks that ``METRICS`` names: those that are told of every count, and those that read.
+"""The sinks that ``METRICS`` names, each a class without arguments.
 
-A sink is a class without arguments. Its instances have the methods of :class:`Sink`, or declare
-``reads_totals = True``: such a sink reads ``metrics.totals()`` when it needs them, is told of
-nothing, and so adds nothing to an event. Sinks are made when the app is ready, so that where they
-write every series is at 0 before the first event.
+Its instances are told of every count by the methods of :class:`Sink`. Or they declare
+``reads_totals = True``, read ``metrics.totals()`` when they need them, and add nothing to an event.
+Sinks are made when the app is ready: where they write, every series is at 0 before the first event.
 """
 
 from __future__ import annotations
@@ -105,17 +104,15 @@ def make_anew() -> None:
     """
     global connected, made
     _failed.clear()
-    all_made, told = [], []
+    sinks = []
     for factory in _factories:
         try:
-            sink = _make(factory)
-            # Declared, not only there: a mock has every attribute.
-            if getattr(sink, "reads_totals", False) is not True:
-                told.append(sink)
-            all_made.append(sink)
+            sinks.append(_make(factory))
         except BaseException as error:
             _report(factory, error)
-    made, connected = tuple(all_made), tuple(told)
+    made = tuple(sinks)
+    # Declared, not only there: a mock has every attribute.
+    connected = tuple(s for s in made if getattr(s, "reads_totals", False) is not True)
 
 
 @receiver(setting_changed, dispatch_uid="clerk_auth.metrics.sinks")
