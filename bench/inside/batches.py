@@ -32,8 +32,8 @@ class Measured(Protocol):
 
     def titles(self) -> dict[str, str]: ...
 
-    def lets_in(self) -> dict[str, list[str] | None]:
-        """Return which bad tokens each subject accepts, where that is asked."""
+    def lets_in(self) -> dict[str, list[str]]:
+        """Return which bad tokens ours accept, where that is asked."""
 
 
 def read_tokens() -> list[str]:

@@ -1,7 +1,7 @@
 """Time the subjects in turn: ``python -m bench.inside.measure WHAT BATCH [SUBJECT ...]``.
 
 Each line in is one round, each line out its CPU seconds per operation, by kind and subject. The
-first line out, unasked, says which bad tokens each subject lets in.
+first line out, unasked, says which bad tokens clerk_auth lets in.
 """
 
 from __future__ import annotations

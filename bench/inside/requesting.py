@@ -49,7 +49,7 @@ class Requesting:
         for (name, _), work in self._works.items():
             work(self._take(name, WARM_UP))
 
-    def lets_in(self) -> dict[str, list[str] | None]:
+    def lets_in(self) -> dict[str, list[str]]:
         return {}
 
     def titles(self) -> dict[str, str]:

@@ -26,19 +26,22 @@ Verify = Callable[[Any], Any]
 class Subject:
     """``make`` imports what it needs and returns the verifier.
 
-    ``checks_claims`` is off for what verifies a signature and looks at nothing else, ``has_kid``
-    where one given key verifies whatever key id a token names; ``keeps_tokens`` is on for what
-    remembers a token that it has verified. ``around`` is the context of its batches.
+    ``checks_claims`` is off for what verifies a signature and looks at nothing else;
+    ``keeps_tokens`` is on for what remembers a token that it has verified. ``around`` is the
+    context of its batches.
     """
 
     name: str
     title: str
     make: Callable[[], Verify]
     checks_claims: bool = True
-    has_kid: bool = True
     prepare: Callable[[Sequence[str]], Sequence[Any]] = list
     keeps_tokens: bool = False
     around: Callable[[], AbstractContextManager[None]] = nullcontext
+
+    @property
+    def is_ours(self) -> bool:
+        return self.name.startswith("ours")
 
 
 def public_pem() -> str:
@@ -162,10 +165,10 @@ def log_successes() -> Iterator[None]:
 
 ALL = (
     Subject("raw", "raw RSA-2048 verify", make_raw, checks_claims=False, prepare=_split),
-    Subject("pyjwt", "PyJWT, key at hand", make_pyjwt, has_kid=False),
+    Subject("pyjwt", "PyJWT, key at hand", make_pyjwt),
     Subject("pyjwkclient", "PyJWT and PyJWKClient", make_pyjwkclient),
     Subject("simplejwt", "simplejwt, `JWK_URL`", make_simplejwt),
-    Subject("sdk_pem", "clerk-backend-api, PEM", make_sdk_pem, has_kid=False),
+    Subject("sdk_pem", "clerk-backend-api, PEM", make_sdk_pem),
     Subject("sdk_jwks", "clerk-backend-api, JWKS", make_sdk_jwks),
     Subject("ours", "clerk_auth", make_ours, keeps_tokens=True),
     Subject("ours_uncached", "clerk_auth, no token cache", make_ours_without_cache),
