@@ -1,0 +1,70 @@
+"""Cases for a comparison of two states of the package, which nothing here imports.
+
+Each is a token, the policy that judges it, and when. They follow from a seed: the same number of
+the same seed is the same cases. A third are texts, a third bytes of JSON under a signature, a third
+claims under a signature; in each some are in order, so that what is accepted is compared too.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from bench.inside.cases.claims import make_claims_case
+from bench.inside.cases.documents import make_document_case
+from bench.inside.cases.sessions import NOW, POLICIES
+from bench.inside.cases.signing import Signer
+from bench.inside.cases.texts import Texts
+
+FAMILIES = ("texts", "payloads", "claims")
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A token that is judged at ``now``, and again at ``later``, both Unix seconds.
+
+    ``is_kept``: the verifier has a token cache. ``is_read``: the claims are read before the second
+    look, so that what is built when it is asked for has been built.
+    """
+
+    family: str
+    token: str
+    policy: str
+    now: float
+    later: float
+    is_kept: bool
+    is_read: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+class Cases:
+    """Cases of a seed; ``jwks`` is the document of the keys that a verifier is given."""
+
+    def __init__(self, seed: int) -> None:
+        self._order = random.Random(seed)
+        self._signer = Signer(self._order)
+        self._texts = Texts(self._order, self._signer)
+        self.jwks = self._signer.jwks
+
+    def take(self, number: int) -> Iterator[Case]:
+        """Make so many more."""
+        for i in range(number):
+            yield self._make(FAMILIES[i % len(FAMILIES)])
+
+    def _make(self, family: str) -> Case:
+        order = self._order
+        policy = order.choice([*POLICIES])
+        now = order.choice([NOW, NOW, NOW, NOW + 0.5])
+        later = now + order.choice([0, 0, 0, 1, 49, 3000])
+        match family:
+            case "texts":
+                token = self._texts.make()
+            case "payloads":
+                token = make_document_case(order, self._signer, now)
+            case _:
+                token, later = make_claims_case(order, self._signer, policy, now)
+        return Case(family, token, policy, now, later, order.random() < 0.85, order.random() < 0.5)
