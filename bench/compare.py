@@ -19,7 +19,7 @@ from itertools import islice
 from pathlib import Path
 
 from bench.environment import ROOT, Environment
-from bench.inside.cases import FAMILIES, Case, Cases
+from bench.inside.cases import ACCEPTED, FAMILIES, RAISED, Case, Cases
 from bench.revisions import export_package
 from bench.workers import Worker
 
@@ -27,7 +27,6 @@ BATCH = 500
 SHOWN = 5
 # The verdicts of the second look are counted together, whatever the case.
 AGAIN = "again"
-RAISED = "raised"
 State = tuple[str, Path]  # what it is called, and the directory that the package lies in
 
 
@@ -75,7 +74,7 @@ def compare(
             for case, verdict, other in zip(batch, verdicts, other_verdicts, strict=True):
                 found.add(case, verdict, other)
             if counted != other_counted:
-                found.note(f"the totals\n{counted}\n{other_counted}")
+                found.note(f"what is counted\n  before: {counted}\n  after:  {other_counted}")
             say(f"{found.cases} cases, {found.differ} differences")
             batch = following
     return found
@@ -90,7 +89,7 @@ def render(found: Comparison) -> str:
         f"{code:<26}" + "".join(f"{counted[code]:>10}" for counted in columns.values())
         for code in rows
     ]
-    refusals = len(found.refusals) - (("accepted", "") in found.refusals)
+    refusals = len(found.refusals) - ((ACCEPTED, "") in found.refusals)
     lines.append(f"{refusals} kinds of refusal by code, claim and reason")
     lines += [f"\ndifference {number}: {text}" for number, text in enumerate(found.shown, 1)]
     lines.append(f"\n{found.cases} cases compared, {found.differ} differences")
@@ -110,7 +109,7 @@ def _start(state: State, jwks: str) -> Worker:
 def _describe(before: list[list[str]], after: list[list[str]]) -> Iterator[str]:
     for look, verdict, other in zip(("first", "second"), before, after, strict=True):
         if verdict == other and verdict[0] != RAISED:
-            yield f"  {look} look: {verdict[0]} {verdict[1]}, as before"
+            yield f"  {look} look: {' '.join(verdict[:2]).strip()}, as before"
             continue
         lines, other_lines = ("\n".join(each).split("\n") for each in (verdict, other))
         yield f"  {look} look before: " + " | ".join(_unless_in(other_lines, lines))

@@ -61,6 +61,8 @@ class Worker:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        assert self._process.stdout
+        self._process.stdout.close()
 
     def __enter__(self) -> Self:
         return self

@@ -1,8 +1,7 @@
 """Judge cases by the package that is found first: ``python -m bench.inside.verdicts``.
 
-The first line in is the document of the keys; the first line out says where the package lies, and
-the public names of what is read of verified claims. After that, a line of cases in is a line out:
-the two verdicts on each, and what the process has counted in all.
+The first line in is the document of the keys, the first line out says where the package lies. Then
+each line in is cases, each line out the two verdicts on each, and what the package has counted.
 """
 
 from __future__ import annotations
@@ -14,21 +13,17 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from django.conf import settings
+import clerk_auth
+from bench.inside.cases import ACCEPTED, RAISED
+from bench.inside.cases.sessions import ALIAS, ISSUER, POLICIES
+from clerk_auth import metrics
+from clerk_auth.core.claims import Claims
+from clerk_auth.core.errors import ClerkAuthError
+from clerk_auth.core.keys import parse_jwks
+from clerk_auth.core.tokens import Policy
+from clerk_auth.jwks.source import StaticKeySource
+from clerk_auth.verifier import Verifier
 
-settings.configure()
-
-import clerk_auth  # noqa: E402
-from bench.inside.cases.sessions import ALIAS, ISSUER, POLICIES  # noqa: E402
-from clerk_auth import metrics  # noqa: E402
-from clerk_auth.core.claims import Claims  # noqa: E402
-from clerk_auth.core.errors import ClerkAuthError  # noqa: E402
-from clerk_auth.core.keys import parse_jwks  # noqa: E402
-from clerk_auth.core.tokens import Policy  # noqa: E402
-from clerk_auth.jwks.source import StaticKeySource  # noqa: E402
-from clerk_auth.verifier import Verifier  # noqa: E402
-
-ACCEPTED, RAISED = "accepted", "raised"
 # Few, so that tokens are pushed out of the cache too.
 CACHE_SIZE = 256
 ATTRIBUTES = (
@@ -115,7 +110,8 @@ def main() -> None:
     print(json.dumps(clerk_auth.__file__), flush=True)
     for line in sys.stdin:
         verdicts = [judge.judge(case) for case in json.loads(line)]
-        counted = ascii(sorted(metrics.totals().items()))
+        counted = ascii(sorted((name, total) for name, total in metrics.totals().items() if total))
+        metrics.reset()
         print(json.dumps([verdicts, counted]), flush=True)
 
 

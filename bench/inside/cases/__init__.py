@@ -12,13 +12,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from bench.inside.cases.claims import make_claims_case
-from bench.inside.cases.documents import make_document_case
+from bench.inside.cases.claims import sign_claims
+from bench.inside.cases.documents import sign_document
 from bench.inside.cases.sessions import NOW, POLICIES
 from bench.inside.cases.signing import Signer
 from bench.inside.cases.texts import Texts
 
 FAMILIES = ("texts", "payloads", "claims")
+# A verdict that is none of the codes.
+ACCEPTED, RAISED = "accepted", "raised"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,7 @@ class Cases:
             case "texts":
                 token = self._texts.make()
             case "payloads":
-                token = make_document_case(order, self._signer, now)
+                token = sign_document(order, self._signer, now)
             case _:
-                token, later = make_claims_case(order, self._signer, policy, now)
+                token, later = sign_claims(order, self._signer, policy, now)
         return Case(family, token, policy, now, later, order.random() < 0.85, order.random() < 0.5)

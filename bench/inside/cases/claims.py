@@ -132,9 +132,7 @@ OPTIONAL = (
 )
 
 
-def make_claims_case(
-    order: random.Random, signer: Signer, policy: str, now: float
-) -> tuple[str, float]:
+def sign_claims(order: random.Random, signer: Signer, policy: str, now: float) -> tuple[str, float]:
     """Return a signed token, and when to look at it again."""
     header, claims = make_header(order), make_claims(order, now)
     changes = order.choice([0, 1, 1, 1, 1, 2, 2, 3, 4])
@@ -161,7 +159,11 @@ def _choose_later(
     The clock may go back, as one that is set right does.
     """
     time = claims.get(order.choice(TIMES))
-    if type(time) not in (int, float) or not abs(time - now) < 10_000 or order.randrange(3) == 0:
+    if (
+        type(time) not in (int, float)
+        or not now - 10_000 < time < now + 10_000
+        or order.randrange(3) == 0
+    ):
         return now
     leeway = policy.get("leeway_seconds", 5)
     ahead = policy.get("uncategorized_token_max_seconds", 3600)

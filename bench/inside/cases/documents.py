@@ -203,7 +203,7 @@ def _change_header(order: random.Random, header: dict[str, Any]) -> None:
             header[name] = order.choice(_MEMBERS[name])
 
 
-def make_document_case(order: random.Random, signer: Signer, now: float) -> str:
+def sign_document(order: random.Random, signer: Signer, now: float) -> str:
     """Return a signed token of which at most one part, header or payload, has faults."""
     header, payload = make_header(order), write(make_claims(order, now))
     roll = order.random()

@@ -44,7 +44,7 @@ class Signer:
     def sign_otherwise(self, signing_input: str) -> bytes:
         """Return a signature of another scheme or hash, which is none of RS256."""
         scheme = self._order.choice(
-            [(padding.PKCS1v15(), SHA512()), (padding.PSS(padding.MGF1(SHA256()), 32), SHA256())]
+            [(padding.PKCS1v15(), SHA512()), (padding.PSS(padding.MGF1(SHA256()), 0), SHA256())]
         )
         return self._keys[0].sign(encode_text(signing_input), *scheme)
 
