@@ -143,6 +143,8 @@ def sign_claims(order: random.Random, signer: Signer, policy: str, now: float) -
                 claims.pop(name, None)
             case 1:
                 claims[name] = order.choice(SCALARS)
+            case 2:  # which is malformed, and not absent
+                claims[name] = None
             case _:
                 claims[name] = _make_value(order, name, POLICIES[policy], now)
     separators = order.choice([(",", ":"), (",", ":"), (", ", ": ")])
