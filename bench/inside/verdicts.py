@@ -14,14 +14,14 @@ from collections.abc import Callable
 from typing import Any
 
 import clerk_auth
-from bench.inside.cases import ACCEPTED, RAISED
+from bench.inside.cases import ACCEPTED, KEYS, RAISED
 from bench.inside.cases.sessions import ALIAS, ISSUER, POLICIES
 from clerk_auth import metrics
 from clerk_auth.core.claims import Claims
 from clerk_auth.core.errors import ClerkAuthError
 from clerk_auth.core.keys import parse_jwks
 from clerk_auth.core.tokens import Policy
-from clerk_auth.jwks.source import StaticKeySource
+from clerk_auth.jwks.source import Keys, StaticKeySource
 from clerk_auth.verifier import Verifier
 
 # Few, so that tokens are pushed out of the cache too.
@@ -56,15 +56,40 @@ READINGS: dict[str, Reading] = {
 }
 
 
+class Source:
+    """A source whose keys change: one static source takes the place of another."""
+
+    def __init__(self, jwks: str, *, ignore_kid: bool) -> None:
+        both, renewed = (parse_jwks(jwks.encode()).keys for _ in range(2))
+        held = dict(zip(KEYS, (both, renewed, both[:1], both[1:], ()), strict=True))
+        self._sources = {
+            name: StaticKeySource(keys, ignore_kid=ignore_kid) for name, keys in held.items()
+        }
+
+    def hold(self, name: str) -> None:
+        self._held = self._sources[name]
+
+    def keys_for(self, kid: str) -> Keys:
+        return self._held.keys_for(kid)
+
+    def search(self, kid: str) -> Keys:
+        return self._held.search(kid)
+
+    def keys_after(self, kid: str, tried: Keys) -> Keys:
+        return self._held.keys_after(kid, tried)
+
+    def unwaiting(self) -> Source:
+        return self
+
+
 class Judge:
     """Verifiers of every policy, with a token cache and without, which share a clock."""
 
     def __init__(self, jwks: str) -> None:
-        keys = parse_jwks(jwks.encode()).keys
         self._now = 0.0
         self._verifiers = {
             (name, is_kept): Verifier(
-                StaticKeySource(keys, ignore_kid=not options.get("kid_required", True)),
+                Source(jwks, ignore_kid=not options.get("kid_required", True)),
                 _make_policy(options),
                 cache_size=CACHE_SIZE if is_kept else 0,
                 now=lambda: self._now,
@@ -77,9 +102,11 @@ class Judge:
         """Return two verdicts: the second reads the other way round, and counts."""
         verifier, token = self._verifiers[case["policy"], case["is_kept"]], case["token"]
         self._now = case["now"]
+        verifier.source.hold("both")
         readings = [*READINGS] if case["is_read"] else []
         first = _look(verifier.check, token, readings)
         self._now = case["later"]
+        verifier.source.hold(case["later_keys"])
         # Another object, as each request's is.
         return [first, _look(verifier.verify, token[:1] + token[1:], [*reversed(READINGS)])]
 

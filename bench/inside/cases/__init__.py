@@ -21,12 +21,15 @@ from bench.inside.cases.texts import Texts
 FAMILIES = ("texts", "payloads", "claims")
 # A verdict that is none of the codes.
 ACCEPTED, RAISED = "accepted", "raised"
+# What a source holds: both keys, the same but read anew, one of them, or none.
+KEYS = ("both", "renewed", "first", "second", "none")
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
     """A token that is judged at ``now``, and again at ``later``, both Unix seconds.
 
+    The keys of the second look are ``later_keys``, one of :data:`KEYS`.
     ``is_kept``: the verifier has a token cache. ``is_read``: the claims are read before the second
     look, so that what is built when it is asked for has been built.
     """
@@ -36,6 +39,7 @@ class Case:
     policy: str
     now: float
     later: float
+    later_keys: str
     is_kept: bool
     is_read: bool
 
@@ -63,6 +67,7 @@ class Cases:
         policy = order.choice([*POLICIES, "everything", "everything"])
         now = order.choice([NOW, NOW, NOW, NOW + 0.5])
         later = now + order.choice([0, 0, 0, 1, 49, 3000])
+        later_keys = order.choice([*KEYS, *KEYS[:1] * 20])
         match family:
             case "texts":
                 token = self._texts.make()
@@ -70,4 +75,5 @@ class Cases:
                 token = sign_document(order, self._signer, now)
             case _:
                 token, later = sign_claims(order, self._signer, policy, now)
-        return Case(family, token, policy, now, later, order.random() < 0.85, order.random() < 0.5)
+        is_kept, is_read = order.random() < 0.85, order.random() < 0.5
+        return Case(family, token, policy, now, later, later_keys, is_kept, is_read)
