@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import platform
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from bench.issuer import KeyServer
 from bench.parts import PARTS
 from bench.plot import draw
 from bench.report import render
+from bench.revisions import export_package
 from bench.session import QUICK, Bench, Scale
 from bench.workers import Worker
 
@@ -83,7 +83,7 @@ def main() -> int:
         "python": {name: environment.interpreter[name] for name in ("name", "build", "optimized")},
         "cores": os.cpu_count(),
         "system": platform.system(),
-        "revision": _git("describe", "--always", "--dirty"),
+        "revision": _describe_revision(),
         "versions": environment.versions,
         "scale": asdict(scale),
         "parts": {},
@@ -97,7 +97,7 @@ def main() -> int:
         report["token_characters"] = _mint(environment, issuer, work, scale)
         report["redis"] = redis["version"] if redis else None
         redis_url = redis["url"] if redis else ""
-        before = _export(arguments.before, work) if arguments.before else ""
+        before = export_package(arguments.before, work / "before") if arguments.before else ""
         bench = Bench(environment, issuer, work, scale, redis_url, wrk, say, before)
         for name, measure in PARTS.items():
             if not arguments.only or name in arguments.only:
@@ -121,26 +121,11 @@ def _write(report: dict[str, Any], out: Path) -> None:
     (out / "plot.svg").write_text(draw(report))
 
 
-def _git(*arguments: str, is_needed: bool = False) -> str:
-    """Return what git prints; nothing where it fails, unless the answer is needed."""
-    done = subprocess.run(
-        ["git", *arguments],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=None if is_needed else subprocess.DEVNULL,
-        text=True,
-        check=is_needed,
-    )
+def _describe_revision() -> str:
+    """Name the commit, and whether files differ from it; nothing where git cannot say."""
+    git = ["git", "describe", "--always", "--dirty"]
+    done = subprocess.run(git, cwd=ROOT, capture_output=True, text=True, check=False)
     return done.stdout.strip()
-
-
-def _export(revision: str, work: Path) -> str:
-    """Put the package of a commit where a part looks for it; return the commit's short name."""
-    commit = _git("rev-parse", "--short", "--verify", f"{revision}^{{commit}}", is_needed=True)
-    archive = work / "before.tar"
-    _git("archive", f"--output={archive}", commit, "clerk_auth", is_needed=True)
-    shutil.unpack_archive(archive, work / "before")
-    return commit
 
 
 @contextlib.contextmanager
