@@ -92,7 +92,7 @@ class Verifier:
                     times = verified.expires_at, verified.not_before, verified.issued_at
                     has_category, now = verified.has_category, self._now()
                     tokens.check_times(times, self._policy, has_category=has_category, now=now)
-                    return Claims(verified, token[token.find(".") + 1 : token.rfind(".")])
+                    return Claims(verified, token)
         key, checked = self._check(tokens.read_token(token, self._policy), source)
         cache.put(digest, (key, checked[0]))
         return Claims(*checked)

@@ -104,7 +104,7 @@ class Claims:
     # Public attributes are properties without a setter, and there is no __dict__: each request
     # makes one of these, so it is quick to make.
     def __init__(self, verified: Verified, payload: dict[str, Any] | str) -> None:
-        """``payload`` is parsed, or the segment of the token, which is parsed when asked for."""
+        """``payload`` is parsed, or the token that carries it, which is read when asked for."""
         self._verified = verified
         self._payload = payload
 
@@ -138,7 +138,7 @@ class Claims:
 
     def _claims(self) -> dict[str, Any]:
         if isinstance(self._payload, str):
-            self._payload = parse_json_object(decode_base64url(self._payload))
+            self._payload = parse_json_object(decode_base64url(self._payload.split(".")[1]))
         return self._payload
 
     def _shared(self, name: str, read: Callable[[dict[str, Any]], T]) -> T:
