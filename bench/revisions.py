@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import subprocess
-import tarfile
 from io import BytesIO
 from pathlib import Path
+from zipfile import ZipFile
 
 from bench.environment import ROOT
 
@@ -16,8 +16,8 @@ def export_package(revision: str, directory: Path) -> str:
     ``subprocess.CalledProcessError`` if there is no such commit; Git says why on standard error.
     """
     commit = _git("rev-parse", "--short", "--verify", f"{revision}^{{commit}}").decode().strip()
-    with tarfile.open(fileobj=BytesIO(_git("archive", commit, "clerk_auth"))) as archive:
-        archive.extractall(directory, filter="data")
+    with ZipFile(BytesIO(_git("archive", "--format=zip", commit, "clerk_auth"))) as archive:
+        archive.extractall(directory)
     return commit
 
 

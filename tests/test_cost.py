@@ -120,8 +120,8 @@ class Reports(WhoAmI):
     [
         pytest.param(WhoAmI, "new", 52, id="new"),
         pytest.param(WhoAmI, "repeated", 19, id="repeated"),
-        pytest.param(Reports, "new", 78, id="new-permission"),
-        pytest.param(Reports, "repeated", 28, id="repeated-permission"),
+        pytest.param(Reports, "new", 77, id="new-permission"),
+        pytest.param(Reports, "repeated", 26, id="repeated-permission"),
     ],
 )
 def test_request_makes_so_many_calls_of_ours(warm, view, shape, calls):

@@ -106,9 +106,8 @@ def is_named(asked: object, held: Sequence[str | None]) -> bool:
     """Tell whether a role or permission is among those held, each with its ``org:`` or without."""
     if not isinstance(asked, str) or asked in ("", _PREFIX):
         return False
-    name = with_prefix(asked)
-    bare = name[len(_PREFIX) :]
-    return name in held or (bare in held and not bare.startswith(_PREFIX))
+    bare = asked.removeprefix(_PREFIX)
+    return _PREFIX + bare in held or (bare in held and not bare.startswith(_PREFIX))
 
 
 def split_scope(asked: str) -> tuple[str, str]:

@@ -160,7 +160,8 @@ class Claims:
     @property
     def organization(self) -> Organization | None:
         """The active organization; ``None`` outside one."""
-        return self._shared("organization", read_organization)
+        found = self._verified.organization  # first, since permissions ask for it at each request
+        return self._shared("organization", read_organization) if found is ... else found
 
     @property
     def features(self) -> tuple[str, ...]:
