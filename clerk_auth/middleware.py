@@ -20,6 +20,7 @@ __all__ = ["ResponseCounter"]
 
 _APART = {401: "401", 403: "403", 503: "503"}
 _LABELS = {status: _APART.get(status, f"{status // 100}xx") for status in range(200, 600)}
+_counters = {label: metrics.counter(metrics.RESPONSES, label) for label in metrics.STATUSES}
 
 
 class ResponseCounter(MiddlewareMixin):
@@ -49,4 +50,4 @@ class ResponseCounter(MiddlewareMixin):
 def _count(request: HttpRequest, status: int) -> None:
     label = "keys_busy" if is_keys_busy(request, status) else _LABELS.get(status)
     if label:
-        metrics.increment(metrics.RESPONSES, label)
+        _counters[label]()
