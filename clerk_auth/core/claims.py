@@ -61,7 +61,7 @@ class Organization:
     permissions: tuple[str, ...] = ()
 
 
-_NONE = Organization("")
+_NONE = Organization("")  # has no role and no permissions
 
 
 @dataclass(slots=True, eq=False, repr=False)

@@ -92,7 +92,7 @@ def read_token(token: str, policy: Policy) -> UnverifiedToken:
 
 
 def split_token(token: str, policy: Policy) -> Segments:
-    """Return the segments of a token, decoded but for the header, which is checked with it."""
+    """Return the segments of a token, decoded but for the header: most tokens share theirs."""
     # 2: text
     if len(token) > policy.max_token_bytes:
         raise errors.TokenMalformed("too_long", part="token", limit=policy.max_token_bytes)

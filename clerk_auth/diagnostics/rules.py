@@ -60,16 +60,17 @@ class Evidence:
         token = self["credential"]
         return token.startswith(OPAQUE_PREFIXES) and len(token) <= self.policy.max_token_bytes
 
-    def split(self) -> tokens.Segments:
+    def split(self) -> tuple[bytes, UnverifiedToken]:
+        """Return the header, decoded, and the rest as it goes on to the signature."""
         if self.is_opaque:
             raise Unchecked("token", "other_class")
-        segments = tokens.split_token(self["credential"], self.policy)
-        tokens.decode_segment(segments[1])  # a verifier does so with the header, which it may know
-        return segments
+        token = self["credential"]
+        signing_input, header, payload, signature = tokens.split_token(token, self.policy)
+        rest = UnverifiedToken(signing_input, payload, signature, kid="", has_category=False)
+        return tokens.decode_segment(header), rest
 
     def check_header(self) -> dict[str, Any]:
-        header = tokens.decode_segment(self["text"][1])
-        self.read_header = tokens.parse_part("header", header)
+        self.read_header = tokens.parse_part("header", self["text"][0])
         tokens.check_header(self.read_header)
         return self.read_header
 
@@ -83,9 +84,7 @@ class Evidence:
         return self.source.keys_for(kid) or self.source.search(kid)
 
     def find_signing_key(self) -> object:
-        signing_input, _, payload, signature = self["text"]
-        token = UnverifiedToken(signing_input, payload, signature, "", False)
-        return tokens.find_signing_key(token, self["key"])
+        return tokens.find_signing_key(self["text"][1], self["key"])
 
     def check_times(self) -> None:
         times, has_category = tokens.read_times(self["payload"]), self.known.get("class", False)
@@ -268,11 +267,11 @@ RULES = (
     Rule(
         7,
         "payload",
-        lambda seen: tokens.parse_part("payload", seen["text"][2]),
+        lambda seen: tokens.parse_part("payload", seen["text"][1].payload),
         (),
         expected="a JSON object in UTF-8 without duplicate members",
         remedy="Clerk does not write such a payload: find out who made the token.",
-        found=lambda seen: count(len(seen["text"][2]), "byte"),
+        found=lambda seen: count(len(seen["text"][1].payload), "byte"),
     ),
     Rule(
         7,
