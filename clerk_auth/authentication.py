@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from django.core.exceptions import ImproperlyConfigured
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
-from clerk_auth.conf import ENFORCE, OBSERVE, get_config, is_observing
+from clerk_auth.conf import DEFAULT_INSTANCE, ENFORCE, OBSERVE, get_config, is_observing
 from clerk_auth.core.claims import Claims
 from clerk_auth.core.credential import read_bearer_token
 from clerk_auth.core.errors import ClerkAuthError, KeysUnavailable, TokenMalformed, TokenRejected
@@ -16,7 +17,7 @@ from clerk_auth.error_reports import hide_locals
 from clerk_auth.exceptions import AuthenticationUnavailable, InvalidToken
 from clerk_auth.logs import defects, log
 from clerk_auth.users import admit_user, get_user_resolver
-from clerk_auth.verifier import get_verifier
+from clerk_auth.verifier import choose_instance, get_verifier
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
@@ -53,16 +54,24 @@ class ClerkAuthentication(BaseAuthentication):
 
     With ``MODE`` observe it authenticates and refuses no caller, and raises nothing: verdicts are
     counted and logged, and responses are those of the view's other authenticators.
+
+    A subclass accepts the tokens of another ``instance``, an alias in ``INSTANCES``, or of several
+    ``instances``. Then the issuer that the token names chooses among them, the first where it is
+    none of theirs, and that instance judges the token by all its rules.
     """
+
+    instance: ClassVar[str] = DEFAULT_INSTANCE
+    instances: ClassVar[tuple[str, ...]] = ()
 
     # Locals below this frame are tokens and claims: no error report shows them.
     @hide_locals
     def authenticate(self, request: Request) -> tuple[Any, Claims] | None:
-        if is_observing():
-            self._observe(request)
+        alias = self._choose(request) if self.instances else self.instance
+        if is_observing(alias):
+            self._observe(request, alias)
             return None
         try:
-            claims = self._verify(request)
+            claims = self._verify(request, alias)
             return None if claims is None else (self._resolve_user(claims), claims)
         except TokenRejected as error:
             # DRF asks a new instance for the challenge; only the request is the same.
@@ -79,31 +88,45 @@ class ClerkAuthentication(BaseAuthentication):
 
         While observing it is that of the view's next authenticator.
         """
-        if is_observing():
-            return _challenge_without_us(request)
-        challenge = f'Bearer realm="{get_config().realm}"'
+        alias = self._choose(request)
+        if is_observing(alias):
+            return _challenge_of_others(request)
+        challenge = f'Bearer realm="{get_config(alias).realm}"'
         error = getattr(_http_request(request), "_clerk_auth_refusal", None)
         if error is not None:
             challenge += f', error="invalid_token", error_description="{error.detail}"'
         return challenge
 
-    def _observe(self, request: Request) -> None:
+    def _choose(self, request: Request) -> str:
+        """Return the alias of the instance that judges the request."""
+        first, *others = self.instances or (self.instance,)
+        try:
+            token = read_bearer_token(_http_request(request).META.get("HTTP_AUTHORIZATION"))
+            return choose_instance(token, self.instances) if token and others else first
+        except TokenMalformed:
+            return first
+        except ImproperlyConfigured:
+            if is_observing(first):
+                return first
+            raise
+
+    def _observe(self, request: Request, alias: str) -> None:
         """Count and log what enforcing would say; whatever happens, the request goes on."""
         try:
-            self._verify(request, OBSERVE)
+            self._verify(request, alias, OBSERVE)
         except ClerkAuthError:
             pass  # a verdict, and noted
         except Exception as error:
             if defects.admit(type(error).__name__) is not None:
                 log(logging.ERROR, "observation_failed", error=type(error).__name__)
 
-    def _verify(self, request: Request, mode: str = ENFORCE) -> Claims | None:
+    def _verify(self, request: Request, alias: str, mode: str = ENFORCE) -> Claims | None:
         try:
             token = read_bearer_token(_http_request(request).META.get("HTTP_AUTHORIZATION"))
         except TokenMalformed as error:
-            get_verifier().note_refusal(error, mode=mode)
+            get_verifier(alias).note_refusal(error, mode=mode)
             raise
-        return None if token is None else get_verifier().verify(token, mode=mode)
+        return None if token is None else get_verifier(alias).verify(token, mode=mode)
 
     def _resolve_user(self, claims: Claims) -> Any:
         try:
@@ -126,8 +149,8 @@ def _http_request(request: Request) -> HttpRequest:
     return getattr(request, "_request", request)
 
 
-def _challenge_without_us(request: Request) -> str | None:
-    """Return the challenge that REST framework would give, were our class not in the view's list.
+def _challenge_of_others(request: Request) -> str | None:
+    """Return the challenge that REST framework would give, were no class in the list that observes.
 
     It asks new instances, and so does this. Their errors are theirs, with us or without.
     """
@@ -136,6 +159,12 @@ def _challenge_without_us(request: Request) -> str | None:
     # Another class that asks us on its own behalf must not be asked in turn.
     if not authenticators or not isinstance(authenticators[0], ClerkAuthentication):
         return None
-    others = (other for other in authenticators if not isinstance(other, ClerkAuthentication))
+    others = (other for other in authenticators if not _observes(other, request))
     first = next(others, None)
     return first.authenticate_header(request) if first else None
+
+
+def _observes(authenticator: BaseAuthentication, request: Request) -> bool:
+    if not isinstance(authenticator, ClerkAuthentication):
+        return False
+    return is_observing(authenticator._choose(request))

@@ -25,13 +25,13 @@ token_verified = Signal()
 """A token was verified. Sender: ``Verifier``; ``claims``: the ``Claims``."""
 
 token_rejected = Signal()
-"""A token was refused, or could not be checked. Sender: ``Verifier``; ``error``."""
+"""A token was refused, or could not be checked. Sender: ``Verifier``; ``error``, ``instance``."""
 
 keys_refreshed = Signal()
-"""A key set was fetched from Clerk. Sender: the key source; ``key_set``, ``generation``."""
+"""A key set was fetched. Sender: the key source; ``instance``, ``key_set``, ``generation``."""
 
 keys_refresh_failed = Signal()
-"""A fetch failed. Sender: the key source; ``reason``: a label of ``jwks_fetch_errors``."""
+"""A fetch failed. Sender: the key source; ``instance``; ``reason``, as of ``jwks_fetch_errors``."""
 
 # A loop holds only a weak reference to a task.
 _tasks: set[Any] = set()

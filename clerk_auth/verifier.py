@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 from clerk_auth import metrics, signals
-from clerk_auth.conf import ENFORCE, MODES, derived, get_config
+from clerk_auth.conf import DEFAULT_INSTANCE, ENFORCE, MODES, derived, get_aliases, get_config
 from clerk_auth.core import errors, tokens
 from clerk_auth.core.claims import Claims
 from clerk_auth.core.keys import VerifyingKey, hash_kid
@@ -17,9 +17,7 @@ from clerk_auth.logs import defects, log, logger, refusals, write
 from clerk_auth.metrics import sinks
 from clerk_auth.token_cache import TokenCache
 
-__all__ = ["Verifier", "get_verifier"]
-
-_count_verified = {mode: metrics.counter(metrics.VERIFIED, mode) for mode in MODES}
+__all__ = ["Verifier", "choose_instance", "get_verifier"]
 
 
 class Verifier:
@@ -42,6 +40,10 @@ class Verifier:
         self._policy = policy
         self._cache = TokenCache(cache_size) if cache_size else None
         self._now = now
+        self._label = policy.instance if policy.is_one_of_several else None
+        self._count_verified = {
+            mode: metrics.counter(metrics.VERIFIED, mode, instance=self._label) for mode in MODES
+        }
 
     @property
     def source(self) -> KeySource:
@@ -65,10 +67,10 @@ class Verifier:
         except errors.ClerkAuthError as error:
             self.note_refusal(error, mode=mode)
             raise
-        _count_verified[mode]()
+        self._count_verified[mode]()
         if logger.isEnabledFor(logging.INFO):
             message = "JWT signature verified for user %s"
-            write(logging.INFO, message, claims.user_id, extra={"mode": mode})
+            write(logging.INFO, message, claims.user_key, extra={"mode": mode})
         if is_enforcing and signals.token_verified.receivers:
             signals.send(signals.token_verified, Verifier, claims=claims)
         return claims
@@ -115,7 +117,7 @@ class Verifier:
 
     def note_refusal(self, error: errors.ClerkAuthError, *, mode: str = ENFORCE) -> None:
         """Count, log and signal a refusal, also one of others; see :meth:`verify` for ``mode``."""
-        metrics.increment(metrics.REFUSED, error.code, mode)
+        metrics.increment(metrics.REFUSED, error.code, mode, instance=self._label)
         # Clerk signed the session, and knows more than this version, which refuses all such ones.
         is_of_status = isinstance(error, errors.ClaimInvalid) and error.claim == "sts"
         if is_of_status and defects.admit("session_status_unknown") is not None:
@@ -123,7 +125,7 @@ class Verifier:
         if logger.isEnabledFor(logging.INFO):
             # A project's own resolver may give any reason, for each user another one.
             kind = error.reason if error.reason in errors.REASONS else None
-            suppressed = refusals.admit(error.code, error.claim, mode, kind)
+            suppressed = refusals.admit(error.code, error.claim, mode, kind, self._label)
             if suppressed is not None:
                 log(
                     logging.INFO,
@@ -132,16 +134,37 @@ class Verifier:
                     claim=error.claim,
                     reason=error.reason,
                     mode=mode,
+                    instance=self._label,
                     **error.facts,
                     suppressed=suppressed or None,
                 )
         if mode == ENFORCE:
-            signals.send(signals.token_rejected, Verifier, error=error)
+            facts = {"error": error, "instance": self._policy.instance}
+            signals.send(signals.token_rejected, Verifier, **facts)
 
 
 @derived
-def get_verifier() -> Verifier:
-    """Return the process's verifier; ``ImproperlyConfigured`` while the settings are wrong."""
-    config = get_config()
+def get_verifier(alias: str = DEFAULT_INSTANCE) -> Verifier:
+    """Return the process's verifier of an instance.
+
+    ``ImproperlyConfigured`` while the settings are wrong, or have no such instance.
+    """
+    config = get_config(alias)
     sinks.connect_configured()
     return Verifier(make_source(config), config.policy, cache_size=config.verified_token_cache_size)
+
+
+def choose_instance(token: str, aliases: Sequence[str]) -> str:
+    """Return the one of ``aliases`` whose issuer a token names, the first where it names none.
+
+    Nothing of the token is verified, and all of it is judged by the instance that is chosen.
+    """
+    max_bytes = max(get_config(alias).max_token_bytes for alias in aliases)
+    issuer = tokens.read_unverified_issuer(token, max_bytes=max_bytes)
+    alias = _aliases_by_issuer().get(issuer, aliases[0])
+    return alias if alias in aliases else aliases[0]
+
+
+@derived
+def _aliases_by_issuer() -> Mapping[str | None, str]:
+    return {issuer: alias for alias in get_aliases() for issuer in get_config(alias).issuers}

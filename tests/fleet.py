@@ -8,7 +8,7 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
-from clerk_auth.conf import Config
+from clerk_auth.conf import read_configs
 from clerk_auth.issuer.development import LocalIssuer
 from clerk_auth.jwks import fleet
 from clerk_auth.jwks.cached import CachedKeySource
@@ -45,9 +45,8 @@ class Fleet:
         self.issuer = issuer
         self.clock = clock
         self.cache = ClockedCache(clock.now)
-        self.config = Config.from_mapping(
-            {"ISSUER": ISSUER, "JWKS_URL": JWKS_URL, **settings}, debug=False
-        )
+        values = {"ISSUER": ISSUER, "JWKS_URL": JWKS_URL, **settings}
+        self.config = read_configs(values, debug=False)["default"]
 
     def shared(
         self, *, secret_key: str = "s" * 50, issuer: str = ISSUER, clock: Any = None

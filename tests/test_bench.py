@@ -19,7 +19,7 @@ from bench.report import render, show, show_marks
 from bench.session import QUICK, Scale
 from bench.targets import TARGETS, Target, find, judge
 from bench.tokens import TOKEN_CACHE_SIZE, Tokens, make_anew
-from clerk_auth.conf import Config
+from clerk_auth.conf import read_configs
 
 pytestmark = pytest.mark.integration
 
@@ -143,7 +143,7 @@ class TestTokens:
         assert Scale().fill > workers * TOKEN_CACHE_SIZE
 
     def test_size_of_the_cache_is_the_default(self):
-        config = Config.from_mapping({"FRONTEND_API": "clerk.example.com"}, debug=False)
+        config = read_configs({"FRONTEND_API": "clerk.example.com"}, debug=False)["default"]
         assert config.verified_token_cache_size == TOKEN_CACHE_SIZE
 
     def test_repeated_token_is_another_string(self):

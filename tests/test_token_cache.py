@@ -237,7 +237,7 @@ LONG = "x" * 1000  # an origin that is not checked
 
 
 def entry(party: str | None = None) -> Entry:
-    return None, Verified("u", "s", "i", 1, None, None, party, "active", True)
+    return None, Verified("u", "s", "i", 1, None, None, party, "active", True, "default", "u")
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 100])

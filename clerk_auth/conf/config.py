@@ -1,4 +1,4 @@
-"""The setting ``CLERK_AUTH``: one dict, read into a frozen ``Config`` when it is first needed.
+"""The setting ``CLERK_AUTH``: one dict, read into a frozen ``Config`` for each Clerk instance.
 
 Every key is described in ``docs/settings.md``. A setting that is unknown, malformed or out of
 range is a problem: system checks report all of them, and the first use raises them as
@@ -7,33 +7,30 @@ range is a problem: system checks report all of them, and the first use raises t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import combinations
 from types import MappingProxyType
 from typing import Any
 
-from django.conf import settings
 from django.core.checks import CheckMessage
-from django.core.signals import setting_changed
-from django.dispatch import receiver
-from django.utils.module_loading import import_string
 
-from clerk_auth.conf import instance, problems, readers
-from clerk_auth.conf.declarations import read_declared, setting
-from clerk_auth.conf.lifetime import derived
+from clerk_auth.conf import aliases, instance, problems, readers
+from clerk_auth.conf.aliases import INSTANCES, read_instances
+from clerk_auth.conf.declarations import INHERITED, PROCESS, read_declared, setting
+from clerk_auth.core.claims import DEFAULT_INSTANCE
 from clerk_auth.core.keys import VerifyingKey
 from clerk_auth.core.tokens import Policy
 from clerk_auth.error_reports import hide_locals
 
 __all__ = [
-    "DEV_ISSUER", "ENFORCE", "GROUPS", "JWKS_PATH", "MODES", "OBSERVE", "Config",
-    "find_cache_problem", "find_problems", "get_config", "is_debug", "is_developing",
-    "is_observing", "read_group", "remember_debug",
+    "DEFAULT_INSTANCE", "DEV_HOST", "ENFORCE", "GROUPS", "JWKS_PATH", "MODES", "OBSERVE", "Config",
+    "find_configs", "get_path", "read_configs",
 ]  # fmt: skip
 
 # Whether the verdict decides about the request, or is only noted.
 ENFORCE, OBSERVE = MODES = ("enforce", "observe")
-DEV_ISSUER = "https://clerk.localhost"
+DEV_HOST = "clerk.localhost"
 JWKS_PATH = "/.well-known/jwks.json"
 # The settings of a wing: the key of its dict, and the path of its dataclass of declared settings,
 # which is imported where that key is present or the wing asks.
@@ -45,7 +42,7 @@ class Config:
     """The settings in force, defaults filled in. Durations are in seconds.
 
     Each field is one key, with its reader, default, range and the first words of its row in
-    ``docs/settings.md``, in that page's order.
+    ``docs/settings.md``, in that page's order; but for the last two, which say whose they are.
     """
 
     frontend_api: str | None = setting(
@@ -73,7 +70,7 @@ class Config:
         readers.read_audience, None, "When set, `aud` must hold one of these.", absent=()
     )
     leeway_seconds: float = setting(
-        readers.number(0, 60), 5, "Clock skew allowed on `exp`, `nbf` and `iat`."
+        readers.number(0, 60), 5, "Clock skew allowed on `exp`, `nbf` and `iat`.", scope=INHERITED
     )
     uncategorized_token_max_seconds: float = setting(
         readers.number(0, 10**9), 3600, "How far ahead `exp` may be without a session's category."
@@ -82,37 +79,46 @@ class Config:
         readers.read_flag, False, "Accept sessions that still have tasks to do."
     )
     max_token_bytes: int = setting(
-        readers.integer(1), 16384, "A longer credential is refused unread."
+        readers.integer(1), 16384, "A longer credential is refused unread.", scope=INHERITED
     )
     cache_alias: str = setting(
         readers.read_text,
         "default",
         "The Django cache that holds the shared key set.",
         range="an alias in `CACHES`",
+        scope=INHERITED,
     )
     jwks_refresh_seconds: float = setting(
         readers.number(60),
         300,
         "A set older than this is refreshed in the background, and used meanwhile.",
         range="60 to half of `JWKS_MAX_AGE_SECONDS`",
+        scope=INHERITED,
     )
     jwks_max_age_seconds: float = setting(
-        readers.number(120, 86400), 86400, "A set older than this is never used."
+        readers.number(120, 86400), 86400, "A set older than this is never used.", scope=INHERITED
     )
     jwks_local_seconds: float = setting(
         readers.number(1),
         15,
         "How often a process that has requests looks at the shared copy.",
         range="1 to `JWKS_REFRESH_SECONDS`",
+        scope=INHERITED,
     )
     jwks_cooldown_seconds: int = setting(
-        readers.integer(1), 30, "At most one fetch that a token forces per this time."
+        readers.integer(1),
+        30,
+        "At most one fetch that a token forces per this time.",
+        scope=INHERITED,
     )
     jwks_timeout_seconds: float = setting(
-        readers.number(1, 30), 4, "Budget of one fetch, from connecting to the last byte."
+        readers.number(1, 30),
+        4,
+        "Budget of one fetch, from connecting to the last byte.",
+        scope=INHERITED,
     )
     verified_token_cache_size: int = setting(
-        readers.integer(0), 4096, "How many verified tokens a process remembers."
+        readers.integer(0), 4096, "How many verified tokens a process remembers.", scope=INHERITED
     )
     user_resolver: str = setting(
         readers.read_dotted_path,
@@ -140,14 +146,30 @@ class Config:
         False,
         "Take the keys of the local issuer in place of Clerk's.",
         range="only with `DEBUG`",
+        scope=PROCESS,
     )
     metrics: tuple[str, ...] = setting(
-        readers.read_dotted_paths, (), "Sinks, which export what is counted."
+        readers.read_dotted_paths, (), "Sinks, which export what is counted.", scope=PROCESS
     )
     realm: str = setting(readers.read_realm, "api", "The realm in `WWW-Authenticate`.")
     health_details: bool = setting(
-        readers.read_flag, False, "Show the readiness endpoint's details to every caller."
+        readers.read_flag,
+        False,
+        "Show the readiness endpoint's details to every caller.",
+        scope=PROCESS,
     )
+    instance: str = DEFAULT_INSTANCE
+    is_one_of_several: bool = False
+
+    @property
+    def label(self) -> str | None:
+        """The instance as metrics and logs name it; ``None`` where there is only one."""
+        return self.instance if self.is_one_of_several else None
+
+    @property
+    def path(self) -> str:
+        """What stands before its keys in messages."""
+        return get_path(self.instance)
 
     @property
     def policy(self) -> Policy:
@@ -162,116 +184,74 @@ class Config:
             max_token_bytes=self.max_token_bytes,
             kid_required=not self.jwt_keys,
             uncategorized_token_max_seconds=self.uncategorized_token_max_seconds,
+            instance=self.instance,
+            is_one_of_several=self.is_one_of_several,
         )
 
-    @classmethod
-    @hide_locals
-    def from_mapping(cls, values: object, *, debug: bool) -> Config:
-        """Read the setting; ``ImproperlyConfigured`` names every problem and its remedy."""
-        read, found = _read(values, debug=debug)
-        if found:
-            raise problems.unusable(*found)
-        return cls(**_fill_in(read))
+
+@hide_locals
+def read_configs(values: object, *, debug: bool) -> Mapping[str, Config]:
+    """Read the setting, by alias; ``ImproperlyConfigured`` names every problem and its remedy.
+
+    What is wrong with one instance stops all: a project runs as it is meant, or not at all.
+    """
+    configs, found = find_configs(values, debug=debug)
+    if found:
+        raise problems.unusable(*found)
+    return configs
 
 
-def _read(values: object, *, debug: bool) -> tuple[dict[str, Any], list[CheckMessage]]:
-    read, found = read_declared(Config, values, groups=GROUPS)
-    return read, found or problems.find_conflicts(read, debug=debug)
+def get_path(alias: str) -> str:
+    """Return what stands before the keys of an instance in messages."""
+    return "" if alias == DEFAULT_INSTANCE else f"{INSTANCES}.{alias}."
 
 
-def _fill_in(read: dict[str, Any]) -> dict[str, Any]:
+def find_configs(values: object, *, debug: bool) -> tuple[dict[str, Config], list[CheckMessage]]:
+    """Return each instance by alias and every problem; the former only where there is none."""
+    top, found = read_declared(Config, values, groups=[*GROUPS, INSTANCES])
+    if not isinstance(values, Mapping):
+        return {}, found
+    reads, found = {DEFAULT_INSTANCE: top}, [*found, *aliases.find_misnamed(values)]
+    for alias, own in read_instances(values).items():
+        group = f"{INSTANCES}.{alias}"
+        reads[alias], more = read_declared(Config, own, group=group, groups=GROUPS, top=top)
+        found += more
+    if not found:
+        for alias, read in reads.items():
+            others = None if read is top else top
+            found += problems.find_conflicts(read, others, get_path(alias), debug=debug)
+    if found:
+        return {}, found
+    is_one_of_several = len(reads) > 1
+    configs = {
+        alias: Config(**_fill_in(read, alias), instance=alias, is_one_of_several=is_one_of_several)
+        for alias, read in reads.items()
+    }
+    return configs, [*_find_twins(configs)]
+
+
+def _find_twins(configs: Mapping[str, Config]) -> Iterator[CheckMessage]:
+    """Yield a problem for each instance that an earlier one could be taken for."""
+    for config, other in ((b, a) for a, b in combinations(configs.values(), 2)):
+        alike = {
+            "issuer": not set(config.issuers).isdisjoint(other.issuers),
+            "key": not set(_thumbprints(config)).isdisjoint(_thumbprints(other)),
+            "JWKS_URL": config.jwks_url is not None and config.jwks_url == other.jwks_url,
+        }
+        for what in [name for name, is_alike in alike.items() if is_alike][:1]:
+            yield problems.same_instance(config.path.rstrip("."), what, other.instance)
+
+
+def _thumbprints(config: Config) -> list[str]:
+    return [key.thumbprint for key in config.jwt_keys]
+
+
+def _fill_in(read: dict[str, Any], alias: str) -> dict[str, Any]:
     """Add what follows from other settings; ``jwks_url`` is ``None`` where nothing is fetched."""
+    own_host = DEV_HOST if alias == DEFAULT_INSTANCE else f"{alias}.{DEV_HOST}"
     domain = read["frontend_api"] or read["publishable_key"]
-    issuers = read["issuers"] or (f"https://{domain}" if domain else DEV_ISSUER,)
+    issuers = read["issuers"] or (f"https://{domain or own_host}",)
     jwt_keys = () if read["dev_mode"] else read["jwt_keys"]
     url = read["jwks_url"] or f"https://{domain}{JWKS_PATH}"
     jwks_url = None if read["dev_mode"] or jwt_keys else url
     return {**read, "issuers": issuers, "jwt_keys": jwt_keys, "jwks_url": jwks_url}
-
-
-@hide_locals
-def read_group(key: str) -> Any:
-    """Return a wing's settings, its defaults where ``CLERK_AUTH`` does not have its key.
-
-    ``ImproperlyConfigured`` names every problem and its remedy.
-    """
-    cls, read, found = _read_group(key)
-    if found:
-        raise problems.unusable(*found)
-    return cls(**read)
-
-
-def _read_group(key: str) -> tuple[type[Any], dict[str, Any], list[CheckMessage]]:
-    cls = import_string(GROUPS[key])
-    return cls, *read_declared(cls, _get_values().get(key, {}), group=key)
-
-
-@derived
-def get_config() -> Config:
-    """Return the configuration in force; ``ImproperlyConfigured`` if there is none."""
-    return Config.from_mapping(_get_setting(), debug=is_debug())
-
-
-def is_developing() -> bool:
-    """Tell whether ``DEV_MODE`` is on and may be, whatever is wrong with the other settings."""
-    return _get_values().get("DEV_MODE") is True and is_debug()
-
-
-@derived
-def is_observing() -> bool:
-    """Tell whether ``MODE`` says so, whatever is wrong with the other settings."""
-    return bool(_get_values().get("MODE") == OBSERVE)
-
-
-def find_problems() -> list[CheckMessage]:
-    """List what is wrong with the settings in force, for the system checks."""
-    found = _read(_get_setting(), debug=is_debug())[1]
-    for key in filter(_get_values().__contains__, GROUPS):
-        found = [*found, *_read_group(key)[2]]
-    return found
-
-
-def _get_setting() -> object:
-    return getattr(settings, "CLERK_AUTH", {})
-
-
-def _get_values() -> Mapping[Any, Any]:
-    values = _get_setting()
-    return values if isinstance(values, Mapping) else {}
-
-
-def find_cache_problem(config: Config) -> CheckMessage | None:
-    """Tell when keys would be shared through a cache that is not there.
-
-    Without it every process would fetch for itself, in silence.
-    """
-    configured: object = settings.CACHES
-    caches = configured if isinstance(configured, Mapping) else {}
-    if config.jwks_url is None or config.cache_alias in caches:
-        return None
-    return problems.no_cache(caches)
-
-
-# Django's test runner turns DEBUG off after start-up, without a signal; an explicit override
-# sends one, and counts for as long as it lasts.
-_debug = [False]
-
-
-def remember_debug() -> None:
-    """Note ``DEBUG`` as it stands when the apps are ready."""
-    _debug[0] = bool(settings.DEBUG)
-
-
-def is_debug() -> bool:
-    """Tell whether the project started with ``DEBUG``, or a test overrides it."""
-    return _debug[-1]
-
-
-@receiver(setting_changed, dispatch_uid="clerk_auth.conf.config")
-def _note_debug(*, setting: str, value: object, enter: bool, **_: object) -> None:
-    if setting != "DEBUG":
-        return
-    if enter:
-        _debug.append(bool(value))
-    elif len(_debug) > 1:
-        _debug.pop()

@@ -16,7 +16,11 @@ from clerk_auth.conf import problems
 from clerk_auth.conf.readers import Reader, Refused
 from clerk_auth.conf.secrets import SECRET_MESSAGE, holds_secret
 
-__all__ = ["Setting", "declared", "read_declared", "setting"]
+__all__ = ["INHERITED", "OWN", "PROCESS", "Setting", "declared", "read_declared", "setting"]
+
+# What a setting at the top level is to the instances beside it: never theirs, theirs unless they
+# set it, or the whole process's.
+OWN, INHERITED, PROCESS = "own", "inherited", "process"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +29,7 @@ class Setting:
 
     A key whose default is ``None`` may be absent; its field then has the value ``absent``. ``help``
     begins the row. ``range`` is the reader's if it is not given, and ``key`` the field's name in
-    capital letters.
+    capital letters. ``scope`` is ``OWN``, ``INHERITED`` or ``PROCESS``.
     """
 
     read: Reader[Any]
@@ -34,6 +38,7 @@ class Setting:
     range: str = ""
     absent: Any = None
     key: str = ""
+    scope: str = OWN
 
 
 def setting(*known: Any, **more: Any) -> Any:
@@ -43,17 +48,23 @@ def setting(*known: Any, **more: Any) -> Any:
 
 def declared(cls: type[Any]) -> dict[str, tuple[str, Setting]]:
     """Return the fields of ``cls`` and their settings, by the keys of the settings."""
-    named = [(item.name, item.metadata["setting"]) for item in fields(cls)]
+    named = [(item.name, found) for item in fields(cls) if (found := item.metadata.get("setting"))]
     return {found.key or name.upper(): (name, found) for name, found in named}
 
 
 def read_declared(
-    cls: type[Any], values: object, *, group: str = "", groups: Iterable[str] = ()
+    cls: type[Any],
+    values: object,
+    *,
+    group: str = "",
+    groups: Iterable[str] = (),
+    top: Mapping[str, Any] | None = None,
 ) -> tuple[dict[str, Any], list[CheckMessage]]:
     """Read ``values`` into the fields of ``cls``, and list every problem with them.
 
     ``values`` are the dict ``CLERK_AUTH``, or the one under its key ``group``; ``groups`` are keys
-    that are read elsewhere.
+    that are read elsewhere. An instance beside the top level has from ``top``, which was read of
+    that, what it inherits and what is the process's.
     """
     if not isinstance(values, Mapping):
         return {}, [problems.not_a_dict(group)]
@@ -62,6 +73,12 @@ def read_declared(
     found = problems.find_unknown(values, [*known, *groups], prefix)
     read: dict[str, Any] = {}
     for key, (name, declaration) in known.items():
+        if top is not None and declaration.scope == PROCESS and key in values:
+            found.append(problems.not_of_an_instance(prefix + key))
+            continue
+        if declaration.scope != OWN and key not in values and top and name in top:
+            read[name] = top[name]
+            continue
         value = values.get(key, declaration.default)
         if value is declaration.default:
             read[name] = declaration.absent if value is None else value

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import os
 import threading
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Hashable
+from typing import Any, ParamSpec, TypeVar, cast
 
 from django.core.signals import setting_changed
 from django.dispatch import receiver
 
 __all__ = ["derived", "forget"]
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 # What is derived depends on these, and on no other setting.
@@ -24,24 +26,27 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=lambda: _making.__setitem__(0, threading.RLock()))
 
 
-def derived(make: Callable[[], T]) -> Callable[[], T]:
+def derived(make: Callable[P, T]) -> Callable[P, T]:
     """Remember what ``make`` returns until the settings change.
 
-    It is called once per process, even if many threads ask first at the same time. What it raises
-    is not remembered.
+    It is called once per process for the same arguments, even if many threads ask first at the same
+    time. What it raises is not remembered. Arguments come from the project, never from a caller.
     """
-    made_once = functools.cache(make)
+    made_once, signature = functools.cache(make), inspect.signature(make)
 
     # A cache of its own would let two threads make one value each; the lock costs each call.
     @functools.cache
     @functools.wraps(make)
-    def get() -> T:
+    def get(*args: Hashable, **kwargs: Hashable) -> T:
+        # However they are passed: a default is the same argument.
+        given = signature.bind(*args, **kwargs)
+        given.apply_defaults()
         with _making[0]:
-            return made_once()
+            return made_once(*given.args)
 
     # Forgotten in this order: the outer one must not take an old value from the inner one.
     _derived.extend((made_once, get))
-    return get
+    return cast("Callable[P, T]", get)
 
 
 def forget() -> None:

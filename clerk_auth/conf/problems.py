@@ -12,12 +12,13 @@ from clerk_auth.conf.readers import Refused, corrections
 from clerk_auth.conf.secrets import SECRET_HINT, SECRET_MESSAGE, looks_secret
 
 __all__ = [
-    "find_conflicts", "find_unknown", "make_problem", "malformed", "no_cache", "not_a_dict",
-    "unusable",
+    "find_conflicts", "find_unknown", "make_problem", "malformed", "misnamed", "no_cache",
+    "not_a_dict", "not_of_an_instance", "same_instance", "unusable",
 ]  # fmt: skip
 
 _NO_ISSUER, _UNKNOWN, _MALFORMED = "clerk_auth.E001", "clerk_auth.E002", "clerk_auth.E003"
 _NO_DEBUG, _PLAIN_HTTP, _NO_CACHE = "clerk_auth.E004", "clerk_auth.E005", "clerk_auth.E008"
+_SAME_INSTANCE = "clerk_auth.E016"
 
 
 def make_problem(check_id: str, key: str, message: str, hint: str) -> CheckMessage:
@@ -51,10 +52,32 @@ def malformed(key: str, value: object, refused: Refused) -> CheckMessage:
     return make_problem(check_id, key, refused.message, refused.hint)
 
 
-def no_cache(aliases: Iterable[object]) -> CheckMessage:
-    """Say that ``CACHE_ALIAS`` is none of ``aliases``."""
+def not_of_an_instance(key: str) -> CheckMessage:
+    """Say that a setting of the whole process stands in an instance."""
+    hint = "Set it at the top level of CLERK_AUTH."
+    return make_problem(_UNKNOWN, key, "is a setting of the whole process.", hint)
+
+
+def misnamed(group: str, alias: object, number: int, reserved: Collection[str]) -> CheckMessage:
+    """Say that a key of ``group`` cannot be an alias."""
+    key, message = f"{group}.{corrections().show_name(str(alias))}", "cannot be an alias."
+    names = ", ".join(sorted(reserved))
+    hint = f"It is key {number}. Use an identifier of at most 32 ASCII characters, but not {names}."
+    if looks_secret(alias):
+        hint = f"{hint} {SECRET_HINT}"
+    return make_problem(_MALFORMED, key, message, hint)
+
+
+def same_instance(key: str, what: str, other: str) -> CheckMessage:
+    """Say that two aliases are one Clerk instance."""
+    message = f"has the {what} of the instance {other!r}: tokens of one could be the other's."
+    return make_problem(_SAME_INSTANCE, key, message, "Keep one alias for each Clerk instance.")
+
+
+def no_cache(aliases: Iterable[object], prefix: str = "") -> CheckMessage:
+    """Say that ``CACHE_ALIAS`` is none of ``aliases``; ``prefix`` is an instance's path."""
     message, hint = "names an alias that is not in CACHES.", corrections().list_aliases(aliases)
-    return make_problem(_NO_CACHE, "CACHE_ALIAS", message, hint)
+    return make_problem(_NO_CACHE, f"{prefix}CACHE_ALIAS", message, hint)
 
 
 def find_unknown(
@@ -66,9 +89,20 @@ def find_unknown(
     return [make_problem(_UNKNOWN, prefix + key, "is not a setting.", hint) for key, hint in shown]
 
 
-def find_conflicts(read: Mapping[str, Any], *, debug: bool) -> list[CheckMessage]:
-    """List what contradicts itself in the fields of ``Config``, read one by one."""
-    return [make_problem(*found) for found in _find_conflicts(read, debug=debug)]
+def find_conflicts(
+    read: Mapping[str, Any], top: Mapping[str, Any] | None = None, prefix: str = "", *, debug: bool
+) -> list[CheckMessage]:
+    """List what contradicts itself in the fields of ``Config``, read one by one.
+
+    Of an instance beside the top level, whose path is ``prefix``, what ``top`` has is not repeated.
+    """
+    known = [*_find_conflicts(top, debug=debug)] if top is not None else []
+    return [
+        make_problem(check_id, prefix + key, message, hint)
+        for found in _find_conflicts(read, debug=debug)
+        for check_id, key, message, hint in [found]
+        if found not in known
+    ]
 
 
 def _find_conflicts(read: Mapping[str, Any], *, debug: bool) -> Iterator[tuple[str, str, str, str]]:

@@ -44,7 +44,7 @@ class EMFSink:
         """Start the thread; the count itself is in the totals."""
         self._start()
 
-    def set(self, name: str, value: float) -> None:
+    def set(self, name: str, value: float, labels: Mapping[str, str]) -> None:
         """Start the thread; the value itself is in the totals."""
         self._start()
 

@@ -34,7 +34,7 @@ class PrometheusSink:
     def increment(self, name: str, by: int, labels: Mapping[str, str]) -> None:
         self._counters[name, *labels.values()].inc(by)
 
-    def set(self, name: str, value: float) -> None:
+    def set(self, name: str, value: float, labels: Mapping[str, str]) -> None:
         self._gauges[name].set(value)
 
 

@@ -37,6 +37,7 @@ REFUSALS: Mapping[str, str] = MappingProxyType(
         "plan_required": "This needs the plan {}.",
         "organization_required": "This needs an active organization.",
         "ownership_required": "Only the owner may do this.",
+        "instance_required": "This is for users of another sign-in.",
         "impersonation_not_allowed": "Only users who act for themselves may do this.",
     }
 )

@@ -19,11 +19,13 @@ from clerk_auth.core.authorization import NOT_ASKED, is_named, is_reverified, is
 from clerk_auth.core.encoding import decode_base64url, is_number, parse_json_object
 
 __all__ = [
-    "UNSAFE_CATEGORIES", "Claims", "Organization", "Verified", "is_factor_age", "is_identifier",
-    "is_simple_name", "read_actor", "read_factor_ages", "read_organization", "read_scoped_names",
-    "read_version",
+    "DEFAULT_INSTANCE", "UNSAFE_CATEGORIES", "Claims", "Organization", "Verified", "is_factor_age",
+    "is_identifier", "is_simple_name", "read_actor", "read_factor_ages", "read_organization",
+    "read_scoped_names", "read_version",
 ]  # fmt: skip
 
+# The alias of the Clerk instance that stands at the top level of the settings.
+DEFAULT_INSTANCE = "default"
 _MAX_IDENTIFIER_LENGTH = 255
 # Control characters, surrogates, and what ends a line or a paragraph; in an id also format
 # characters (bidi overrides among them) and spaces.
@@ -81,6 +83,8 @@ class Verified:
     authorized_party: str | None
     status: str
     has_category: bool
+    instance: str
+    user_key: str
     organization: Any = ...
     features: Any = ...
     plans: Any = ...
@@ -117,6 +121,10 @@ class Claims:
     user_id: Final[str] = _checked("user_id", "Clerk's id of the user, the ``sub`` claim.")
     session_id: Final[str] = _checked("session_id", "Clerk's id of the session, ``sid``.")
     issuer: Final[str] = _checked("issuer", "The instance that issued the token, ``iss``.")
+    instance: Final[str] = _checked("instance", "The alias of that instance in the settings.")
+    user_key: Final[str] = _checked(
+        "user_key", "``user_id``, unique among instances: ``alias:id``, but for ``default`` the id."
+    )
     authorized_party: Final[str | None] = _checked(
         "authorized_party", "The origin that the token was made for, ``azp``, if it names one."
     )

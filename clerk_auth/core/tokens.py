@@ -15,7 +15,7 @@ from sys import intern
 from typing import Any, NamedTuple, TypeGuard, TypeVar
 
 from clerk_auth.core import errors
-from clerk_auth.core.claims import Verified, is_identifier
+from clerk_auth.core.claims import DEFAULT_INSTANCE, Verified, is_identifier
 from clerk_auth.core.encoding import decode_base64url, is_number, parse_json_object, show
 from clerk_auth.core.keys import VerifyingKey, is_kid
 
@@ -24,7 +24,7 @@ __all__ = [
     "Segments", "Times", "UnverifiedToken", "check_audience", "check_claims", "check_class",
     "check_header", "check_identity", "check_issuer", "check_party", "check_session", "check_times",
     "decode_segment", "find_signing_key", "may_be_ours", "parse_part", "read_kid", "read_times",
-    "read_token", "split_token",
+    "read_token", "read_unverified_issuer", "split_token",
 ]  # fmt: skip
 
 ALGORITHM = "RS256"
@@ -48,6 +48,8 @@ class Policy:
     ``party_required`` refuses a token without ``azp`` when parties are set. ``kid_required`` is
     off only where one configured key verifies everything. ``uncategorized_token_max_seconds`` is
     how far ahead ``exp`` may be where the header does not say that it is a session's; 0: any.
+    ``instance`` is the alias of the Clerk instance; where it is one of several, a colon separates
+    it from a user's id, which may have none.
     """
 
     issuers: frozenset[str]
@@ -59,6 +61,8 @@ class Policy:
     max_token_bytes: int = 16384
     kid_required: bool = True
     uncategorized_token_max_seconds: float = 3600.0
+    instance: str = DEFAULT_INSTANCE
+    is_one_of_several: bool = False
 
 
 class UnverifiedToken(NamedTuple):
@@ -142,11 +146,14 @@ def check_claims(token: UnverifiedToken, policy: Policy, *, now: float) -> Check
     exp, nbf, iat = times = read_times(payload)
     check_times(times, policy, has_category=token.has_category, now=now)
     iss = check_issuer(payload, policy)
-    sub, sid = check_identity(payload)
+    sub, sid = check_identity(payload, policy)
     azp = check_party(payload, policy)
     check_audience(payload, policy)
     sts = check_session(payload, policy)
-    return Verified(sub, sid, iss, exp, iat, nbf, azp, sts, token.has_category), payload
+    alias, has_category = policy.instance, token.has_category
+    user_key = sub if alias == DEFAULT_INSTANCE else f"{alias}:{sub}"
+    verified = Verified(sub, sid, iss, exp, iat, nbf, azp, sts, has_category, alias, user_key)
+    return verified, payload
 
 
 def read_times(payload: dict[str, Any]) -> Times:
@@ -189,12 +196,14 @@ def check_issuer(payload: dict[str, Any], policy: Policy) -> str:
     return intern(issuer)  # one object for all the tokens that are kept
 
 
-def check_identity(payload: dict[str, Any]) -> tuple[str, str]:
+def check_identity(payload: dict[str, Any], policy: Policy) -> tuple[str, str]:
     """Return ``sub`` and ``sid``."""
     # 9: identity
     user_id = _read(payload, "sub", is_identifier)
     if user_id.startswith(_MACHINE_SUBJECT_PREFIX):
         raise errors.TokenClassNotAccepted("other_class", claim="sub")
+    if policy.is_one_of_several and ":" in user_id:
+        raise errors.ClaimInvalid("malformed", claim="sub")
     return user_id, _read(payload, "sid", is_identifier)
 
 
@@ -250,6 +259,21 @@ def may_be_ours(token: UnverifiedToken, policy: Policy, *, now: float) -> bool:
     except errors.TokenRejected:
         return False
     return True
+
+
+def read_unverified_issuer(token: str, *, max_bytes: int) -> str | None:
+    """Return what a token says of its issuer; ``None`` where that cannot be read.
+
+    It may only choose the policy that the token is judged by.
+    """
+    if len(token) > max_bytes:
+        return None
+    try:
+        payload = parse_part("payload", decode_segment(token.rpartition(".")[0].partition(".")[2]))
+    except errors.TokenMalformed:
+        return None
+    issuer = payload.get("iss")
+    return issuer if isinstance(issuer, str) else None
 
 
 # All tokens of a key share one header. A caller's own headers can push ours out, which costs a

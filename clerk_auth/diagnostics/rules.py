@@ -193,6 +193,11 @@ def _expect_party(policy: Policy) -> str:
     return parties if policy.party_required or not parties else f"{parties} or none"
 
 
+def _expect_identity(policy: Policy) -> str:
+    colon = " or with a colon" if policy.is_one_of_several else ""
+    return f"sub and sid of 1 to 255 visible characters; sub not of a machine (mch_){colon}"
+
+
 def _expect_session(policy: Policy) -> str:
     pending = ', "pending"' if policy.accept_pending else ""
     return f'sts "active"{pending} or none'
@@ -296,9 +301,9 @@ RULES = (
     Rule(
         9,
         "identity",
-        lambda seen: tokens.check_identity(seen["payload"]),
+        lambda seen: tokens.check_identity(seen["payload"], seen.policy),
         ("sub", "sid"),
-        expected="sub and sid of 1 to 255 visible characters; sub not of a machine (mch_)",
+        expected=_expect_identity,
         remedy="Call getToken() without a template: a token without sid belongs to no session, and "
         "one of a machine (mch_) to no user.",
     ),

@@ -49,7 +49,6 @@ QUIET_SECONDS = 1.0
 # A flight that takes longer hangs in a call without a time-out; the process goes on without it.
 HUNG_SECONDS = 15
 
-_count_hit, _count_miss = metrics.counter(metrics.HITS), metrics.counter(metrics.MISSES)
 # Runs a flight beside its caller.
 Spawn = Callable[[Callable[[], None]], None]
 # Of the system, and not the shared generator of `random`: a flight beside a project's tests must
@@ -118,7 +117,12 @@ class Desk:
             if flight is not None and not flight.done.is_set():
                 if now - self._started_at < HUNG_SECONDS:
                     return flight
-                log(logging.ERROR, "keys_flight_hangs", purpose=flight.purpose)
+                log(
+                    logging.ERROR,
+                    "keys_flight_hangs",
+                    instance=self._held.label,
+                    purpose=flight.purpose,
+                )
                 self._breaker.hung_until = flight.done
             flight = self.flight = self.begin(purpose, is_satisfied)
             self._started_at, self.look_at = now, now + self._held.local_seconds
@@ -138,7 +142,8 @@ class Desk:
         try:
             flight.outcome = flight.fly()
         except Exception as error:
-            log(logging.ERROR, "keys_flight_failed", error=type(error).__name__)
+            name, label = type(error).__name__, self._held.label
+            log(logging.ERROR, "keys_flight_failed", instance=label, error=name)
             flight.outcome = Outcome.FINAL
         finally:
             now, is_satisfied = self._held.clock.monotonic(), flight.is_satisfied()
@@ -149,12 +154,13 @@ class Desk:
             if flight.outcome is Outcome.FINAL and not is_satisfied:
                 self.quiet_until[flight.purpose] = now + QUIET_SECONDS
             flight.done.set()
+        facts: dict[str, object] = {"instance": self._held.instance}
         match flight.found:  # last: no request waits for a receiver
             case Snapshot(key_set, generation):
-                facts = {"key_set": key_set, "generation": generation}
+                facts |= {"key_set": key_set, "generation": generation}
                 signals.send(signals.keys_refreshed, CachedKeySource, **facts)
             case Failure(reason):
-                signals.send(signals.keys_refresh_failed, CachedKeySource, reason=reason)
+                signals.send(signals.keys_refresh_failed, CachedKeySource, reason=reason, **facts)
 
 
 class CachedKeySource:
@@ -171,7 +177,9 @@ class CachedKeySource:
     ) -> None:
         self.fleet = fleet
         self.held = Held(config, fleet.clock, jitter)
-        self._clock, self._wait_seconds = fleet.clock, WAIT_SECONDS
+        self._clock, self._wait_seconds, label = fleet.clock, WAIT_SECONDS, config.label
+        self._count_hit = metrics.counter(metrics.HITS, instance=label)
+        self._count_miss = metrics.counter(metrics.MISSES, instance=label)
         self._desk = Desk(self.held, fleet, fetch, spawn)
 
     def keys_for(self, kid: str) -> Keys:
@@ -180,7 +188,7 @@ class CachedKeySource:
         snapshot = held.snapshot
         age_seconds = math.inf if snapshot is None else self._clock.now() - snapshot.fetched_at
         if snapshot is None or age_seconds >= held.max_age_seconds:
-            _count_miss()
+            self._count_miss()
             self._ask(LOOK, held.is_usable)
             if not held.is_usable():
                 raise self._unavailable()
@@ -188,9 +196,9 @@ class CachedKeySource:
         if self._clock.monotonic() >= self._desk.look_at:
             self._desk.join(LOOK, held.is_fresh, blocking=False)
         if age_seconds >= held.refresh_seconds:
-            metrics.increment(metrics.STALE_USES)
+            metrics.increment(metrics.STALE_USES, instance=held.label)
         keys = snapshot.key_set.by_kid.get(kid, ())
-        (_count_hit if keys else _count_miss)()
+        (self._count_hit if keys else self._count_miss)()
         return keys
 
     def search(self, kid: str) -> Keys:

@@ -47,6 +47,7 @@ class Fleet:
         scope = [SCHEMA_VERSION, sorted(config.issuers), config.jwks_url, key_id.hexdigest()]
         self._prefix = f"clerk_auth:{sha256(json.dumps(scope).encode()).hexdigest()[:32]}"
         self._signer = Signer(key=secret_key, salt=self._prefix, fallback_keys=[])
+        self._label = config.label
         self._max_age_seconds = config.jwks_max_age_seconds
         self.cooldown_seconds = config.jwks_cooldown_seconds
         # The lease of the lock outlives the fetch.
@@ -70,10 +71,10 @@ class Fleet:
         if isinstance(found, Snapshot):
             self.refused = None
             return found
-        metrics.increment(metrics.DOCUMENTS_REFUSED, found)
+        metrics.increment(metrics.DOCUMENTS_REFUSED, found, instance=self._label)
         if found != self.refused:
             self.refused = found
-            log(logging.WARNING, "shared_document_refused", reason=found)
+            log(logging.WARNING, "shared_document_refused", instance=self._label, reason=found)
         return None
 
     def store(self, snapshot: Snapshot) -> None:

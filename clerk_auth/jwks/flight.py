@@ -125,17 +125,18 @@ class Flight:
 
     def _fetch_document(self) -> Snapshot | Failure:
         fetched_at = self.held.clock.now()
-        generation = max(int(fetched_at * 1000), self.held.generation + 1)
+        generation, label = max(int(fetched_at * 1000), self.held.generation + 1), self.held.label
         try:
             key_set = parse_jwks(self.fetch())
         except (FetchFailed, KeySetInvalid) as error:
             failure = self.held.fail(error.reason)
-            metrics.increment(metrics.FETCH_ERRORS, error.reason)
-            log(logging.WARNING, "keys_fetch_failed", reason=error.reason, count=failure.count)
+            metrics.increment(metrics.FETCH_ERRORS, error.reason, instance=label)
+            reason, count = error.reason, failure.count
+            log(logging.WARNING, "keys_fetch_failed", instance=label, reason=reason, count=count)
             return failure
         for reason, count in key_set.skipped.items():
-            metrics.increment(metrics.KEYS_SKIPPED, reason, by=count)
-            log(logging.WARNING, "keys_skipped", reason=reason, count=count)
+            metrics.increment(metrics.KEYS_SKIPPED, reason, instance=label, by=count)
+            log(logging.WARNING, "keys_skipped", instance=label, reason=reason, count=count)
         snapshot = Snapshot(key_set, generation, fetched_at)
         self.held.take(snapshot)
         return snapshot

@@ -77,6 +77,7 @@ class Held:
         self.refresh_seconds = config.jwks_refresh_seconds
         self.max_age_seconds = config.jwks_max_age_seconds
         self.local_seconds = config.jwks_local_seconds
+        self.instance, self.label = config.instance, config.label
         self.clock, self.jitter = clock, jitter
         self.snapshot: Snapshot | None = None
         self.failure: Failure | None = None
@@ -119,14 +120,16 @@ class Held:
         if before is not None and snapshot.generation <= before.generation:
             return
         self.snapshot, self._own_failures, self._kept_since = snapshot, 0, math.inf
-        metrics.set_gauge(metrics.FETCHED_AT, snapshot.fetched_at)
-        metrics.set_gauge(metrics.EXPIRES_AT, snapshot.fetched_at + self.max_age_seconds)
+        metrics.set_gauge(metrics.FETCHED_AT, snapshot.fetched_at, self.label)
+        expires_at = snapshot.fetched_at + self.max_age_seconds
+        metrics.set_gauge(metrics.EXPIRES_AT, expires_at, self.label)
         thumbprints = snapshot.key_set.thumbprints
         if before is None or before.key_set.thumbprints != thumbprints:
-            log(logging.INFO, "keys_changed", thumbprints=",".join(sorted(thumbprints)))
+            names = ",".join(sorted(thumbprints))
+            log(logging.INFO, "keys_changed", instance=self.label, thumbprints=names)
         if self.failure is not None:
             self.failure = None
-            log(logging.WARNING, "keys_recovered")
+            log(logging.WARNING, "keys_recovered", instance=self.label)
 
     def cool(self, purpose: str, seconds: float) -> None:
         """Force no fetch for ``purpose`` for so long."""

@@ -1,16 +1,18 @@
 """The metrics: a row each, with its name, its help text and its labels.
 
 A label comes with every value that it may ever have, from a closed list: nothing that a caller
-sends becomes one.
+sends becomes one. Where the settings have several instances, what is counted for one of them has a
+label more, ``instance``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from itertools import product
 from types import MappingProxyType
 
-from clerk_auth.conf import MODES
+from clerk_auth.conf import MODES, derived, get_aliases
 from clerk_auth.core.authorization import REFUSAL_CODES
 from clerk_auth.core.errors import CODES, FETCH_REASONS
 from clerk_auth.core.keys import SKIP_REASONS
@@ -18,7 +20,8 @@ from clerk_auth.core.keys import SKIP_REASONS
 __all__ = [
     "COUNTERS", "DENIED", "DESCRIPTIONS", "DOCUMENTS_REFUSED", "DOCUMENT_REFUSALS", "EXPIRES_AT",
     "FETCHED_AT", "FETCH_ERRORS", "GAUGES", "HITS", "KEYS_SKIPPED", "MISSES", "REFUSED",
-    "RESPONSES", "SERIES", "STALE_USES", "STATUSES", "VERIFIED", "Series",
+    "RESPONSES", "SERIES", "STALE_USES", "STATUSES", "VERIFIED", "Series", "find_series",
+    "label_series",
 ]  # fmt: skip
 
 # Why a shared document is not used.
@@ -85,9 +88,33 @@ DESCRIPTIONS = {name: description for name, description, _ in _COUNTERS} | dict(
 
 # A metric's name, then the values of its labels in their order.
 Series = tuple[str, ...]
-# Every series of the counters: its labels, as sinks are told them.
+# Every series of the counters where there is one instance: its labels, as sinks are told them.
 SERIES: Mapping[Series, Mapping[str, str]] = {
     (name, *values): MappingProxyType(dict(zip(labels, values, strict=True)))
     for name, labels in COUNTERS.items()
     for values in product(*labels.values())
 }
+# What is counted for the whole project.
+_WITHOUT_INSTANCE = {DENIED, RESPONSES}
+
+
+@lru_cache(maxsize=1024)
+def label_series(series: Series, instance: str | None) -> tuple[Series, Mapping[str, str]]:
+    """Return ``series`` of an instance, if it is one of several, and its labels.
+
+    ``KeyError`` if there is no such series.
+    """
+    name = series[0]
+    labels = {} if name in GAUGES else SERIES[series]
+    if instance is None or name in _WITHOUT_INSTANCE:
+        return series, labels
+    return (*series, instance), MappingProxyType({**labels, "instance": instance})
+
+
+@derived
+def find_series() -> Mapping[Series, Mapping[str, str]]:
+    """Return the series of counters and gauges with their labels, for each instance there is."""
+    aliases = get_aliases()
+    instances = aliases if len(aliases) > 1 else (None,)
+    gauges = [(name,) for name in GAUGES]
+    return dict(label_series(series, alias) for series in (*SERIES, *gauges) for alias in instances)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import defaultdict
 from collections.abc import Callable
 from itertools import count
 
 from clerk_auth.metrics import sinks
-from clerk_auth.metrics.catalog import GAUGES, SERIES, Series
+from clerk_auth.metrics.catalog import GAUGES, Series, find_series, label_series
 
 __all__ = ["counter", "increment", "reset", "set_gauge", "totals"]
 
@@ -35,15 +36,20 @@ class _Total:
         self._no_events = self.step() + 1
 
 
-_totals = {series: _Total() for series in SERIES}
+_totals: dict[Series, _Total] = {}
 # In a list, so that a forked child can replace it: another thread may have held it.
 _reading = [threading.Lock()]
-_gauges = dict.fromkeys(GAUGES, 0.0)
+_gauges: defaultdict[Series, float] = defaultdict(float)
 
 
-def counter(*series: str) -> Callable[[], None]:
+def _total(series: Series) -> _Total:
+    return _totals.get(series) or _totals.setdefault(series, _Total())
+
+
+def counter(*series: str, instance: str | None = None) -> Callable[[], None]:
     """Return the function that counts one event of ``series``, as :func:`increment` does."""
-    step, name, labels = _totals[series].step, series[0], SERIES[series]
+    name, (series, labels) = series[0], label_series(series, instance)
+    step = _total(series).step
 
     def count_one() -> None:
         step()
@@ -53,34 +59,41 @@ def counter(*series: str) -> Callable[[], None]:
     return count_one
 
 
-def increment(*series: str, by: int = 1) -> None:
-    """Count events of ``series``: a counter's name, and the values of its labels in their order."""
-    step = _totals[series].step
+def increment(*series: str, instance: str | None = None, by: int = 1) -> None:
+    """Count events of ``series``: a counter's name, and the values of its labels in their order.
+
+    ``instance`` is the alias of the one they belong to, where there are several.
+    """
+    name, (series, labels) = series[0], label_series(series, instance)
+    step = _total(series).step
     for _ in range(by):
         step()
     if sinks.connected:
-        sinks.increment(series[0], by, SERIES[series])
+        sinks.increment(name, by, labels)
 
 
-def set_gauge(name: str, value: float) -> None:
-    """Set a gauge, Unix seconds."""
-    _gauges[name] = value
-    sinks.set_gauge(name, value)
+def set_gauge(name: str, value: float, instance: str | None = None) -> None:
+    """Set a gauge, Unix seconds; ``instance`` as for :func:`increment`."""
+    series, labels = label_series((name,), instance)
+    _gauges[series] = value
+    sinks.set_gauge(name, value, labels)
 
 
 def totals() -> dict[Series, float]:
     """Return counters and gauges of this process by name and label values; all are present."""
     with _reading[0]:
-        counters = {series: total.read() for series, total in _totals.items()}
-    return {**counters, **{(name,): value for name, value in _gauges.items()}}
+        return {
+            series: _gauges[series] if series[0] in GAUGES else _total(series).read()
+            for series in find_series()
+        }
 
 
 def reset() -> None:
     """Set every series to 0, as at start-up."""
     with _reading[0]:
-        for total in _totals.values():
+        for total in [*_totals.values()]:
             total.reset()
-    _gauges.update(dict.fromkeys(GAUGES, 0.0))
+    _gauges.clear()
 
 
 def _begin_in_child() -> None:

@@ -34,10 +34,10 @@ class Sink(Protocol):
     """
 
     def increment(self, name: str, by: int, labels: Mapping[str, str]) -> None:
-        """Add ``by`` to the counter ``name``; ``labels`` are as in ``metrics.SERIES``."""
+        """Add ``by`` to the counter ``name``; ``labels`` as of ``metrics.find_series``."""
 
-    def set(self, name: str, value: float) -> None:
-        """Set the gauge ``name``, Unix seconds."""
+    def set(self, name: str, value: float, labels: Mapping[str, str]) -> None:
+        """Set the gauge ``name``, Unix seconds; it has labels where there are several instances."""
 
 
 _factories: tuple[Callable[[], Any], ...] = ()
@@ -56,11 +56,11 @@ def increment(name: str, by: int, labels: Mapping[str, str]) -> None:
             _report(sink, error)
 
 
-def set_gauge(name: str, value: float) -> None:
+def set_gauge(name: str, value: float, labels: Mapping[str, str]) -> None:
     """Tell the sinks, as :meth:`Sink.set`."""
     for sink in connected:
         try:
-            sink.set(name, value)
+            sink.set(name, value, labels)
         except BaseException as error:
             _report(sink, error)
 

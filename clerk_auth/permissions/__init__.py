@@ -6,6 +6,7 @@ from clerk_auth.permissions.classes import (
     HasPlan,
     HasRole,
     IsNotImpersonated,
+    IsOfInstance,
     IsOrganizationMember,
     IsOwner,
     RequiresReverification,
@@ -14,5 +15,5 @@ from clerk_auth.permissions.composition import ClerkPermission
 
 __all__ = [
     "ClerkPermission", "HasFeature", "HasPermission", "HasPlan", "HasRole", "IsNotImpersonated",
-    "IsOrganizationMember", "IsOwner", "RequiresReverification",
+    "IsOfInstance", "IsOrganizationMember", "IsOwner", "RequiresReverification",
 ]  # fmt: skip

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ClerkPermission", "HasFeature", "HasPermission", "HasPlan", "HasRole", "IsNotImpersonated",
-    "IsOrganizationMember", "IsOwner", "RequiresReverification",
+    "IsOfInstance", "IsOrganizationMember", "IsOwner", "RequiresReverification",
 ]  # fmt: skip
 
 
@@ -114,8 +114,21 @@ def RequiresReverification(reverification: str | Mapping[str, Any]) -> type[Cler
     return make(_Reverified, name, reverification=reverification)
 
 
+def IsOfInstance(alias: str) -> type[ClerkPermission]:
+    """The user is of the Clerk instance with this alias, where a view accepts several.
+
+    Roles, permissions, features and plans are what an instance says of its own users: another's
+    administrator has the same ``org:admin``.
+
+    Raises:
+        ValueError: not an identifier.
+    """
+    alias = _check_word(alias, "an instance's alias in CLERK_AUTH['INSTANCES']")
+    return make(_OfInstance, f"IsOfInstance({alias!r})", alias=alias)
+
+
 def IsOwner(field: str) -> type[ClerkPermission]:
-    """The object is the caller's: its ``field`` is Clerk's user id, or equals ``request.user``.
+    """The object is the caller's: its ``field`` is ``user_key``, or equals ``request.user``.
 
     It decides about objects. A request without one, such as one for a list, is allowed for every
     Clerk caller: filter the queryset.
@@ -123,7 +136,16 @@ def IsOwner(field: str) -> type[ClerkPermission]:
     Raises:
         ValueError: not the name of an attribute.
     """
-    return make(_Owned, f"IsOwner({field!r})", field=_check_attribute(field))
+    return make(_Owned, f"IsOwner({field!r})", field=_check_word(field, "the name of an attribute"))
+
+
+class _OfInstance(ClerkPermission):
+    code = "instance_required"
+    detail = REFUSALS[code]
+    alias: ClassVar[str]
+
+    def allows(self, claims: Claims) -> bool:
+        return claims.instance == self.alias
 
 
 class _Has(ClerkPermission):
@@ -162,7 +184,7 @@ class _Owned(ClerkPermission):
         if claims is None:
             return False
         owner = getattr(obj, self.field)
-        return owner is not None and bool(owner == claims.user_id or owner == request.user)
+        return owner is not None and bool(owner == claims.user_key or owner == request.user)
 
 
 def _has(**asked: str) -> type[ClerkPermission]:
@@ -178,7 +200,7 @@ def _check_name(name: object) -> str:
     return name
 
 
-def _check_attribute(name: object) -> str:
+def _check_word(name: object, what: str) -> str:
     if not isinstance(name, str) or not name.isidentifier():
-        raise ValueError("the owner's field must be the name of an attribute of the object")
+        raise ValueError(f"that is not {what}")
     return name

@@ -33,8 +33,9 @@ def _empty_relation(name: str) -> property:
 class ClerkUser:
     """The caller, as the token names them: no database row behind it.
 
-    ``pk``, ``id`` and ``username`` are Clerk's user id. It has what Django's ``AnonymousUser`` has,
-    but is authenticated: throttles, model permissions and the browsable API work. It has no Django
+    ``pk``, ``id`` and ``username`` are ``Claims.user_key``: Clerk's user id, and with the alias in
+    front for another instance than the default. It has what Django's ``AnonymousUser`` has, but is
+    authenticated: throttles, model permissions and the browsable API work. It has no Django
     permissions, and no authentication backend is asked for any.
     """
 
@@ -44,7 +45,7 @@ class ClerkUser:
     is_anonymous = is_staff = is_superuser = False
 
     def __init__(self, claims: Claims) -> None:
-        self.id = self.pk = self.username = claims.user_id
+        self.id = self.pk = self.username = claims.user_key
         self.claims = claims
 
     def __str__(self) -> str:

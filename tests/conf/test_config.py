@@ -14,7 +14,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 
 from clerk_auth import conf
-from clerk_auth.conf import Config, find_problems, is_observing
+from clerk_auth.conf import Config, find_problems, is_observing, read_configs
 from clerk_auth.conf.declarations import declared
 from project.demo.environment import inherit_environment
 
@@ -29,7 +29,7 @@ WITH_DEFAULT = [key for key in DEFAULTS if key not in ABSENT_BY_DEFAULT]
 
 
 def read(debug: bool = False, **values: object) -> Config:
-    return Config.from_mapping(values, debug=debug)
+    return read_configs(values, debug=debug)["default"]
 
 
 def problems_of(debug: bool = False, **values: object) -> dict[str, CheckMessage]:

@@ -20,7 +20,7 @@ from django.core.cache.backends.locmem import LocMemCache
 from django.core.management import call_command
 from django.db import connection
 
-from clerk_auth.conf import Config
+from clerk_auth.conf import read_configs
 from clerk_auth.core.keys import KeySet
 from clerk_auth.jwks import fleet as jwks_fleet
 from clerk_auth.jwks.held import Clock, Snapshot
@@ -128,7 +128,7 @@ def cache(request, settings) -> Iterator[Any]:
 
 def share(cache: Any) -> jwks_fleet.Fleet:
     """What one process sees of the cache."""
-    config = Config.from_mapping({"ISSUER": ISSUER, "JWKS_URL": JWKS_URL}, debug=False)
+    config = read_configs({"ISSUER": ISSUER, "JWKS_URL": JWKS_URL}, debug=False)["default"]
     return jwks_fleet.Fleet(lambda: cache, config, secret_key="s" * 50, clock=Clock())
 
 

@@ -11,7 +11,7 @@ from django.core.cache.backends.locmem import LocMemCache
 from django.core.signing import Signer
 
 from clerk_auth import metrics
-from clerk_auth.conf import Config
+from clerk_auth.conf import read_configs
 from clerk_auth.core.errors import FETCH_REASONS, KeysUnavailable
 from clerk_auth.core.keys import MAX_KEYS, KeySet, parse_jwks
 from clerk_auth.issuer.development import LocalIssuer
@@ -400,7 +400,7 @@ def test_real_redis_keeps_the_same_contract(redis, settings, local_issuer, optio
 
 
 def _shared_in(cache) -> jwks_fleet.Fleet:
-    config = Config.from_mapping({"ISSUER": ISSUER, "JWKS_URL": JWKS_URL}, debug=False)
+    config = read_configs({"ISSUER": ISSUER, "JWKS_URL": JWKS_URL}, debug=False)["default"]
     return jwks_fleet.Fleet(lambda: cache, config, secret_key="s" * 50, clock=Clock())
 
 

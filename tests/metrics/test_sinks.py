@@ -23,15 +23,15 @@ class RecordingSink:
     def increment(self, name, by, labels):
         self.told.append((name, by, dict(labels)))
 
-    def set(self, name, value):
-        self.told.append((name, value))
+    def set(self, name, value, labels):
+        self.told.append((name, value, dict(labels)))
 
 
 class FailingSink:
     def increment(self, name, by, labels):
         raise RuntimeError("no statsd")
 
-    def set(self, name, value):
+    def set(self, name, value, labels):
         raise RuntimeError("no statsd")
 
 
@@ -52,7 +52,7 @@ class UncancellableSink(CancelledSink):
 class CoroutineSink:
     async def increment(self, name, by, labels): ...
 
-    async def set(self, name, value): ...
+    async def set(self, name, value, labels): ...
 
 
 class OtherFailingSink(FailingSink):
@@ -137,7 +137,7 @@ def test_sinks_are_told_of_every_change(told):
         ("jwt_verifications_success", 1, {"mode": "enforce"}),
         ("jwt_verifications_failure", 1, {"code": "token_expired", "mode": "enforce"}),
         ("jwks_keys_skipped", 3, {"reason": "private"}),
-        ("jwks_fetched_timestamp_seconds", 1_800_000_000.5),
+        ("jwks_fetched_timestamp_seconds", 1_800_000_000.5, {}),
     ]
 
 

@@ -224,7 +224,7 @@ class LogSink:
     def increment(self, name: str, by: int, labels: Mapping[str, str]) -> None:
         logging.getLogger(LOGGER).info("count", extra={"metric": name, "by": by, **labels})
 
-    def set(self, name: str, value: float) -> None: ...
+    def set(self, name: str, value: float, labels: Mapping[str, str]) -> None: ...
 
 
 class FastEMFSink(EMFSink):
