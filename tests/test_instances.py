@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import pickle
+import re
 from collections.abc import Iterator
 
 import pytest
+from django.contrib.auth import get_user_model
 from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 from rest_framework.permissions import AllowAny, IsAuthenticated
@@ -17,14 +19,17 @@ from rest_framework.views import APIView
 
 from clerk_auth import metrics, signals
 from clerk_auth.authentication import ClerkAuthentication
-from clerk_auth.conf import get_aliases
+from clerk_auth.conf import Config, get_aliases, read_configs
+from clerk_auth.conf.aliases import RESERVED
+from clerk_auth.conf.declarations import INHERITED, OWN, PROCESS, declared
 from clerk_auth.core.encoding import encode_base64url
-from clerk_auth.core.errors import ClaimInvalid, TokenRejected
+from clerk_auth.core.errors import ClaimInvalid, TokenRejected, UserInactive, UserUnknown
 from clerk_auth.permissions import HasRole, IsOfInstance, IsOwner
 from clerk_auth.users import ClerkUser
 from clerk_auth.verifier import choose_instance, get_verifier
 from tests.conftest import PARTY
 from tests.issuer_server import IssuerServer, spare_signer
+from tests.test_docs import blocks, read
 
 pytestmark = pytest.mark.integration
 
@@ -444,3 +449,67 @@ def test_one_instance_has_no_label(configured, issuer_server):
     assert not [series for series in totals if "default" in series]
     with override_settings(CLERK_AUTH={"FRONTEND_API": "clerk.example.com", "INSTANCES": {}}):
         assert metrics.totals() == totals
+
+
+# What the page says
+
+
+PAGE = read("instances.md")
+
+
+def python(opening: str) -> dict:
+    """Run the block of the page that begins so; return what it defines."""
+    (block,) = [block for block in blocks(PAGE, "python") if block.startswith(opening)]
+    names: dict = {}
+    exec(block, names)
+    return names
+
+
+def test_settings_of_the_page_are_two_instances():
+    configs = read_configs(python("CLERK_AUTH")["CLERK_AUTH"], debug=False)
+    assert [*configs] == ["default", "staff"]
+    assert configs["staff"].issuers == ("https://clerk.staff.example.com",)
+
+
+def test_classes_of_the_page_take_what_it_says(customer, staff):
+    classes = python("from clerk_auth.authentication")
+    of_staff, of_anybody = classes["StaffAuthentication"], classes["AnybodyAuthentication"]
+    assert verdict(WhoAmI, staff, authentication_classes=[of_staff]) == "staff"
+    assert verdict(WhoAmI, customer, authentication_classes=[of_anybody]) == "default"
+    both = [of_staff, ClerkAuthentication]
+    assert verdict(WhoAmI, customer, authentication_classes=both) == "signature_invalid"
+
+
+@pytest.mark.parametrize(
+    ("scope", "row"), [(INHERITED, "inherited"), (OWN, "never"), (PROCESS, "of the whole process")]
+)
+def test_page_lists_what_is_inherited(scope, row):
+    keys = [key for key, (_, setting) in declared(Config).items() if setting.scope == scope]
+    (line,) = [line for line in PAGE.splitlines() if line.startswith(f"| {row}")]
+    assert sorted(re.findall(r"`([A-Z_]+)`", line)) == sorted(keys)
+
+
+def test_page_lists_the_reserved_aliases():
+    (line,) = [line for line in PAGE.splitlines() if line.startswith("An alias is an identifier")]
+    text = PAGE[PAGE.index(line) :].partition("\n\n")[0]
+    assert set(re.findall(r"`(\w+)`", text)) == RESERVED
+
+
+@pytest.mark.django_db
+@override_settings(AUTH_USER_MODEL="accounts.Member")
+def test_resolver_of_the_page_finds_the_row_of_the_old_instance(both, staff_server):
+    moved_user = python("from django.contrib.auth")["moved_user"]
+    rows = get_user_model().objects
+    row = rows.create(username="alice", clerk_id=ALICE)
+
+    def resolve(**claims):
+        token = staff_server.signer.token("user_new", azp=STAFF_PARTY, **claims)
+        return moved_user(get_verifier("staff").check(token))
+
+    assert resolve(external_id=ALICE) == row
+    for claims in ({}, {"external_id": ""}, {"external_id": None}, {"external_id": "user_new"}):
+        with pytest.raises(UserUnknown):
+            resolve(**claims)
+    rows.update(is_active=False)
+    with pytest.raises(UserInactive):
+        resolve(external_id=ALICE)
