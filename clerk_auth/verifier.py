@@ -154,6 +154,7 @@ def get_verifier(alias: str = DEFAULT_INSTANCE) -> Verifier:
     return Verifier(make_source(config), config.policy, cache_size=config.verified_token_cache_size)
 
 
+@hide_locals
 def choose_instance(token: str, aliases: Sequence[str]) -> str:
     """Return the one of ``aliases`` whose issuer a token names, the first where it names none.
 
