@@ -24,6 +24,7 @@ from clerk_auth.core.tokens import (
 )
 from clerk_auth.diagnostics.explanations import count, describe_time, show, show_kid, show_members
 from clerk_auth.jwks.source import Keys, StaticKeySource
+from clerk_auth.jwks.waiting import finish
 
 __all__ = ["NAMES", "RULES", "Evidence", "Rule", "Unchecked", "read_credential", "remedy_for"]
 
@@ -81,7 +82,8 @@ class Evidence:
 
     def find_keys(self) -> Keys:
         kid = tokens.read_kid(self["header"]) if self.policy.kid_required else ""
-        return self.source.keys_for(kid) or self.source.search(kid)
+        keys = self.source.keys_for(kid)
+        return keys or finish(self.source.load(kid) if keys is None else self.source.search(kid))
 
     def find_signing_key(self) -> object:
         return tokens.find_signing_key(self["text"][1], self["key"])
