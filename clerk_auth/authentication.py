@@ -16,7 +16,7 @@ from clerk_auth.core.errors import ClerkAuthError, KeysUnavailable, TokenMalform
 from clerk_auth.error_reports import hide_locals
 from clerk_auth.exceptions import AuthenticationUnavailable, InvalidToken
 from clerk_auth.logs import defects, log
-from clerk_auth.users import admit_user, get_user_resolver
+from clerk_auth.users import resolve_user
 from clerk_auth.verifier import choose_instance, get_verifier
 
 if TYPE_CHECKING:
@@ -130,9 +130,9 @@ class ClerkAuthentication(BaseAuthentication):
 
     def _resolve_user(self, claims: Claims) -> Any:
         try:
-            return admit_user(get_user_resolver()(claims))
+            return resolve_user(claims)
         except TokenRejected as error:
-            get_verifier().note_refusal(error)
+            get_verifier(claims.instance).note_refusal(error)
             raise
 
 

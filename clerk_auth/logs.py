@@ -17,11 +17,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from clerk_auth.core.errors import KeysBusy
+from clerk_auth.core.errors import REASONS, ClaimInvalid, ClerkAuthError, KeysBusy
 
 __all__ = [
     "MAX_KINDS", "RateLimit", "WithoutKeysBusy", "defects", "is_defect", "is_keys_busy", "log",
-    "logger", "refusals", "write",
+    "log_refused", "log_verified", "logger", "refusals", "write",
 ]  # fmt: skip
 
 logger = logging.getLogger("clerk_auth")
@@ -41,6 +41,36 @@ def write(level: int, message: str, *arguments: object, extra: dict[str, object]
     """Log a line as it is; a handler or filter that fails must not decide about a token."""
     with suppress(Exception):
         logger.log(level, message, *arguments, extra=extra)
+
+
+def log_verified(user_key: str, mode: str) -> None:
+    """Log that a token was verified; the callers ask first whether that is shown."""
+    write(logging.INFO, "JWT signature verified for user %s", user_key, extra={"mode": mode})
+
+
+def log_refused(error: ClerkAuthError, mode: str, instance: str | None) -> None:
+    """Log a refusal, one of a kind per interval; ``instance`` where there are several."""
+    # Clerk signed the session, and knows more than this version, which refuses all such ones.
+    is_of_status = isinstance(error, ClaimInvalid) and error.claim == "sts"
+    if is_of_status and defects.admit("session_status_unknown") is not None:
+        log(logging.WARNING, "session_status_unknown", found=error.found)
+    if not logger.isEnabledFor(logging.INFO):
+        return
+    # A project's own resolver may give any reason, for each user another one.
+    kind = error.reason if error.reason in REASONS else None
+    suppressed = refusals.admit(error.code, error.claim, mode, kind, instance)
+    if suppressed is not None:
+        log(
+            logging.INFO,
+            "token_rejected",
+            code=error.code,
+            claim=error.claim,
+            reason=error.reason,
+            mode=mode,
+            instance=instance,
+            **error.facts,
+            suppressed=suppressed or None,
+        )
 
 
 def is_defect(error: BaseException) -> bool:

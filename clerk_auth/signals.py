@@ -2,7 +2,8 @@
 
 No receiver changes a verdict: what it raises is logged and goes no further. Signals are sent with
 ``send_robust``, which cannot be called on a thread whose event loop runs: there functions are
-called one by one, and a coroutine function becomes a task of the loop.
+called one by one, and a coroutine function becomes a task of the loop. A coroutine sends them with
+``asend_robust``, which calls functions in a thread.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from django.utils.asyncio import get_running_loop  # type: ignore[attr-defined]
 
 from clerk_auth.logs import defects, is_defect, log
 
-__all__ = ["keys_refresh_failed", "keys_refreshed", "send", "token_rejected", "token_verified"]
+__all__ = [
+    "asend", "keys_refresh_failed", "keys_refreshed", "send", "token_rejected", "token_verified",
+]  # fmt: skip
 
 token_verified = Signal()
 """A token was verified. Sender: ``Verifier``; ``claims``: the ``Claims``."""
@@ -50,6 +53,17 @@ def send(signal: Signal, sender: type, **facts: object) -> None:
                 _send_on(loop, signal, {"signal": signal, "sender": sender, **facts})
 
 
+async def asend(signal: Signal, sender: type, **facts: object) -> None:
+    """Send as :func:`send` does, from a coroutine, which waits for the receivers."""
+    if signal.receivers:
+        loop = get_running_loop()
+        told = loop.create_future()
+        task = _start(loop, signal.asend_robust, {"sender": sender, **facts})
+        # Not the task is awaited: it logs a CancelledError, which must not hide one of the caller.
+        task.add_done_callback(lambda _: told.done() or told.set_result(None))
+        await told
+
+
 def _running_loop() -> Any:
     try:
         return get_running_loop()
@@ -63,9 +77,14 @@ def _send_on(loop: Any, signal: Signal, facts: dict[str, Any]) -> None:
         with _guarded(function):
             function(**facts)
     for function in coroutine_functions:
-        task = loop.create_task(_await(function, facts))
-        _tasks.add(task)
-        task.add_done_callback(_tasks.discard)
+        _start(loop, function, facts)
+
+
+def _start(loop: Any, receiver: Callable[..., Awaitable[object]], facts: dict[str, Any]) -> Any:
+    task = loop.create_task(_await(receiver, facts))
+    _tasks.add(task)
+    task.add_done_callback(_tasks.discard)
+    return task
 
 
 async def _await(receiver: Callable[..., Awaitable[object]], facts: dict[str, Any]) -> None:

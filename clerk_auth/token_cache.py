@@ -7,7 +7,6 @@ nothing by itself: the verifier asks for the current keys and checks the time ag
 from __future__ import annotations
 
 from collections.abc import Callable
-from hashlib import sha256
 from sys import getsizeof
 
 from clerk_auth.core.claims import Verified
@@ -56,13 +55,8 @@ class TokenCache:
         self._old, self._young = self._young, {}
         self._take = _make_room(self._half_bytes)
 
-    @staticmethod
-    def digest(token: str) -> bytes:
-        """Return what stands for ``token``."""
-        return sha256(token.encode("utf-8", "surrogatepass")).digest()
-
     def get(self, digest: bytes) -> Entry | None:
-        """Return the entry of a token, if it was verified lately."""
+        """Return the entry of a token, by its SHA-256, if it was verified lately."""
         return self._young.get(digest) or self._old.get(digest)
 
     def put(self, digest: bytes, entry: Entry) -> None:

@@ -5,19 +5,25 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from hashlib import sha256
 
 from clerk_auth import metrics, signals
 from clerk_auth.conf import DEFAULT_INSTANCE, ENFORCE, MODES, derived, get_aliases, get_config
 from clerk_auth.core import errors, tokens
 from clerk_auth.core.claims import Claims
-from clerk_auth.core.keys import VerifyingKey, hash_kid
+from clerk_auth.core.keys import hash_kid
+from clerk_auth.core.tokens import Policy, UnverifiedToken
 from clerk_auth.error_reports import hide_locals
+from clerk_auth.jwks.source import Keys
+from clerk_auth.jwks.waiting import Steps, afinish, finish
 from clerk_auth.jwks.wiring import KeySource, make_source
-from clerk_auth.logs import defects, log, logger, refusals, write
+from clerk_auth.logs import log_refused, log_verified, logger
 from clerk_auth.metrics import sinks
 from clerk_auth.token_cache import TokenCache
 
 __all__ = ["Verifier", "choose_instance", "get_verifier"]
+
+Now = Callable[[], float]
 
 
 class Verifier:
@@ -28,14 +34,9 @@ class Verifier:
     """
 
     def __init__(
-        self,
-        source: KeySource,
-        policy: tokens.Policy,
-        *,
-        cache_size: int = 0,
-        now: Callable[[], float] = time.time,
+        self, source: KeySource, policy: Policy, *, cache_size: int = 0, now: Now = time.time
     ) -> None:
-        self._source = source
+        self.source = source
         self._unwaiting = source.unwaiting()
         self._policy = policy
         self._cache = TokenCache(cache_size) if cache_size else None
@@ -44,11 +45,6 @@ class Verifier:
         self._count_verified = {
             mode: metrics.counter(metrics.VERIFIED, mode, instance=self._label) for mode in MODES
         }
-
-    @property
-    def source(self) -> KeySource:
-        """Where the keys come from."""
-        return self._source
 
     @hide_locals
     def verify(self, token: str, *, mode: str = ENFORCE) -> Claims:
@@ -61,86 +57,106 @@ class Verifier:
             TokenRejected: the caller's fault, one subclass per code.
             KeysUnavailable: ours; ``retry_after`` says in how many seconds to come again.
         """
-        is_enforcing = mode == ENFORCE
         try:
-            claims = self._check_once(token, self._source if is_enforcing else self._unwaiting)
+            claims = self._check_once(token, self.source if mode == ENFORCE else self._unwaiting)
+            if not isinstance(claims, Claims):
+                claims = finish(claims)
         except errors.ClerkAuthError as error:
             self.note_refusal(error, mode=mode)
             raise
         self._count_verified[mode]()
         if logger.isEnabledFor(logging.INFO):
-            message = "JWT signature verified for user %s"
-            write(logging.INFO, message, claims.user_key, extra={"mode": mode})
-        if is_enforcing and signals.token_verified.receivers:
+            log_verified(claims.user_key, mode)
+        if mode == ENFORCE and signals.token_verified.receivers:
             signals.send(signals.token_verified, Verifier, claims=claims)
+        return claims
+
+    @hide_locals
+    async def averify(self, token: str, *, mode: str = ENFORCE) -> Claims:
+        """Verify as :meth:`verify` does, in a coroutine: what waits takes no thread."""
+        try:
+            claims = self._check_once(token, self.source if mode == ENFORCE else self._unwaiting)
+            if not isinstance(claims, Claims):
+                claims = await afinish(claims)
+        except errors.ClerkAuthError as error:
+            self._count_refused(error, mode)
+            if mode == ENFORCE:
+                facts = {"error": error, "instance": self._policy.instance}
+                await signals.asend(signals.token_rejected, Verifier, **facts)
+            raise
+        self._count_verified[mode]()
+        if logger.isEnabledFor(logging.INFO):
+            log_verified(claims.user_key, mode)
+        if mode == ENFORCE and signals.token_verified.receivers:
+            await signals.asend(signals.token_verified, Verifier, claims=claims)
         return claims
 
     @hide_locals
     def check(self, token: str) -> Claims:
         """Verify as :meth:`verify` does, but count, log and signal nothing."""
-        return self._check_once(token, self._source)
+        claims = self._check_once(token, self.source)
+        return claims if isinstance(claims, Claims) else finish(claims)
 
-    def _check_once(self, token: str, source: KeySource) -> Claims:
-        cache = self._cache
-        if cache is None or len(token) > self._policy.max_token_bytes:
-            return Claims(*self._check(tokens.read_token(token, self._policy), source)[1])
-        digest = cache.digest(token)
-        entry = cache.get(digest)
-        if entry is not None:
-            key, verified = entry
-            # What may have changed since: the keys, and the time.
-            for held in source.keys_for(key.kid):
-                if held is key:
-                    times = verified.expires_at, verified.not_before, verified.issued_at
-                    has_category, now = verified.has_category, self._now()
-                    tokens.check_times(times, self._policy, has_category=has_category, now=now)
-                    return Claims(verified, token)
-        key, checked = self._check(tokens.read_token(token, self._policy), source)
-        cache.put(digest, (key, checked[0]))
-        return Claims(*checked)
+    def _check_once(self, token: str, source: KeySource) -> Claims | Steps[Claims]:
+        """Return the claims, or what finds the key first, where it is not held."""
+        cache, digest = self._cache, None
+        if cache is not None and len(token) <= self._policy.max_token_bytes:
+            digest = sha256(token.encode("utf-8", "surrogatepass")).digest()
+            entry = cache.get(digest)
+            if entry is not None:
+                key, verified = entry
+                # What may have changed since: the keys, and the time.
+                for held in source.keys_for(key.kid) or ():
+                    if held is key:
+                        times = verified.expires_at, verified.not_before, verified.issued_at
+                        has_category, now = verified.has_category, self._now()
+                        tokens.check_times(times, self._policy, has_category=has_category, now=now)
+                        return Claims(verified, token)
+        return self._check(tokens.read_token(token, self._policy), digest, source)
 
     def _check(
-        self, token: tokens.UnverifiedToken, source: KeySource
-    ) -> tuple[VerifyingKey, tokens.Checked]:
+        self, token: UnverifiedToken, digest: bytes | None, source: KeySource
+    ) -> Claims | Steps[Claims]:
         keys = source.keys_for(token.kid)
-        if not keys:
+        try:
+            return self._judge(token, digest, keys or ())
+        except errors.SignatureInvalid:
+            return self._look_further(token, digest, source, keys)
+
+    def _look_further(
+        self, token: UnverifiedToken, digest: bytes | None, source: KeySource, tried: Keys | None
+    ) -> Steps[Claims]:
+        """Find a key beyond those ``tried``; ``None``: none were held."""
+        keys = (yield from source.load(token.kid)) if tried is None else ()
+        if not (tried or keys):
             if not tokens.may_be_ours(token, self._policy, now=self._now()):
                 raise errors.KeyNotFound("not_looked_for", kid_sha256=hash_kid(token.kid))
-            keys = source.search(token.kid)
+            keys = yield from source.search(token.kid)
         try:
-            key = tokens.find_signing_key(token, keys)
+            return self._judge(token, digest, keys)
         except errors.SignatureInvalid:
             if not tokens.may_be_ours(token, self._policy, now=self._now()):
                 raise
-            key = tokens.find_signing_key(token, source.keys_after(token.kid, keys))
-        return key, tokens.check_claims(token, self._policy, now=self._now())
+            tried = keys or tried or ()
+            return self._judge(token, digest, (yield from source.keys_after(token.kid, tried)))
+
+    def _judge(self, token: UnverifiedToken, digest: bytes | None, keys: Keys) -> Claims:
+        key = tokens.find_signing_key(token, keys)
+        checked = tokens.check_claims(token, self._policy, now=self._now())
+        if digest is not None and self._cache is not None:
+            self._cache.put(digest, (key, checked[0]))
+        return Claims(*checked)
 
     def note_refusal(self, error: errors.ClerkAuthError, *, mode: str = ENFORCE) -> None:
         """Count, log and signal a refusal, also one of others; see :meth:`verify` for ``mode``."""
-        metrics.increment(metrics.REFUSED, error.code, mode, instance=self._label)
-        # Clerk signed the session, and knows more than this version, which refuses all such ones.
-        is_of_status = isinstance(error, errors.ClaimInvalid) and error.claim == "sts"
-        if is_of_status and defects.admit("session_status_unknown") is not None:
-            log(logging.WARNING, "session_status_unknown", found=error.found)
-        if logger.isEnabledFor(logging.INFO):
-            # A project's own resolver may give any reason, for each user another one.
-            kind = error.reason if error.reason in errors.REASONS else None
-            suppressed = refusals.admit(error.code, error.claim, mode, kind, self._label)
-            if suppressed is not None:
-                log(
-                    logging.INFO,
-                    "token_rejected",
-                    code=error.code,
-                    claim=error.claim,
-                    reason=error.reason,
-                    mode=mode,
-                    instance=self._label,
-                    **error.facts,
-                    suppressed=suppressed or None,
-                )
+        self._count_refused(error, mode)
         if mode == ENFORCE:
             facts = {"error": error, "instance": self._policy.instance}
             signals.send(signals.token_rejected, Verifier, **facts)
+
+    def _count_refused(self, error: errors.ClerkAuthError, mode: str) -> None:
+        metrics.increment(metrics.REFUSED, error.code, mode, instance=self._label)
+        log_refused(error, mode, self._label)
 
 
 @derived

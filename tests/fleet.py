@@ -12,11 +12,27 @@ from clerk_auth.conf import read_configs
 from clerk_auth.issuer.development import LocalIssuer
 from clerk_auth.jwks import fleet
 from clerk_auth.jwks.cached import CachedKeySource
+from clerk_auth.jwks.source import Keys
+from clerk_auth.jwks.waiting import finish
 from clerk_auth.transport import FetchFailed
 from tests.clocked_cache import ClockedCache
 
 ISSUER = "https://clerk.example.com"
 JWKS_URL = "https://clerk.example.com/.well-known/jwks.json"
+
+
+def keys_for(source: CachedKeySource, kid: str) -> Keys:
+    """Ask for keys as a verifier does in a thread, which waits for the first ones."""
+    keys = source.keys_for(kid)
+    return finish(source.load(kid)) if keys is None else keys
+
+
+def search(source: CachedKeySource, kid: str) -> Keys:
+    return finish(source.search(kid))
+
+
+def keys_after(source: CachedKeySource, kid: str, tried: Keys) -> Keys:
+    return finish(source.keys_after(kid, tried))
 
 
 class ScriptedIssuer:

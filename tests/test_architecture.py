@@ -51,7 +51,7 @@ NETWORK = {
 }
 JOSE = {"authlib", "cryptography", "jose", "joserfc", "jwcrypto", "jwt"}
 # The bars, in lines and numbers.
-TRUST_PATH, KEY_SOURCE, MODULE, FUNCTION = 2150, 1330, 350, 50
+TRUST_PATH, KEY_SOURCE, MODULE, FUNCTION = 2100, 1400, 350, 50
 KEY_SOURCE_MODULES = {"jwks", "transport"}
 TOP_MODULES, TOP_PACKAGES = 13, 17
 IO_AND_CLOCK = {
@@ -375,7 +375,7 @@ user, claims = ClerkAuthentication().authenticate(request)
 assert user.is_authenticated and claims.user_id == user.pk
 print(*(name for name in sys.modules if name.partition(".")[0] == "clerk_auth"))
 """
-MAX_WORKER_LINES = 5_500
+MAX_WORKER_LINES = 5_750
 NOT_OF_A_WORKER = {
     *("contrib", "diagnostics", "health", "issuer", "management", "middleware", "permissions"),
     *("testing", "machines", "pages", "sync", "webhooks"),

@@ -119,9 +119,9 @@ class Reports(WhoAmI):
     ("view", "shape", "calls"),
     [
         pytest.param(WhoAmI, "new", 52, id="new"),
-        pytest.param(WhoAmI, "repeated", 19, id="repeated"),
+        pytest.param(WhoAmI, "repeated", 18, id="repeated"),
         pytest.param(Reports, "new", 77, id="new-permission"),
-        pytest.param(Reports, "repeated", 26, id="repeated-permission"),
+        pytest.param(Reports, "repeated", 25, id="repeated-permission"),
     ],
 )
 def test_request_makes_so_many_calls_of_ours(warm, view, shape, calls):

@@ -328,6 +328,23 @@ def test_instance_of_a_permission_is_an_identifier(alias):
         IsOfInstance(alias)
 
 
+def staff_member(claims):
+    if claims.user_id == "user_gone":
+        raise UserInactive("inactive")
+    return ClerkUser(claims)
+
+
+def test_users_are_resolved_as_their_own_instance_says(settings, both, issuer_server, staff_server):
+    own = {"USER_RESOLVER": f"{__name__}.staff_member"}
+    instances = {"staff": {**settings.CLERK_AUTH["INSTANCES"]["staff"], **own}}
+    settings.CLERK_AUTH = {**settings.CLERK_AUTH, "INSTANCES": instances}
+    customer = issuer_server.signer.token("user_gone", azp=PARTY)
+    staff = staff_server.signer.token("user_gone", azp=STAFF_PARTY)
+    assert verdict(ForAnybody, customer) == "default"
+    assert verdict(ForAnybody, staff) == "user_inactive"
+    assert metrics.totals()[metrics.REFUSED, "user_inactive", "enforce", "staff"] == 1
+
+
 # Which policy
 
 

@@ -17,7 +17,7 @@ from clerk_auth.diagnostics.shared_keys import load_shared
 from clerk_auth.jwks.source import StaticKeySource
 from clerk_auth.verifier import Verifier, get_verifier
 from tests.conftest import NOW, PARTY
-from tests.fleet import Fleet, ScriptedIssuer
+from tests.fleet import Fleet, ScriptedIssuer, keys_for
 from tests.issuer_server import answer
 
 
@@ -272,7 +272,7 @@ def test_receiver_is_told_when_nobody_waits_for_the_flight_any_more(
 
     listen(signals.keys_refreshed if is_healthy else signals.keys_refresh_failed, receive)
     with suppress(KeysUnavailable):
-        source.keys_for(local_issuer.kid)
+        keys_for(source, local_issuer.kid)
     ((state, is_done, lock),) = seen
     assert (state, is_done) == ("fresh" if is_healthy else "cold", True)
     assert lock

@@ -26,7 +26,7 @@ from clerk_auth.jwks.source import StaticKeySource
 from clerk_auth.token_cache import ENTRY_BYTES, Entry, TokenCache
 from clerk_auth.verifier import Verifier, get_verifier
 from tests.conftest import NOW, PARTY
-from tests.fleet import Fleet, ScriptedIssuer
+from tests.fleet import Fleet, ScriptedIssuer, keys_for
 from tests.operations import count_operations
 
 
@@ -311,7 +311,7 @@ def test_threads_get_their_own_tokens_answers(verifier, local_issuer):
     }
     wrong: list[str] = []
     barrier = threading.Barrier(8)
-    verifier.source.keys_for(local_issuer.kid)
+    keys_for(verifier.source, local_issuer.kid)
 
     def ask() -> None:
         barrier.wait()

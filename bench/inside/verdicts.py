@@ -69,13 +69,18 @@ class Source:
     def hold(self, name: str) -> None:
         self._held = self._sources[name]
 
-    def keys_for(self, kid: str) -> Keys:
+    # What they return differs from commit to commit.
+
+    def keys_for(self, kid: str) -> Any:
         return self._held.keys_for(kid)
 
-    def search(self, kid: str) -> Keys:
+    def load(self, kid: str) -> Any:
+        return self._held.load(kid)
+
+    def search(self, kid: str) -> Any:
         return self._held.search(kid)
 
-    def keys_after(self, kid: str, tried: Keys) -> Keys:
+    def keys_after(self, kid: str, tried: Keys) -> Any:
         return self._held.keys_after(kid, tried)
 
     def unwaiting(self) -> Source:

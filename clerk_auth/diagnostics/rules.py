@@ -14,16 +14,10 @@ from typing import Any, cast
 from clerk_auth.core import tokens
 from clerk_auth.core.credential import read_bearer_token
 from clerk_auth.core.errors import ClerkAuthError, KeysUnavailable, TokenMalformed
-from clerk_auth.core.tokens import (
-    ALGORITHM,
-    IGNORED_CATEGORY,
-    OPAQUE_PREFIXES,
-    SESSION_CATEGORY,
-    Policy,
-    UnverifiedToken,
-)
+from clerk_auth.core.tokens import OPAQUE_PREFIXES, Policy, UnverifiedToken
 from clerk_auth.diagnostics.explanations import count, describe_time, show, show_kid, show_members
 from clerk_auth.jwks.source import Keys, StaticKeySource
+from clerk_auth.jwks.waiting import finish
 
 __all__ = ["NAMES", "RULES", "Evidence", "Rule", "Unchecked", "read_credential", "remedy_for"]
 
@@ -81,7 +75,8 @@ class Evidence:
 
     def find_keys(self) -> Keys:
         kid = tokens.read_kid(self["header"]) if self.policy.kid_required else ""
-        return self.source.keys_for(kid) or self.source.search(kid)
+        keys = self.source.keys_for(kid)
+        return keys or finish(self.source.load(kid) if keys is None else self.source.search(kid))
 
     def find_signing_key(self) -> object:
         return tokens.find_signing_key(self["text"][1], self["key"])
@@ -233,7 +228,7 @@ RULES = (
         "header",
         Evidence.check_header,
         ("alg", "typ", "crit", "b64"),
-        expected=f'a JSON object: alg "{ALGORITHM}", typ "JWT" or none, neither crit nor b64',
+        expected=f'a JSON object: alg "{tokens.ALGORITHM}", typ "JWT" or none, no crit or b64',
         remedy=_GET_TOKEN,
         found=lambda seen: show_members(seen.header, "alg", "typ"),
     ),
@@ -242,7 +237,7 @@ RULES = (
         "class",
         Evidence.check_class,
         ("cat", "typ"),
-        expected=f'cat "{SESSION_CATEGORY}" (session), "{IGNORED_CATEGORY}" or none',
+        expected=f'cat "{tokens.SESSION_CATEGORY}" (session), "{tokens.IGNORED_CATEGORY}" or none',
         remedy="Call getToken() without a template; API keys (ak_), machine tokens (mt_) and OAuth "
         "tokens (oat_) are not accepted.",
         found=Evidence.describe_class,

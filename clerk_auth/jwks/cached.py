@@ -10,7 +10,7 @@ snapshot                 known key id               unknown key id (``search``)
 fresh                    use it                     forced flight, then ``KeyNotFound``
 older than refresh       use it; look in background as above; a routine fetch needs no cooldown
 refresh failing          use it until max age       ``KeysUnavailable``: not knowing is not denying
-none, or past max age    wait for the flight, 3 s   same
+none, or past max age    wait (``load``), 3 s       same
 =======================  =========================  ===========================================
 """
 
@@ -36,8 +36,9 @@ from clerk_auth.core.errors import KeyNotFound, KeysBusy, KeysUnavailable
 from clerk_auth.core.keys import hash_kid
 from clerk_auth.jwks.fleet import Fleet
 from clerk_auth.jwks.flight import LOOK, OPERATOR, WAIT_SECONDS, Fetch, Flight, Outcome
-from clerk_auth.jwks.held import KEY_ID, SIGNATURE, Failure, Held, Jitter, Snapshot
+from clerk_auth.jwks.held import KEY_ID, SIGNATURE, Failure, Held, Jitter
 from clerk_auth.jwks.source import Keys, SourceStatus
+from clerk_auth.jwks.waiting import Steps
 from clerk_auth.logs import log
 
 __all__ = ["CachedKeySource", "Desk", "Unwaiting"]
@@ -91,7 +92,7 @@ class Desk:
         self.places = {purpose: threading.Semaphore(n) for purpose, n in WAITERS.items()}
         self._breaker.hung_until = None
 
-    def wait(self, purpose: str, is_satisfied: Callable[[], bool], seconds: float) -> bool:
+    def wait(self, purpose: str, is_satisfied: Callable[[], bool], seconds: float) -> Steps[bool]:
         """Wait until satisfied or a flight of ``purpose`` is final; ``False``: no place or time."""
         places, monotonic = self.places[purpose], self._held.clock.monotonic
         deadline = monotonic() + seconds
@@ -100,7 +101,7 @@ class Desk:
         try:
             while not is_satisfied():
                 flight = self.join(purpose, is_satisfied, blocking=seconds > 0)
-                if flight is None or not flight.done.wait(max(0.0, deadline - monotonic())):
+                if flight is None or not (yield flight.done, max(0.0, deadline - monotonic())):
                     return False
                 if flight.purpose == purpose and flight.outcome in (Outcome.FINAL, Outcome.LATE):
                     return flight.outcome is Outcome.FINAL
@@ -154,13 +155,12 @@ class Desk:
             if flight.outcome is Outcome.FINAL and not is_satisfied:
                 self.quiet_until[flight.purpose] = now + QUIET_SECONDS
             flight.done.set()
-        facts: dict[str, object] = {"instance": self._held.instance}
-        match flight.found:  # last: no request waits for a receiver
-            case Snapshot(key_set, generation):
-                facts |= {"key_set": key_set, "generation": generation}
-                signals.send(signals.keys_refreshed, CachedKeySource, **facts)
-            case Failure(reason):
-                signals.send(signals.keys_refresh_failed, CachedKeySource, reason=reason, **facts)
+        found = flight.found
+        send = functools.partial(signals.send, sender=CachedKeySource, instance=self._held.instance)
+        if isinstance(found, Failure):  # last: no request waits for a receiver
+            send(signals.keys_refresh_failed, reason=found.reason)
+        elif found is not None:
+            send(signals.keys_refreshed, key_set=found.key_set, generation=found.generation)
 
 
 class CachedKeySource:
@@ -182,17 +182,13 @@ class CachedKeySource:
         self._count_miss = metrics.counter(metrics.MISSES, instance=label)
         self._desk = Desk(self.held, fleet, fetch, spawn)
 
-    def keys_for(self, kid: str) -> Keys:
-        """Return keys under ``kid``, if any; ``KeysUnavailable`` after 3 seconds without a set."""
+    def keys_for(self, kid: str) -> Keys | None:
+        """Return keys under ``kid``, if any, at once; ``None`` without a set that may be used."""
         held = self.held
         snapshot = held.snapshot
         age_seconds = math.inf if snapshot is None else self._clock.now() - snapshot.fetched_at
         if snapshot is None or age_seconds >= held.max_age_seconds:
-            self._count_miss()
-            self._ask(LOOK, held.is_usable)
-            if not held.is_usable():
-                raise self._unavailable()
-            return held.keys_for(kid)
+            return None
         if self._clock.monotonic() >= self._desk.look_at:
             self._desk.join(LOOK, held.is_fresh, blocking=False)
         if age_seconds >= held.refresh_seconds:
@@ -201,7 +197,15 @@ class CachedKeySource:
         (self._count_hit if keys else self._count_miss)()
         return keys
 
-    def search(self, kid: str) -> Keys:
+    def load(self, kid: str) -> Steps[Keys]:
+        """Return keys under ``kid``, if any; ``KeysUnavailable`` after 3 seconds without a set."""
+        self._count_miss()
+        yield from self._ask(LOOK, self.held.is_usable)
+        if not self.held.is_usable():
+            raise self._unavailable()
+        return self.held.keys_for(kid)
+
+    def search(self, kid: str) -> Steps[Keys]:
         """Look further for a ``kid`` that the set does not have; never returns empty.
 
         Raises:
@@ -209,7 +213,7 @@ class CachedKeySource:
             KeysBusy: two requests wait already, or it would take more than 1.5 seconds.
             KeysUnavailable: fetching fails, so that it is not known.
         """
-        in_time = self._ask(KEY_ID, lambda: bool(self.held.keys_for(kid)))
+        in_time = yield from self._ask(KEY_ID, lambda: bool(self.held.keys_for(kid)))
         if keys := self.held.keys_for(kid):
             return keys
         if self.held.failure is not None:
@@ -218,12 +222,12 @@ class CachedKeySource:
             raise KeysBusy("busy", cause="key_id")
         raise KeyNotFound("not_in_key_set", kid_sha256=hash_kid(kid))
 
-    def keys_after(self, kid: str, tried: Keys) -> Keys:
+    def keys_after(self, kid: str, tried: Keys) -> Steps[Keys]:
         """Return other keys under ``kid`` than ``tried``: Clerk may replace one under its id.
 
         One request of a process waits, 1.5 seconds at most.
         """
-        self._ask(SIGNATURE, lambda: self.held.keys_for(kid) != tried)
+        yield from self._ask(SIGNATURE, lambda: self.held.keys_for(kid) != tried)
         keys = self.held.keys_for(kid)
         return () if keys == tried else keys
 
@@ -254,11 +258,11 @@ class CachedKeySource:
             document_refused=self.fleet.refused,
         )
 
-    def _ask(self, purpose: str, is_satisfied: Callable[[], bool]) -> bool:
+    def _ask(self, purpose: str, is_satisfied: Callable[[], bool]) -> Steps[bool]:
         """Tell whether what is held now is the answer, after a flight if that is of use."""
         if is_satisfied() or self._clock.monotonic() < self._desk.quiet_until[purpose]:
             return True
-        return self._desk.wait(purpose, is_satisfied, self._wait_seconds[purpose])
+        return (yield from self._desk.wait(purpose, is_satisfied, self._wait_seconds[purpose]))
 
     def _unavailable(self) -> KeysUnavailable:
         failure = self.held.failure
@@ -274,11 +278,11 @@ class Unwaiting(CachedKeySource):
     def __init__(self, source: CachedKeySource) -> None:
         vars(self).update(vars(source), _wait_seconds=dict.fromkeys(WAIT_SECONDS, 0.0))
 
-    def _ask(self, purpose: str, is_satisfied: Callable[[], bool]) -> bool:
+    def _ask(self, purpose: str, is_satisfied: Callable[[], bool]) -> Steps[bool]:
         """Take the last forced fetch for the answer, while its cooldown lasts."""
         flight = self._desk.flight
         is_answered = (flight is None or flight.done.is_set()) and self.held.is_cooling(purpose)
-        in_time = super()._ask(purpose, is_satisfied) or is_answered
+        in_time = (yield from super()._ask(purpose, is_satisfied)) or is_answered
         if purpose == SIGNATURE and not (in_time or is_satisfied()):
             raise KeysBusy("busy", cause="signature")
         return in_time

@@ -11,7 +11,6 @@ for one lease and for one pause; then it fetches for itself.
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -21,6 +20,7 @@ from clerk_auth.core.errors import KeySetInvalid
 from clerk_auth.core.keys import parse_jwks
 from clerk_auth.jwks.fleet import Fleet
 from clerk_auth.jwks.held import KEY_ID, SIGNATURE, Failure, Held, Snapshot
+from clerk_auth.jwks.waiting import End
 from clerk_auth.logs import log
 from clerk_auth.transport import FetchFailed
 
@@ -58,7 +58,7 @@ class Flight:
     is_satisfied: Callable[[], bool]
     outcome: Outcome | None = None
     found: Snapshot | Failure | None = None
-    done: threading.Event = field(default_factory=threading.Event)
+    done: End = field(default_factory=End)
 
     def fly(self) -> Outcome:
         """Go as far as the purpose may go, and wait for another process's fetch on the way."""

@@ -8,6 +8,7 @@ from typing import Any
 from clerk_auth.core.errors import KeyNotFound, KeysUnavailable
 from clerk_auth.core.keys import KeySet, VerifyingKey, describe_key, hash_kid
 from clerk_auth.jwks.held import Failure
+from clerk_auth.jwks.waiting import Steps
 
 __all__ = ["Keys", "SourceStatus", "StaticKeySource"]
 
@@ -54,15 +55,19 @@ class StaticKeySource:
         self._key_set = KeySet(keys)
         self._ignore_kid = ignore_kid
 
-    def keys_for(self, kid: str) -> Keys:
-        if not self._key_set.keys:
-            raise KeysUnavailable("no_keys")
-        return self._key_set.keys if self._ignore_kid else self._key_set.by_kid.get(kid, ())
+    def keys_for(self, kid: str) -> Keys | None:
+        if self._ignore_kid or not self._key_set.keys:
+            return self._key_set.keys or None
+        return self._key_set.by_kid.get(kid, ())
 
-    def search(self, kid: str) -> Keys:
+    def load(self, kid: str) -> Steps[Keys]:
+        raise KeysUnavailable("no_keys")
+
+    def search(self, kid: str) -> Steps[Keys]:
         raise KeyNotFound("not_configured", kid_sha256=hash_kid(kid))
 
-    def keys_after(self, kid: str, tried: Keys) -> Keys:
+    def keys_after(self, kid: str, tried: Keys) -> Steps[Keys]:
+        yield from ()
         return ()
 
     def unwaiting(self) -> StaticKeySource:

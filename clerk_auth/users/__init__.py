@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 from clerk_auth.users.resolvers import (
     UserResolver,
     admit_user,
+    aresolve_user,
     check_resolver,
     get_user_resolver,
+    resolve_user,
 )
 from clerk_auth.users.stateless import ClerkUser, stateless_user
 
@@ -40,6 +42,6 @@ else:
 
 __all__ = [
     "NUMBERED_BY_THE_DATABASE", "ClerkUser", "LinkRefused", "UserResolver", "admit_user",
-    "check_resolver", "database_user", "existing_user", "get_user_resolver",
-    "is_numbered_by_the_database", "link", "read_user_id", "stateless_user",
+    "aresolve_user", "check_resolver", "database_user", "existing_user", "get_user_resolver",
+    "is_numbered_by_the_database", "link", "read_user_id", "resolve_user", "stateless_user",
 ]  # fmt: skip

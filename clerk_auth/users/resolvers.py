@@ -11,14 +11,20 @@ from functools import partial
 from types import NoneType
 from typing import Any
 
+from asgiref.sync import async_to_sync, iscoroutinefunction, sync_to_async
 from django.core.exceptions import ImproperlyConfigured
 
-from clerk_auth.conf import derived, get_config
+from clerk_auth.conf import DEFAULT_INSTANCE, derived, get_config
 from clerk_auth.conf.imports import import_named
 from clerk_auth.core.claims import Claims
 from clerk_auth.core.errors import UserInactive
+from clerk_auth.error_reports import hide_locals
+from clerk_auth.users.stateless import stateless_user
 
-__all__ = ["UserResolver", "admit_user", "check_resolver", "get_user_resolver"]
+__all__ = [
+    "UserResolver", "admit_user", "aresolve_user", "check_resolver", "get_user_resolver",
+    "resolve_user",
+]  # fmt: skip
 
 UserResolver = Callable[[Claims], Any]
 
@@ -26,14 +32,14 @@ _SETTING = "CLERK_AUTH['USER_RESOLVER']"
 
 
 @derived
-def get_user_resolver() -> UserResolver:
-    """Return what ``USER_RESOLVER`` names.
+def get_user_resolver(alias: str = DEFAULT_INSTANCE) -> UserResolver:
+    """Return what an instance's ``USER_RESOLVER`` names: a function, or a coroutine function.
 
     Raises:
         ImportError: it cannot be imported.
-        ImproperlyConfigured: it is a coroutine function, or no function at all.
+        ImproperlyConfigured: it is no function, or one that returns no user.
     """
-    resolver: UserResolver = import_named("USER_RESOLVER", get_config().user_resolver)
+    resolver: UserResolver = import_named("USER_RESOLVER", get_config(alias).user_resolver)
     check_resolver(resolver)
     return resolver
 
@@ -42,13 +48,56 @@ def check_resolver(resolver: object) -> None:
     """Raise ``ImproperlyConfigured`` unless ``resolver`` is a function that can return a user."""
     if not callable(resolver):
         raise ImproperlyConfigured(f"{_SETTING} names {_kind(resolver)}, which is not a function.")
+    if _is_any(resolver, inspect.isasyncgenfunction):
+        raise ImproperlyConfigured(
+            f"{_SETTING} names an asynchronous generator function, which returns no user."
+        )
+
+
+def _is_any(resolver: object, is_kind: Callable[[Any], bool]) -> bool:
+    """Tell whether what a call of ``resolver`` runs is of a kind of function."""
     while isinstance(resolver, partial):
         resolver = resolver.func
-    for function in (resolver, type(resolver).__call__):
-        if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
-            raise ImproperlyConfigured(
-                f"{_SETTING} names a coroutine function, which is never awaited."
-            )
+    return is_kind(resolver) or is_kind(type(resolver).__call__)
+
+
+@derived
+def _get_resolver_for_threads(alias: str) -> UserResolver:
+    resolver = get_user_resolver(alias)
+    if not _is_any(resolver, iscoroutinefunction):
+        return resolver
+
+    # Known as a coroutine function to asgiref, whatever the resolver is.
+    async def resolve(claims: Claims) -> Any:
+        return await resolver(claims)
+
+    return async_to_sync(resolve)
+
+
+def resolve_user(claims: Claims) -> Any:
+    """Return the user of ``claims``, as ``USER_RESOLVER`` of their instance finds it.
+
+    Raises:
+        UserInactive: there is no user who may come in; a resolver may refuse otherwise, too.
+        ImproperlyConfigured: what the setting names is no resolver.
+    """
+    user = _get_resolver_for_threads(claims.instance)(claims)
+    return user if getattr(user, "is_authenticated", None) is True else admit_user(user)
+
+
+@hide_locals
+async def aresolve_user(claims: Claims) -> Any:
+    """Return what :func:`resolve_user` does, in a coroutine.
+
+    A coroutine function is awaited; another one runs in the thread of sync code (asgiref,
+    ``thread_sensitive``), except ``stateless_user``, which waits for nothing.
+    """
+    resolver = get_user_resolver(claims.instance)
+    if resolver is stateless_user:
+        return resolve_user(claims)
+    if _is_any(resolver, iscoroutinefunction):
+        return admit_user(await resolver(claims))
+    return await sync_to_async(resolve_user)(claims)
 
 
 def admit_user(user: Any) -> Any:

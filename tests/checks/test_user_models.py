@@ -19,8 +19,9 @@ pytestmark = pytest.mark.integration
         pytest.param({"USER_RESOLVER": "no_such_module.resolve"}, ["E006"], id="no-module"),
         pytest.param({"USER_RESOLVER": "clerk_auth.users.no_such"}, ["E006"], id="no-function"),
         pytest.param({"USER_RESOLVER": "clerk_auth.conf.OBSERVE"}, ["E006"], id="no-callable"),
+        pytest.param({"USER_RESOLVER": "tests.users.test_resolvers.later"}, [], id="coroutine"),
         pytest.param(
-            {"USER_RESOLVER": "tests.users.test_resolvers.later"}, ["E006"], id="coroutine"
+            {"USER_RESOLVER": "tests.users.test_resolvers.one_by_one"}, ["E006"], id="generator"
         ),
         pytest.param({"METRICS": ["no_such_module.Sink"]}, ["E006"], id="no-sink"),
         pytest.param({"METRICS": ["clerk_auth.metrics.Sink"]}, [], id="sink"),

@@ -322,9 +322,10 @@ def forge(kid: str | None, payload: Mapping[str, Any]) -> str:
 def load_generation() -> int | None:
     """Return the generation of the key set that this process holds, or loads if it is cold."""
     from clerk_auth.verifier import get_verifier
+    from tests.fleet import keys_for
 
     source = get_verifier().source
-    source.keys_for("any")
+    keys_for(source, "any")
     return source.status().generation
 
 
@@ -380,12 +381,13 @@ def make_wsgi_application(preload: str) -> Callable[..., Any]:
     """
     from clerk_auth.verifier import get_verifier
     from project.wsgi import application
+    from tests.fleet import keys_for
 
     # A worker that hangs would outlive the one that forked it.
     os.register_at_fork(after_in_child=partial(_end_with, os.getpid()))
     source = get_verifier().source
     if preload == "keys":
-        source.keys_for("any")
+        keys_for(source, "any")
 
     def name_worker(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
         def start(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:

@@ -26,7 +26,7 @@ from clerk_auth.jwks import fleet as jwks_fleet
 from clerk_auth.jwks.held import Clock, Snapshot
 from clerk_auth.verifier import get_verifier
 from tests.conftest import PARTY
-from tests.fleet import ISSUER, JWKS_URL, Fleet, ScriptedIssuer
+from tests.fleet import ISSUER, JWKS_URL, Fleet, ScriptedIssuer, keys_for
 
 pytestmark = pytest.mark.integration
 
@@ -164,7 +164,7 @@ def test_backend_has_one_fetch_for_many_processes(cache, local_issuer):
     fleet = Fleet(issuer, Clock())
     fleet.cache = cache
     for process in [fleet.source() for _ in range(4)]:
-        assert process.keys_for("ins_1")
+        assert keys_for(process, "ins_1")
         assert not process.status().is_cache_avoided
     assert issuer.fetches == 1
 
@@ -181,7 +181,7 @@ def test_cache_that_takes_no_orders_is_no_outage(backend, settings, local_issuer
     fleet.cache = caches["default"]
     started_at = time.monotonic()
     for process in [fleet.source() for _ in range(3)]:
-        assert process.keys_for("ins_1")
+        assert keys_for(process, "ins_1")
     assert issuer.fetches == 3
     assert time.monotonic() - started_at < 1
     is_dummy = "Dummy" in backend["BACKEND"]
@@ -201,7 +201,7 @@ def test_memcached_that_is_gone_is_no_outage_where_errors_are_swallowed(settings
     fleet = Fleet(issuer, Clock())
     fleet.cache = caches["default"]
     source = fleet.source()
-    assert source.keys_for("ins_1")
+    assert keys_for(source, "ins_1")
     assert source.status().cache_error == "add_without_effect"
 
 
@@ -222,7 +222,7 @@ def test_database_cache_that_may_only_be_read_is_no_outage(settings, local_issue
     with connection.cursor() as cursor:
         cursor.execute("PRAGMA query_only = ON")
         try:
-            assert fleet.source().keys_for("ins_1")
+            assert keys_for(fleet.source(), "ins_1")
         finally:
             cursor.execute("PRAGMA query_only = OFF")
     assert issuer.fetches == 1
@@ -338,10 +338,11 @@ def note(connection, **_):
     opened.append(connection)
 connection_created.connect(note)
 from clerk_auth.verifier import get_verifier
+from tests.fleet import keys_for
 source = get_verifier().source
 for _ in range(3):
     source._desk.look_at = 0.0
-    source.keys_for("ins_server")
+    keys_for(source, "ins_server")
     for thread in threading.enumerate():
         if thread.name == "clerk_auth-keys":
             thread.join(10)

@@ -13,7 +13,7 @@ from clerk_auth.issuer.local import LocalIssuer
 from clerk_auth.jwks.cached import CachedKeySource
 from clerk_auth.jwks.held import Clock
 from tests.conftest import ManualClock
-from tests.fleet import ISSUER, Fleet, ScriptedIssuer
+from tests.fleet import ISSUER, Fleet, ScriptedIssuer, keys_after, keys_for, search
 from tests.issuer_server import spare_signer
 
 pytestmark = pytest.mark.integration
@@ -69,7 +69,7 @@ def spawn() -> Spawn:
 def source(fleet: Fleet, spawn: Spawn) -> CachedKeySource:
     """A process that holds the old key."""
     source = fleet.source(spawn=spawn)
-    assert source.keys_for(OLD)
+    assert keys_for(source, OLD)
     return source
 
 
@@ -83,13 +83,13 @@ def thumbprints(keys) -> list[str]:
 def test_known_kid_costs_no_cache_call_and_no_fetch(source, fleet, issuer):
     before = fleet.cache.calls.copy()
     for _ in range(100):
-        assert source.keys_for(OLD)
+        assert keys_for(source, OLD)
     assert fleet.cache.calls == before
     assert issuer.fetches == 1
 
 
 def test_second_process_takes_the_shared_document(source, fleet, issuer):
-    assert thumbprints(fleet.source().keys_for(OLD)) == thumbprints(source.keys_for(OLD))
+    assert thumbprints(keys_for(fleet.source(), OLD)) == thumbprints(keys_for(source, OLD))
     assert issuer.fetches == 1
 
 
@@ -99,14 +99,14 @@ def test_process_looks_at_the_shared_copy_every_local_interval(
 ):
     reads = fleet.cache.calls["get"]
     clock.time += seconds
-    source.keys_for(OLD)
+    keys_for(source, OLD)
     assert fleet.cache.calls["get"] - reads == looks
 
 
 @pytest.mark.parametrize(("age", "fetches"), [(299, 1), (300, 2), (301, 2)])
 def test_set_older_than_refresh_is_fetched_again(source, issuer, clock, age, fetches):
     clock.time += age
-    assert source.keys_for(OLD)
+    assert keys_for(source, OLD)
     assert issuer.fetches == fetches
 
 
@@ -114,12 +114,12 @@ def test_refresh_by_one_process_reaches_the_others_without_a_fetch(
     source, fleet, issuer, clock, new
 ):
     other = fleet.source()
-    other.keys_for(OLD)
+    keys_for(other, OLD)
     issuer.signers.append(new)
     clock.time += 300
-    source.keys_for(OLD)
-    other.keys_for(OLD)
-    assert other.keys_for(NEW)
+    keys_for(source, OLD)
+    keys_for(other, OLD)
+    assert keys_for(other, NEW)
     assert issuer.fetches == 2
 
 
@@ -128,10 +128,10 @@ def test_set_is_never_used_past_max_age(source, issuer, clock, age, usable):
     issuer.failure = "connection"
     clock.time += age
     if usable:
-        assert source.keys_for(OLD)
+        assert keys_for(source, OLD)
     else:
         with pytest.raises(KeysUnavailable) as caught:
-            source.keys_for(OLD)
+            keys_for(source, OLD)
         assert caught.value.code == "keys_unavailable"
 
 
@@ -139,14 +139,14 @@ def test_outage_of_a_day_is_survived_and_ends_without_a_restart(source, issuer, 
     issuer.failure = "timeout"
     for _ in range(95):
         clock.time += 900
-        assert source.keys_for(OLD)
+        assert keys_for(source, OLD)
     assert source.status().state == "degraded"
     clock.time += 900
     with pytest.raises(KeysUnavailable):
-        source.keys_for(OLD)
+        keys_for(source, OLD)
     issuer.failure = None
     clock.time += 75
-    assert source.keys_for(OLD)
+    assert keys_for(source, OLD)
     assert source.status().state == "fresh"
 
 
@@ -164,19 +164,19 @@ def test_outage_of_a_day_is_survived_and_ends_without_a_restart(source, issuer, 
 def test_garbage_replaces_nothing(source, issuer, clock, body):
     issuer.body = body
     clock.time += 300
-    assert source.keys_for(OLD)
-    assert source.keys_for(OLD)
+    assert keys_for(source, OLD)
+    assert keys_for(source, OLD)
     assert source.status().state == "degraded"
 
 
 def test_failure_backs_the_whole_fleet_off(source, fleet, issuer, clock):
     other = fleet.source()
-    other.keys_for(OLD)
+    keys_for(other, OLD)
     issuer.failure = "status"
     clock.time += 300
-    source.keys_for(OLD)
-    other.keys_for(OLD)
-    fleet.source().keys_for(OLD)
+    keys_for(source, OLD)
+    keys_for(other, OLD)
+    keys_for(fleet.source(), OLD)
     assert issuer.fetches == 2
 
 
@@ -186,7 +186,7 @@ def test_backoff_doubles_to_a_minute(source, issuer, clock):
     gaps, last = [], None
     for _ in range(2000):
         fetches = issuer.fetches
-        source.refresh() if last is None else source.keys_for(OLD)
+        source.refresh() if last is None else keys_for(source, OLD)
         if issuer.fetches > fetches:
             if last is not None:
                 gaps.append(clock.time - last)
@@ -199,10 +199,10 @@ def test_backoff_doubles_to_a_minute(source, issuer, clock):
 def test_clock_set_back_does_not_keep_a_set_fresh(fleet, issuer, clock):
     wall = ManualClock()
     source = fleet.source(clock=Clock(now=wall.now, monotonic=clock.now))
-    source.keys_for(OLD)
+    keys_for(source, OLD)
     wall.time -= 3600
     clock.time += 15
-    assert source.keys_for(OLD)
+    assert keys_for(source, OLD)
     assert issuer.fetches == 2
 
 
@@ -213,7 +213,7 @@ def test_cold_process_with_a_dead_issuer_is_unavailable_and_says_when_to_come_ag
     issuer.failure = "connection"
     source = fleet.source()
     with pytest.raises(KeysUnavailable) as caught:
-        source.keys_for(OLD)
+        keys_for(source, OLD)
     assert 1 <= caught.value.retry_after <= 30
     assert source.status().state == "cold"
 
@@ -223,12 +223,12 @@ def test_cold_process_answers_from_memory_for_a_second_after_a_failure(fleet, is
     source = fleet.source()
     for _ in range(50):
         with pytest.raises(KeysUnavailable):
-            source.keys_for(OLD)
+            keys_for(source, OLD)
     assert issuer.fetches == 1
     assert fleet.cache.calls["add"] == 1
     issuer.failure = None
     clock.time += 2
-    assert source.keys_for(OLD)
+    assert keys_for(source, OLD)
 
 
 def test_cold_process_uses_an_old_shared_document_at_once_and_refreshes_it_next(
@@ -237,9 +237,9 @@ def test_cold_process_uses_an_old_shared_document_at_once_and_refreshes_it_next(
     clock.time += 4000
     issuer.failure = "timeout"
     cold = fleet.source()
-    assert cold.keys_for(OLD)
+    assert keys_for(cold, OLD)
     assert issuer.fetches == 1
-    assert cold.keys_for(OLD)
+    assert keys_for(cold, OLD)
     assert issuer.fetches == 2
 
 
@@ -253,10 +253,10 @@ def test_cold_process_waits_for_another_ones_fetch(fleet, issuer, clock):
         ticks.append(seconds)
         if len(ticks) == 3:
             leader.fleet.release(lock)
-            leader.keys_for(OLD)
+            keys_for(leader, OLD)
 
     follower = fleet.source(clock=Clock(clock.now, clock.now, finish_on_the_third_poll))
-    assert follower.keys_for(OLD)
+    assert keys_for(follower, OLD)
     assert issuer.fetches == 1
 
 
@@ -265,7 +265,7 @@ def test_cold_process_gives_up_after_three_seconds_of_another_ones_fetch(fleet, 
     holder.fleet.acquire(lease_seconds=6)
     started_at = clock.time
     with pytest.raises(KeysUnavailable):
-        cold.keys_for(OLD)
+        keys_for(cold, OLD)
     assert clock.time - started_at <= 3
 
 
@@ -273,7 +273,7 @@ def test_lock_of_a_crashed_leader_ends_within_six_seconds(fleet, clock):
     crashed, other = fleet.source(), fleet.source()
     crashed.fleet.acquire(lease_seconds=LEASE_SECONDS)
     clock.time += 6
-    assert other.keys_for(OLD)
+    assert keys_for(other, OLD)
 
 
 # Unknown key ids
@@ -282,42 +282,42 @@ def test_lock_of_a_crashed_leader_ends_within_six_seconds(fleet, clock):
 def test_key_rotated_in_is_found_at_its_first_use_by_every_process(fleet, issuer, new):
     processes = [fleet.source() for _ in range(5)]
     for process in processes:
-        process.keys_for(OLD)
+        keys_for(process, OLD)
     issuer.signers.append(new)
     for process in processes:
-        assert not process.keys_for(NEW)
-        assert process.search(NEW)
+        assert not keys_for(process, NEW)
+        assert search(process, NEW)
     assert issuer.fetches == 2
 
 
 def test_unknown_kid_is_not_found_after_one_forced_fetch(source, issuer):
     with pytest.raises(KeyNotFound):
-        source.search("ins_nobody")
+        search(source, "ins_nobody")
     assert issuer.fetches == 2
 
 
 def test_random_kids_force_one_fetch_per_cooldown_for_the_fleet(fleet, issuer, clock):
     processes = [fleet.source() for _ in range(4)]
     for process in processes:
-        process.keys_for(OLD)
+        keys_for(process, OLD)
     started_at = clock.time
     count = 0
     while clock.time < started_at + 89:
         for process in processes:
             count += 1
             with pytest.raises(KeyNotFound):
-                process.search(f"ins_random_{count}")
+                search(process, f"ins_random_{count}")
         clock.time += 0.25
     assert issuer.fetches == 1 + 3
 
 
 def test_flood_of_kids_costs_one_cache_read_a_second(source, fleet, clock):
     with pytest.raises(KeyNotFound):
-        source.search("ins_first")
+        search(source, "ins_first")
     reads = fleet.cache.calls["get"]
     for index in range(1000):
         with pytest.raises(KeyNotFound):
-            source.search(f"ins_{index}")
+            search(source, f"ins_{index}")
         clock.time += 0.01
     assert fleet.cache.calls["get"] - reads <= 10
 
@@ -325,45 +325,45 @@ def test_flood_of_kids_costs_one_cache_read_a_second(source, fleet, clock):
 def test_unknown_kid_while_fetching_fails_is_unavailable_and_not_denied(source, issuer, clock):
     issuer.failure = "connection"
     clock.time += 300
-    source.keys_for(OLD)
+    keys_for(source, OLD)
     with pytest.raises(KeysUnavailable) as caught:
-        source.search("ins_nobody")
+        search(source, "ins_nobody")
     assert caught.value.code == "keys_unavailable"
 
 
 def test_cooldown_is_kept_when_the_forced_fetch_fails(source, fleet, issuer, clock):
     issuer.failure = "status"
     with pytest.raises(KeysUnavailable):
-        source.search("ins_nobody")
+        search(source, "ins_nobody")
     issuer.failure = None
     clock.time += 5
     fetches = issuer.fetches
     with pytest.raises(KeysUnavailable):
-        source.search("ins_nobody")
+        search(source, "ins_nobody")
     assert issuer.fetches == fetches
 
 
 def test_routine_fetch_does_not_spend_the_cooldown(source, issuer, clock, new):
     clock.time += 300
-    source.keys_for(OLD)
+    keys_for(source, OLD)
     issuer.signers.append(new)
-    assert source.search(NEW)
+    assert search(source, NEW)
 
 
 def test_forced_fetch_of_another_process_is_waited_for(fleet, issuer, clock, new):
     leader = fleet.source()
-    leader.keys_for(OLD)
+    keys_for(leader, OLD)
     issuer.signers.append(new)
     lock = leader.fleet.acquire(lease_seconds=6)
 
     def finish(seconds: float) -> None:
         clock.time += seconds
         leader.fleet.release(lock)
-        leader.search(NEW)
+        search(leader, NEW)
 
     source = fleet.source(clock=Clock(clock.now, clock.now, finish))
-    source.keys_for(OLD)
-    assert source.search(NEW)
+    keys_for(source, OLD)
+    assert search(source, NEW)
     assert issuer.fetches == 2
 
 
@@ -371,7 +371,7 @@ def test_unknown_kid_waits_a_second_and_a_half_at_most(source, fleet, clock):
     fleet.source().fleet.acquire(lease_seconds=6)
     started_at = clock.time
     with pytest.raises(KeysBusy) as caught:
-        source.search("ins_nobody")
+        search(source, "ins_nobody")
     assert clock.time - started_at <= 1.5
     assert caught.value.retry_after == 1
 
@@ -380,7 +380,7 @@ def test_third_request_with_an_unknown_kid_is_busy_at_once(source):
     for _ in range(2):
         assert source._desk.places["key_id"].acquire(blocking=False)
     with pytest.raises(KeysBusy):
-        source.search("ins_nobody")
+        search(source, "ins_nobody")
 
 
 # Bad signatures under a known key id
@@ -389,9 +389,9 @@ def test_third_request_with_an_unknown_kid_is_busy_at_once(source):
 def test_key_replaced_under_its_kid_is_found_by_the_first_bad_signature(
     source, issuer, replacement
 ):
-    tried = source.keys_for(OLD)
+    tried = keys_for(source, OLD)
     issuer.signers[:] = [replacement]
-    found = source.keys_after(OLD, tried)
+    found = keys_after(source, OLD, tried)
     assert thumbprints(found) == [replacement.verifying_key.thumbprint]
     assert issuer.fetches == 2
 
@@ -400,38 +400,38 @@ def test_key_replaced_under_its_kid_reaches_other_processes_by_their_next_look(
     fleet, issuer, clock, replacement
 ):
     first, second = fleet.source(), fleet.source()
-    tried = first.keys_for(OLD)
-    second.keys_for(OLD)
+    tried = keys_for(first, OLD)
+    keys_for(second, OLD)
     issuer.signers[:] = [replacement]
-    first.keys_after(OLD, tried)
+    keys_after(first, OLD, tried)
     clock.time += 15
-    second.keys_for(OLD)
-    assert thumbprints(second.keys_for(OLD)) == [replacement.verifying_key.thumbprint]
+    keys_for(second, OLD)
+    assert thumbprints(keys_for(second, OLD)) == [replacement.verifying_key.thumbprint]
     assert issuer.fetches == 2
 
 
 def test_bad_signatures_force_one_fetch_per_cooldown_and_evict_nothing(fleet, issuer, clock):
     processes = [fleet.source() for _ in range(3)]
-    tried = [process.keys_for(OLD) for process in processes]
+    tried = [keys_for(process, OLD) for process in processes]
     started_at = clock.time
     while clock.time < started_at + 59:
         for process, keys in zip(processes, tried, strict=True):
-            assert process.keys_after(OLD, keys) == ()
-            assert process.keys_for(OLD)
+            assert keys_after(process, OLD, keys) == ()
+            assert keys_for(process, OLD)
         clock.time += 0.5
     assert issuer.fetches == 1 + 2
 
 
 def test_bad_signatures_do_not_spend_the_cooldown_of_unknown_kids(source, issuer, new):
-    source.keys_after(OLD, source.keys_for(OLD))
+    keys_after(source, OLD, keys_for(source, OLD))
     issuer.signers.append(new)
-    assert source.search(NEW)
+    assert search(source, NEW)
 
 
 def test_bad_signature_does_not_wait_for_another_ones_fetch(source, fleet, clock):
     fleet.source().fleet.acquire(lease_seconds=6)
     started_at = clock.time
-    assert source.keys_after(OLD, source.keys_for(OLD)) == ()
+    assert keys_after(source, OLD, keys_for(source, OLD)) == ()
     assert clock.time == started_at
 
 
@@ -441,11 +441,11 @@ def test_bad_signature_does_not_wait_for_another_ones_fetch(source, fleet, clock
 def test_process_never_goes_back_to_a_lower_generation(source, fleet, clock):
     document = fleet.cache.values[fleet.cache.find("document")]
     clock.time += 300
-    source.keys_for(OLD)
+    keys_for(source, OLD)
     generation = source.status().generation
     fleet.cache.values[fleet.cache.find("document")] = document
     clock.time += 15
-    source.keys_for(OLD)
+    keys_for(source, OLD)
     assert source.status().generation >= generation
 
 
@@ -463,10 +463,10 @@ def test_leader_that_outlives_its_lease_publishes_nothing(source, fleet, issuer,
         clock.time += 10
 
     issuer.during = stall
-    source.keys_for(OLD)
+    keys_for(source, OLD)
     issuer.during = lambda: None
     cold = fleet.source()
-    assert cold.keys_for(OLD)
+    assert keys_for(cold, OLD)
     assert cold.status().generation < source.status().generation
 
 
@@ -479,7 +479,7 @@ def test_stalled_leader_does_not_release_its_successors_lock(fleet, issuer, cloc
         taken.append(successor.fleet.acquire(lease_seconds=6))
 
     issuer.during = stall
-    stalled.keys_for(OLD)
+    keys_for(stalled, OLD)
     assert fleet.cache.get(fleet.cache.find("lock")) == taken[0]
 
 
@@ -490,11 +490,11 @@ def test_document_under_the_lock_spares_the_fetch(fleet, issuer, clock):
     def publish_just_before(key, value, timeout=None, version=None):
         if key.endswith(":lock"):
             fleet.cache.add = add
-            first.keys_for(OLD)
+            keys_for(first, OLD)
         return add(key, value, timeout)
 
     fleet.cache.add = publish_just_before
-    assert second.keys_for(OLD)
+    assert keys_for(second, OLD)
     assert issuer.fetches == 1
 
 
@@ -518,9 +518,9 @@ def fail_always(method: str) -> None:
 def test_dead_cache_is_no_outage(fleet, issuer, clock):
     fleet.cache.fail = fail_always
     source = fleet.source()
-    assert source.keys_for(OLD)
+    assert keys_for(source, OLD)
     clock.time += 300
-    assert source.keys_for(OLD)
+    assert keys_for(source, OLD)
     assert issuer.fetches == 2
     assert source.status().is_cache_avoided
 
@@ -528,7 +528,7 @@ def test_dead_cache_is_no_outage(fleet, issuer, clock):
 def test_dead_cache_is_left_alone_between_probes(fleet, clock):
     fleet.cache.fail = fail_always
     source = fleet.source()
-    source.keys_for(OLD)
+    keys_for(source, OLD)
     calls = fleet.cache.calls.total()
     for _ in range(20):
         source.fleet.load_failure()
@@ -541,10 +541,10 @@ def test_dead_cache_is_left_alone_between_probes(fleet, clock):
 def test_without_a_cache_a_process_keeps_the_cooldown_for_itself(fleet, issuer, clock):
     fleet.cache.fail = fail_always
     source = fleet.source()
-    source.keys_for(OLD)
+    keys_for(source, OLD)
     for index in range(50):
         with pytest.raises(KeyNotFound):
-            source.search(f"ins_{index}")
+            search(source, f"ins_{index}")
         clock.time += 0.5
     assert issuer.fetches == 2
 
@@ -552,29 +552,29 @@ def test_without_a_cache_a_process_keeps_the_cooldown_for_itself(fleet, issuer, 
 def test_cache_that_comes_back_is_used_without_a_herd(fleet, issuer, clock):
     processes = [fleet.source() for _ in range(4)]
     for process in processes:
-        process.keys_for(OLD)
+        keys_for(process, OLD)
     fleet.cache.fail = fail_always
     clock.time += 300
     for process in processes:
-        assert process.keys_for(OLD)
+        assert keys_for(process, OLD)
     assert issuer.fetches == 1 + 4
     fleet.cache.flush()
     fleet.cache.fail = lambda method: None
     clock.time += 300
     for process in processes:
-        assert process.keys_for(OLD)
+        assert keys_for(process, OLD)
     assert issuer.fetches == 1 + 4 + 1
 
 
 def test_add_that_returns_none_means_no_cache(fleet, issuer):
     fleet.cache.add = lambda *arguments, **options: None
-    assert fleet.source().keys_for(OLD)
+    assert keys_for(fleet.source(), OLD)
     assert issuer.fetches == 1
 
 
 def test_cache_that_reads_and_does_not_write_is_no_outage(fleet, issuer, clock):
     source = fleet.source()
-    source.keys_for(OLD)
+    keys_for(source, OLD)
 
     def read_only(method: str) -> None:
         if method != "get":
@@ -582,9 +582,9 @@ def test_cache_that_reads_and_does_not_write_is_no_outage(fleet, issuer, clock):
 
     fleet.cache.fail = read_only
     clock.time += 300
-    assert source.keys_for(OLD)
+    assert keys_for(source, OLD)
     assert issuer.fetches == 2
-    assert fleet.source().keys_for(OLD)
+    assert keys_for(fleet.source(), OLD)
 
 
 # Threads, forks, accidents
@@ -596,25 +596,25 @@ def test_no_thread_to_be_had_leaves_the_snapshot_in_use(source, spawn, clock):
 
     spawn.how = refuse
     clock.time += 300
-    assert source.keys_for(OLD)
+    assert keys_for(source, OLD)
     with pytest.raises(KeyNotFound):
-        source.search("ins_nobody")
+        search(source, "ins_nobody")
 
 
 def test_flight_that_hangs_is_left_behind_and_the_cache_with_it(fleet, issuer, clock, spawn):
     fleet.config = replace(fleet.config, jwks_local_seconds=1)
     source = fleet.source(spawn=spawn)
-    source.keys_for(OLD)
+    keys_for(source, OLD)
     stuck: list[object] = []
     spawn.how = stuck.append
     clock.time += 300
-    source.keys_for(OLD)
+    keys_for(source, OLD)
     spawn.how = run
     clock.time += 14
-    source.keys_for(OLD)
+    keys_for(source, OLD)
     assert issuer.fetches == 1
     clock.time += 1
-    source.keys_for(OLD)
+    keys_for(source, OLD)
     assert issuer.fetches == 2
     assert source.status().is_cache_avoided
     stuck[0]()
@@ -627,11 +627,11 @@ def test_defect_in_a_flight_is_logged_and_leaves_the_snapshot(source, issuer, cl
 
     issuer.during = explode
     clock.time += 300
-    assert source.keys_for(OLD)
+    assert keys_for(source, OLD)
     assert "clerk_auth.keys_flight_failed error=ZeroDivisionError" in caplog.text
     issuer.during = lambda: None
     clock.time += 15
-    source.keys_for(OLD)
+    keys_for(source, OLD)
     assert source.status().state == "fresh"
 
 
@@ -641,7 +641,7 @@ def test_forked_child_keeps_the_snapshot_and_nothing_else(source):
     desk.places["key_id"].acquire()
     desk.start_without_threads()
     assert desk._lock.acquire(blocking=False)
-    assert source.keys_for(OLD)
+    assert keys_for(source, OLD)
 
 
 def test_cold_threads_of_a_process_share_one_flight(fleet, issuer):
@@ -651,7 +651,7 @@ def test_cold_threads_of_a_process_share_one_flight(fleet, issuer):
 
     def ask() -> None:
         barrier.wait()
-        found.append(source.keys_for(OLD))
+        found.append(keys_for(source, OLD))
 
     threads = [threading.Thread(target=ask) for _ in range(16)]
     for thread in threads:
@@ -667,10 +667,10 @@ def test_cold_threads_of_a_process_share_one_flight(fleet, issuer):
 
 
 def test_counters_follow_lookups_and_fetches(source, issuer, clock):
-    source.keys_for("ins_nobody")
+    keys_for(source, "ins_nobody")
     issuer.failure = "tls"
     clock.time += 300
-    source.keys_for(OLD)
+    keys_for(source, OLD)
     totals = metrics.totals()
     assert totals["jwks_cache_hits",] == 1
     assert totals["jwks_cache_misses",] == 2
@@ -684,7 +684,7 @@ def test_skipped_keys_are_counted_and_the_others_used(fleet, issuer, old):
     import json
 
     issuer.body = json.dumps({"keys": [{"kty": "oct", "k": "c2VjcmV0"}, old.jwk]}).encode()
-    assert fleet.source().keys_for(OLD)
+    assert keys_for(fleet.source(), OLD)
     assert metrics.totals()["jwks_keys_skipped", "key_type"] == 1
 
 
@@ -712,10 +712,10 @@ def test_who_does_not_wait_is_told_that_the_first_look_has_not_ended(fleet, issu
     source = fleet.source(spawn=started.append)
     for _ in range(3):
         with pytest.raises(KeysBusy):
-            source.unwaiting().keys_for(OLD)
+            keys_for(source.unwaiting(), OLD)
     (flight,) = started
     flight()
-    assert source.unwaiting().keys_for(OLD)
+    assert keys_for(source.unwaiting(), OLD)
     assert issuer.fetches == 1
 
 
@@ -724,7 +724,7 @@ def test_who_does_not_wait_is_told_that_fetching_fails(fleet, issuer):
     source = fleet.source()
     for _ in range(2):
         with pytest.raises(KeysUnavailable) as caught:
-            source.unwaiting().keys_for(OLD)
+            keys_for(source.unwaiting(), OLD)
         assert caught.value.code == "keys_unavailable"
 
 
@@ -732,10 +732,10 @@ def test_who_does_not_wait_is_told_that_fetching_fails(fleet, issuer):
 def test_who_does_not_wait_never_uses_a_set_past_max_age(source, flights, clock, age, usable):
     clock.time += age
     if usable:
-        assert source.unwaiting().keys_for(OLD)
+        assert keys_for(source.unwaiting(), OLD)
     else:
         with pytest.raises(KeysBusy):
-            source.unwaiting().keys_for(OLD)
+            keys_for(source.unwaiting(), OLD)
     assert len(flights) == 1
 
 
@@ -743,10 +743,10 @@ def test_unknown_kid_is_not_denied_before_the_look_has_ended(source, flights, is
     issuer.signers.append(new)
     for _ in range(3):
         with pytest.raises(KeysBusy):
-            source.unwaiting().search(NEW)
+            search(source.unwaiting(), NEW)
     (flight,) = flights
     flight()
-    assert thumbprints(source.unwaiting().search(NEW)) == [new.verifying_key.thumbprint]
+    assert thumbprints(search(source.unwaiting(), NEW)) == [new.verifying_key.thumbprint]
 
 
 def test_unknown_kid_is_not_denied_while_its_fetch_is_under_way(source, issuer):
@@ -754,12 +754,12 @@ def test_unknown_kid_is_not_denied_while_its_fetch_is_under_way(source, issuer):
 
     def ask() -> None:
         with pytest.raises(KeysBusy) as caught:
-            source.unwaiting().search(NEW)
+            search(source.unwaiting(), NEW)
         asked.append(caught.value.code)
 
     issuer.during = ask
     with pytest.raises(KeyNotFound):
-        source.unwaiting().search(NEW)
+        search(source.unwaiting(), NEW)
     assert asked == ["keys_busy"]
 
 
@@ -768,32 +768,32 @@ def test_last_fetch_answers_who_does_not_wait_for_its_cooldown(
     source, flights, clock, seconds, error
 ):
     with pytest.raises(KeysBusy):
-        source.unwaiting().search(NEW)
+        search(source.unwaiting(), NEW)
     flights.pop()()
     clock.time += seconds
     with pytest.raises(error):
-        source.unwaiting().search(NEW)
+        search(source.unwaiting(), NEW)
     assert len(flights) == 1
 
 
 def test_bad_signature_is_not_denied_before_the_look_has_ended(
     source, flights, issuer, replacement
 ):
-    tried = source.keys_for(OLD)
+    tried = keys_for(source, OLD)
     issuer.signers[:] = [replacement]
     for _ in range(3):
         with pytest.raises(KeysBusy):
-            source.unwaiting().keys_after(OLD, tried)
+            keys_after(source.unwaiting(), OLD, tried)
     (flight,) = flights
     flight()
-    found = source.unwaiting().keys_after(OLD, tried)
+    found = keys_after(source.unwaiting(), OLD, tried)
     assert thumbprints(found) == [replacement.verifying_key.thumbprint]
-    assert source.unwaiting().keys_after(OLD, found) == ()
+    assert keys_after(source.unwaiting(), OLD, found) == ()
 
 
 def test_looks_of_who_does_not_wait_are_as_few_as_anybodys(source, issuer, clock):
     for _ in range(50):
         with pytest.raises((KeyNotFound, KeysBusy)):
-            source.unwaiting().search(NEW)
+            search(source.unwaiting(), NEW)
         clock.time += 0.1
     assert issuer.fetches == 2

@@ -20,7 +20,7 @@ from clerk_auth.jwks.cached import CachedKeySource
 from clerk_auth.jwks.held import Clock, Failure, Snapshot
 from tests.conftest import NOW
 from tests.core.conftest import make_jwk
-from tests.fleet import ISSUER, JWKS_URL, Fleet, ScriptedIssuer
+from tests.fleet import ISSUER, JWKS_URL, Fleet, ScriptedIssuer, keys_for
 
 pytestmark = pytest.mark.integration
 
@@ -324,7 +324,7 @@ def test_new_process_gets_keys_whatever_is_in_the_cache(shared, fleet, clock, ki
 
 def _ask(process: CachedKeySource) -> str:
     try:
-        process.keys_for("any")
+        keys_for(process, "any")
     except KeysUnavailable as error:
         return f"{error.code} {error.reason}"
     return "ok"

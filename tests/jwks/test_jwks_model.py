@@ -36,7 +36,7 @@ from clerk_auth.core.errors import ClerkAuthError, KeyNotFound, KeysUnavailable
 from clerk_auth.issuer.local import LocalIssuer
 from clerk_auth.jwks.cached import KEY_ID, SIGNATURE, WAIT_SECONDS, CachedKeySource
 from tests.conftest import ManualClock
-from tests.fleet import ISSUER, Fleet, ScriptedIssuer
+from tests.fleet import ISSUER, Fleet, ScriptedIssuer, keys_after, keys_for, search
 
 pytestmark = pytest.mark.integration
 
@@ -109,11 +109,11 @@ class KeySourceMachine(RuleBasedStateMachine):
         started_at, fetches = self.clock.time, self.issuer.fetches
         budget = 0.0 if source.held.is_usable() and self.clock.time < source._desk.look_at else None
         try:
-            keys = source.keys_for(kid)
+            keys = keys_for(source, kid)
             if budget == 0.0:
                 assert self.clock.time == started_at, "a warm lookup waited"
             if not keys:
-                keys = source.search(kid)
+                keys = search(source, kid)
         except KeysUnavailable:
             keys = ()
         except KeyNotFound:
@@ -130,11 +130,11 @@ class KeySourceMachine(RuleBasedStateMachine):
     def present_a_bad_signature(self, index: int, kid: str) -> None:
         source = self.processes[index]
         try:
-            tried = source.keys_for(kid)
+            tried = keys_for(source, kid)
         except ClerkAuthError:
             return
         if tried:
-            source.keys_after(kid, tried)
+            keys_after(source, kid, tried)
             assert source.held.keys_for(kid) or self._was_withdrawn(source, kid), (
                 "a key was evicted"
             )

@@ -6,7 +6,7 @@ import asyncio
 from functools import partial
 
 import pytest
-from asgiref.sync import async_to_sync, sync_to_async
+from asgiref.sync import async_to_sync, markcoroutinefunction, sync_to_async
 from django.contrib.auth.models import AnonymousUser, User
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.functional import SimpleLazyObject
@@ -21,7 +21,8 @@ from clerk_auth.permissions import (
     IsOwner,
     RequiresReverification,
 )
-from clerk_auth.users import ClerkUser, admit_user, check_resolver, get_user_resolver
+from clerk_auth.users import ClerkUser, admit_user, aresolve_user, check_resolver
+from clerk_auth.verifier import get_verifier
 from tests.conftest import PARTY
 from tests.test_authentication import Public, call
 
@@ -145,9 +146,13 @@ def test_future_is_no_user():
     asyncio.run(admit())
 
 
+class OneByOne:
+    async def __call__(self, claims):
+        yield ClerkUser(claims)
+
+
 @pytest.mark.parametrize(
-    "resolver",
-    [later, one_by_one, Later(), partial(later), partial(Later()), sync_to_async(resolve), "text"],
+    "resolver", [one_by_one, OneByOne(), partial(one_by_one), partial(OneByOne()), "text"]
 )
 def test_what_cannot_return_a_user_is_refused_before_it_is_called(resolver):
     with pytest.raises(ImproperlyConfigured, match="USER_RESOLVER"):
@@ -159,12 +164,23 @@ def test_function_is_accepted(resolver):
     check_resolver(resolver)
 
 
-def test_coroutine_function_is_refused_at_first_use(configured, settings):
-    settings.CLERK_AUTH = {**settings.CLERK_AUTH, "USER_RESOLVER": f"{__name__}.later"}
-    with pytest.raises(ImproperlyConfigured, match="coroutine"):
-        get_user_resolver()
-    with pytest.raises(ImproperlyConfigured, match="coroutine"):
-        call(Public, "Bearer " + configured.signer.token(azp=PARTY))
+def mark(function):
+    return markcoroutinefunction(lambda claims: function(claims))
+
+
+in_part, of_object, in_part_of_object = partial(later), Later(), partial(Later())
+marked, in_thread = mark(later), sync_to_async(ClerkUser)
+COROUTINE_FUNCTIONS = ["later", "in_part", "of_object", "in_part_of_object", "marked", "in_thread"]
+
+
+@pytest.mark.parametrize("name", COROUTINE_FUNCTIONS)
+def test_coroutine_function_of_any_kind_finds_the_user(configured, settings, name):
+    settings.CLERK_AUTH = {**settings.CLERK_AUTH, "USER_RESOLVER": f"{__name__}.{name}"}
+    token = configured.signer.token("user_1", azp=PARTY)
+    response = call(Public, f"Bearer {token}")
+    assert (response.status_code, response.data["user"]) == (200, "user_1")
+    user = asyncio.run(aresolve_user(get_verifier().verify(token)))
+    assert (type(user), user.pk) == (ClerkUser, "user_1")
 
 
 @pytest.mark.parametrize("error", [UserInactive("no row"), SessionPending("of our own")])
