@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
@@ -16,7 +17,8 @@ from clerk_auth.core.errors import KeysUnavailable
 from clerk_auth.health import read_readiness
 from clerk_auth.verifier import get_verifier
 from tests.conftest import PARTY
-from tests.issuer_server import answer
+from tests.issuer_server import IssuerServer, answer
+from tests.tenants import STAFF_PARTY, serve_staff
 
 SESSIONS = [
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -193,3 +195,135 @@ def test_who_cannot_be_recognised_gets_the_status_alone(user, configured):
     request.user = user
     response = health.ready(request)
     assert (response.status_code, json.loads(response.content)) == (200, {"status": "cold"})
+
+
+# Several instances
+
+DOWN = answer(b"", status="500 Internal Server Error")
+
+
+@pytest.fixture
+def staff(configured, settings) -> Iterator[IssuerServer]:
+    with serve_staff(settings) as server:
+        yield server
+
+
+def refresh(*aliases: str) -> None:
+    for alias in aliases:
+        get_verifier(alias).source.refresh()
+
+
+def change_staff(settings, **changes: object) -> None:
+    own = {**settings.CLERK_AUTH["INSTANCES"]["staff"], **changes}
+    settings.CLERK_AUTH = {**settings.CLERK_AUTH, "INSTANCES": {"staff": own}}
+
+
+def body_of(status: str, **instances: str) -> dict[str, object]:
+    return {"status": status, "instances": instances}
+
+
+def test_instances_that_never_tried_are_cold_and_do_not_try(configured, staff):
+    assert ready() == (200, body_of("cold", default="cold", staff="cold"))
+    assert (configured.fetches, staff.fetches) == (0, 0)
+
+
+def test_word_that_all_share_is_that_of_the_process(staff):
+    refresh("default", "staff")
+    assert ready() == (200, body_of("fresh", default="fresh", staff="fresh"))
+
+
+@pytest.mark.parametrize("broken", ["default", "staff"])
+def test_instance_without_keys_takes_no_requests_from_another_with_keys(broken, configured, staff):
+    servers = {"default": configured, "staff": staff}
+    servers.pop(broken).script = DOWN
+    refresh("default", "staff")
+    words = {broken: "no_keys", **dict.fromkeys(servers, "fresh")}
+    assert ready() == (200, body_of("partial", **words))
+    assert get_verifier("default").source is not get_verifier("staff").source
+    (other,) = servers
+    token = servers[other].signer.token(azp=PARTY if other == "default" else STAFF_PARTY)
+    assert get_verifier(other).verify(token)
+
+
+def test_instance_without_keys_takes_none_from_another_that_may_still_get_them(staff):
+    staff.script = DOWN
+    refresh("staff")
+    assert ready() == (200, body_of("partial", default="cold", staff="no_keys"))
+
+
+def test_process_is_unready_once_no_instance_has_keys(configured, staff):
+    configured.script = staff.script = DOWN
+    refresh("default", "staff")
+    assert ready() == (503, body_of("no_keys", default="no_keys", staff="no_keys"))
+    until = min(get_verifier(a).source.status().failure.until for a in ("default", "staff"))
+    assert read_readiness(now=until - 0.001).is_ready is False
+    assert read_readiness(now=until).is_ready is True
+
+
+@pytest.mark.parametrize(
+    ("staff_is", "worst"), [("cold", "cold"), ("static", "static"), ("degraded", "degraded")]
+)
+def test_worst_state_of_those_with_keys_is_that_of_the_process(
+    staff_is, worst, staff, settings, local_issuer
+):
+    if staff_is == "static":
+        change_staff(settings, JWT_KEY=local_issuer.public_pem)
+        own = settings.CLERK_AUTH["INSTANCES"]["staff"]
+        del own["JWKS_URL"]
+        change_staff(settings)
+    refresh("default")
+    if staff_is == "degraded":
+        refresh("staff")
+        staff.script = DOWN
+        refresh("staff")
+    assert ready() == (200, body_of(worst, default="fresh", staff=staff_is))
+
+
+def test_instance_that_cannot_be_made_is_told_apart_and_named_once(staff, settings, caplog):
+    change_staff(settings, CACHE_ALIAS="gone")
+    refresh("default")
+    for _ in range(2):
+        assert ready() == (200, body_of("partial", default="fresh", staff="misconfigured"))
+    assert caplog.text.count("clerk_auth.misconfigured") == 1
+    assert "instance=staff" in caplog.text
+
+
+def test_wrong_settings_stop_every_instance_and_are_said_once(staff, settings, caplog):
+    change_staff(settings, LEEWAY_SECONDS=-1)
+    expected = body_of("misconfigured", default="misconfigured", staff="misconfigured")
+    assert ready() == ready() == (503, expected)
+    assert caplog.text.count("clerk_auth.misconfigured") == 1
+    assert "settings=INSTANCES.staff.LEEWAY_SECONDS" in caplog.text
+    assert "instance=" not in caplog.text
+
+
+def test_instance_that_observes_is_ready_whatever_its_status(configured, staff, settings):
+    change_staff(settings, MODE="observe")
+    configured.script = staff.script = DOWN
+    refresh("default", "staff")
+    assert ready() == (200, body_of("no_keys", default="no_keys", staff="no_keys"))
+
+
+def test_details_are_those_of_each_instance_that_has_a_source(configured, staff, settings):
+    settings.CLERK_AUTH = {**settings.CLERK_AUTH, "HEALTH_DETAILS": True}
+    staff.script = DOWN
+    refresh("default", "staff")
+    status, body = ready()
+    assert (status, body["status"], set(body)) == (
+        200,
+        "partial",
+        {"status", "instances", "details"},
+    )
+    (key,) = body["details"]["default"]["source"]["keys"]
+    assert key["thumbprint"] == configured.signer.verifying_key.thumbprint
+    assert body["details"]["default"]["age_seconds"] in (0, 1)
+    assert body["details"]["staff"]["age_seconds"] is None
+    assert body["details"]["staff"]["source"]["failure"]["reason"] == "status"
+    change_staff(settings, CACHE_ALIAS="gone")
+    assert set(ready()[1]["details"]) == {"default"}
+
+
+def test_strangers_see_one_word_for_each_instance(staff):
+    refresh("default", "staff")
+    _, body = ready()
+    assert set(body) == {"status", "instances"}

@@ -17,7 +17,7 @@ __all__ = ["ClerkKeys"]
 class ClerkKeys(HealthCheck):  # type: ignore[misc]
     """Fail only while no token can be verified; reads memory, as ``clerk_auth.health.ready`` does.
 
-    A degraded process passes: the library's view answers 500 to warnings too.
+    A degraded process passes, and a partial one: the library's view answers 500 to warnings too.
     """
 
     async def run(self) -> None:

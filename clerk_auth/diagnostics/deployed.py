@@ -93,6 +93,7 @@ _UNLISTED = (
     "That host may not be yours, so the token is not sent. Correct the URL, or run this with the "
     "settings of that API; if the host is yours, add --any-host."
 )
+_OF_ANOTHER_INSTANCE = " Or the view is for another instance: name it with --instance."
 _DIFFERENT = "This host accepts the token: compare settings, keys and clocks of the two hosts."
 
 
@@ -122,7 +123,7 @@ def run(
             for pair in _probe(config, ask, report.keys[:1]):
                 judged.append(pair)
         finally:
-            report.results.extend(_explain_together(judged, config.mode))
+            report.results.extend(_explain_together(judged, config))
         if not report.keys:
             remedy = "Run clerk_selftest: it says why the keys cannot be had."
             report.results.append(
@@ -169,7 +170,7 @@ def _probe(config: Config, ask: Ask, keys: Keys) -> Iterator[tuple[Result, Answe
                 yield _judge_refusal(answer, bad, config.realm), answer
 
 
-def _explain_together(judged: Judged, mode: str) -> Iterator[Result]:
+def _explain_together(judged: Judged, config: Config) -> Iterator[Result]:
     """Yield the results; if several fail for one common reason, their remedy names it.
 
     The answer to no credential comes first.
@@ -178,11 +179,13 @@ def _explain_together(judged: Judged, mode: str) -> Iterator[Result]:
     for number, (result, answer) in enumerate(judged):
         remedy = result.remedy
         if result.status == FAILED and _is_about_tokens(answer):
-            if mode == OBSERVE:
+            if config.mode == OBSERVE:
                 remedy = _OBSERVING
             elif is_unheard and number:
                 is_ours = judged[0][0].status == PASSED
                 remedy = _UNHEARD if is_ours else f"{remedy} {_PERHAPS_UNHEARD}"
+            elif answer.status == 401 and config.is_one_of_several:
+                remedy += _OF_ANOTHER_INSTANCE
         yield replace(result, remedy=remedy)
 
 

@@ -6,12 +6,23 @@ from collections.abc import Iterator
 from typing import Any
 
 from clerk_auth.diagnostics.explanations import describe_time, show
-from clerk_auth.diagnostics.inspection import Finding, Inspection
+from clerk_auth.diagnostics.inspection import (
+    BY_DEFAULT,
+    BY_ISSUER,
+    BY_OPTION,
+    Finding,
+    Inspection,
+)
 from clerk_auth.diagnostics.report import ACCEPTED, FAILED
 from clerk_auth.diagnostics.terminal import Page, Row
 
 __all__ = ["print_inspection", "print_verdict"]
 
+_CHOICES = {
+    BY_ISSUER: "its issuer is the token's iss",
+    BY_DEFAULT: "no instance has the token's iss",
+    BY_OPTION: "--instance names it",
+}
 _TIMES = ("exp", "nbf", "iat")
 _WIDEST_NAME = 24
 
@@ -28,10 +39,18 @@ def print_inspection(inspection: Inspection, page: Page) -> None:
 
 def print_verdict(inspection: Inspection, page: Page) -> None:
     """Print only the last line."""
+    judged = _describe_choice(inspection)
     if inspection.verdict == ACCEPTED:
-        page.write(page.style.SUCCESS("ACCEPTED: the verifier lets this token in."))
+        page.write(page.style.SUCCESS(f"ACCEPTED: the verifier lets this token in.{judged}"))
     else:
-        page.write(page.style.ERROR(f"{inspection.verdict.upper()}: {inspection.error}."))
+        verdict = f"{inspection.verdict.upper()}: {inspection.error}."
+        page.write(page.style.ERROR(f"{verdict}{judged}"))
+
+
+def _describe_choice(inspection: Inspection) -> str:
+    if inspection.chosen_by is None:
+        return ""
+    return f" Judged by the instance {inspection.instance}: {_CHOICES[inspection.chosen_by]}."
 
 
 def _describe_rule(finding: Finding) -> Row:

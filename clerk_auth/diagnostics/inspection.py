@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from clerk_auth.conf import Config
+from clerk_auth.conf import Config, get_aliases, get_config
 from clerk_auth.core.claims import (
     read_actor,
     read_factor_ages,
@@ -23,7 +23,7 @@ from clerk_auth.core.claims import (
 )
 from clerk_auth.core.errors import ClerkAuthError, KeySetInvalid, KeysUnavailable
 from clerk_auth.core.keys import VerifyingKey, describe_key, hash_kid, parse_jwks
-from clerk_auth.core.tokens import Policy
+from clerk_auth.core.tokens import Policy, read_unverified_issuer
 from clerk_auth.diagnostics.report import (
     ACCEPTED,
     FAILED,
@@ -49,9 +49,16 @@ from clerk_auth.jwks.document import fetch_document
 from clerk_auth.jwks.source import Keys, StaticKeySource
 from clerk_auth.jwks.wiring import make_source
 from clerk_auth.transport import FetchFailed
-from clerk_auth.verifier import Verifier
+from clerk_auth.verifier import Verifier, choose_instance
 
-__all__ = ["Finding", "Inspection", "inspect", "inspect_now", "load_keys"]
+__all__ = [
+    "BY_DEFAULT", "BY_ISSUER", "BY_OPTION", "Finding", "Inspection", "choose_config", "inspect",
+    "inspect_now", "load_keys",
+]  # fmt: skip
+
+# Why one of several instances judges a token: its issuer is the token's ``iss``, no instance has
+# that issuer, or an option of the command names it.
+BY_ISSUER, BY_DEFAULT, BY_OPTION = "issuer", "default", "option"
 
 
 @dataclass(slots=True)
@@ -77,7 +84,8 @@ class Inspection:
 
     ``error`` is the verifier's. ``header`` and ``payload`` are as the token has them, ``None``
     where they cannot be read. Anyone may have written the payload unless ``key``, which made the
-    signature, is there.
+    signature, is there. ``instance`` is the one whose settings judge, and ``chosen_by`` says why;
+    both are ``None`` where there is only one.
     """
 
     checked_at: float
@@ -86,6 +94,8 @@ class Inspection:
     header: dict[str, Any] | None = None
     payload: dict[str, Any] | None = None
     key: VerifyingKey | None = None
+    instance: str | None = None
+    chosen_by: str | None = None
 
     @property
     def verdict(self) -> str:
@@ -102,8 +112,10 @@ class Inspection:
     def as_dict(self) -> dict[str, Any]:
         """Return a JSON-ready dict; its shape changes only with ``schema_version``."""
         kid = (self.header or {}).get("kid")
+        chosen = {"instance": self.instance, "chosen_by": self.chosen_by} if self.instance else {}
         return {
             "schema_version": SCHEMA_VERSION,
+            **chosen,
             "verdict": self.verdict,
             "code": self.code,
             "subject": self.error.subject if self.error else None,
@@ -154,10 +166,26 @@ def load_keys(config: Config) -> Keys:
 
 
 @hide_locals
+def choose_config(token: str) -> Config:
+    """Return the settings of the instance that judges a token, by its unverified issuer."""
+    return get_config(choose_instance(token, get_aliases()))
+
+
+@hide_locals
 def inspect_now(token: str, config: Config, keys: Keys) -> Inspection:
     """Judge a token as :func:`inspect` does, by these settings and at this moment."""
     directory = find_dev_directory() if config.dev_mode else None
-    return inspect(token, config.policy, keys, now=time.time(), key_directory=directory)
+    inspection = inspect(token, config.policy, keys, now=time.time(), key_directory=directory)
+    if config.is_one_of_several:
+        inspection.instance, inspection.chosen_by = config.instance, _explain_choice(token, config)
+    return inspection
+
+
+@hide_locals
+def _explain_choice(token: str, config: Config) -> str:
+    if read_unverified_issuer(token, max_bytes=len(token)) in config.issuers:
+        return BY_ISSUER
+    return BY_DEFAULT if choose_config(token) is config else BY_OPTION
 
 
 @hide_locals

@@ -1,4 +1,4 @@
-"""What our commands share: how they read a token, what is logged meanwhile, and how they end."""
+"""What our commands share: their instances, how they read a token, what is logged, how they end."""
 
 from __future__ import annotations
 
@@ -8,22 +8,26 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from django.core.cache import InvalidCacheBackendError
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from clerk_auth.conf import DEFAULT_INSTANCE, Config, get_aliases, get_config
+from clerk_auth.conf.aliases import is_alias
 from clerk_auth.diagnostics.report import SCHEMA_VERSION
 from clerk_auth.diagnostics.terminal import Page
 from clerk_auth.logs import logger
 
 __all__ = [
-    "OperatorCommand", "add_token_option", "end_if_it_cannot_run", "read_token",
-    "without_log_lines",
+    "OperatorCommand", "add_instance_argument", "add_token_option", "choose_configs",
+    "end_if_it_cannot_run", "read_token", "try_instance", "without_log_lines", "write_documents",
 ]  # fmt: skip
+
+T = TypeVar("T")
 
 # More than any token: longer input was piped in by mistake.
 MAX_INPUT_BYTES = 1024 * 1024
@@ -59,6 +63,56 @@ class OperatorCommand(BaseCommand):
                 # Otherwise Python reports at its exit that it cannot write the rest.
                 os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             sys.exit(READER_LEFT)
+
+
+def add_instance_argument(parser: CommandParser, text: str, *, default: str | None = None) -> None:
+    """Add ``--instance ALIAS``; :func:`conf.get_config` says which aliases there are.
+
+    ``default`` is the alias where the option is absent; ``None`` if that means another thing.
+    """
+    parser.add_argument("--instance", type=_read_alias, default=default, metavar="ALIAS", help=text)
+
+
+def _read_alias(text: str) -> str:
+    if text == DEFAULT_INSTANCE or is_alias(text):
+        return text
+    # Not repeated: a token that was put here by mistake may go to a log.
+    raise argparse.ArgumentTypeError(f"write {DEFAULT_INSTANCE}, or an alias of INSTANCES")
+
+
+def choose_configs(options: Mapping[str, Any]) -> tuple[Config, ...]:
+    """Return the settings of the instance that ``--instance`` names; without it, of all."""
+    aliases = get_aliases() if options["instance"] is None else [options["instance"]]
+    return tuple(map(get_config, aliases))
+
+
+def try_instance(
+    work: Callable[[Config], T],
+    config: Config,
+    options: Mapping[str, Any],
+    *,
+    fail: Callable[[str], T],
+) -> T:
+    """Return what ``work`` does for an instance; of several, ``fail`` of why it could not.
+
+    So one that cannot run hides no other's result.
+    """
+    try:
+        return work(config)
+    except Exception as error:
+        if options["traceback"] or not config.is_one_of_several:
+            raise
+        return fail(_explain(error))
+
+
+def write_documents(
+    command: BaseCommand, documents: Mapping[str, Mapping[str, Any]], *, passed: bool
+) -> None:
+    """Write the JSON of the only instance, or those of several by alias in one document."""
+    document = documents.get(DEFAULT_INSTANCE, {})
+    if len(get_aliases()) > 1:
+        document = {"schema_version": SCHEMA_VERSION, "passed": passed, "instances": documents}
+    command.stdout.write(json.dumps(document, indent=2))
 
 
 def add_token_option(parser: CommandParser, *, default: str | None, text: str) -> None:
@@ -129,11 +183,7 @@ def end_if_it_cannot_run(
     except Exception as error:
         if options["traceback"]:
             raise
-        is_known = isinstance(error, ImproperlyConfigured | CommandError)
-        # Of other errors only the type: a message may quote a setting, and settings hold passwords.
-        problem = f"{type(error).__name__}; --traceback shows all of it."
-        if is_known and not isinstance(error, InvalidCacheBackendError):
-            problem = str(error)
+        problem = _explain(error)
     else:
         return
     if options["json"]:
@@ -143,6 +193,14 @@ def end_if_it_cannot_run(
     for line in (headline, *problem.splitlines()):
         page.write(command.style.ERROR(line))
     sys.exit(2)
+
+
+def _explain(error: Exception) -> str:
+    is_known = isinstance(error, ImproperlyConfigured | CommandError)
+    if is_known and not isinstance(error, InvalidCacheBackendError):
+        return str(error)
+    # Of other errors only the type: a message may quote a setting, and settings hold passwords.
+    return f"{type(error).__name__}; --traceback shows all of it."
 
 
 @contextmanager

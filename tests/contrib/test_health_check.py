@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from django.core.cache import cache
 from django.test import Client
 from django.urls import path
 from health_check.views import HealthCheckView
@@ -11,6 +12,7 @@ from clerk_auth.core.errors import KeysUnavailable
 from clerk_auth.verifier import get_verifier
 from tests.conftest import PARTY
 from tests.issuer_server import answer
+from tests.tenants import serve_staff
 
 pytestmark = [pytest.mark.integration, pytest.mark.urls(__name__)]
 
@@ -49,3 +51,18 @@ def test_unhealthy_while_misconfigured(settings):
     settings.SECURE_SSL_REDIRECT = False
     settings.CLERK_AUTH = {}
     assert ask() == (500, "ClerkKeys()", "Unavailable: misconfigured")
+
+
+def test_unhealthy_only_once_no_instance_has_keys(configured, settings):
+    with serve_staff(settings) as staff:
+        staff.script = answer(b"", status="500 Internal Server Error")
+        for alias in ("default", "staff"):
+            get_verifier(alias).source.refresh()
+        assert ask() == (200, "ClerkKeys()", "OK")
+    configured.script = answer(b"", status="500 Internal Server Error")
+    with serve_staff(settings) as staff:
+        staff.script = answer(b"", status="500 Internal Server Error")
+        cache.clear()
+        for alias in ("default", "staff"):
+            get_verifier(alias).source.refresh()
+        assert ask() == (500, "ClerkKeys()", "Unavailable: no_keys")

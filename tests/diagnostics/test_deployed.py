@@ -31,6 +31,7 @@ from project.urls import urlpatterns as project_urlpatterns
 from tests.api_server import serve_api
 from tests.conftest import PARTY
 from tests.issuer_server import IssuerServer, answer, hang
+from tests.tenants import STAFF_PARTY, serve_staff
 
 pytestmark = pytest.mark.integration
 
@@ -53,6 +54,22 @@ class Unguarded(Public):
 
 class SessionFirst(Closed):
     authentication_classes = (SessionAuthentication, ClerkAuthentication)
+
+
+class StaffAuthentication(ClerkAuthentication):
+    instance = "staff"
+
+
+class AnybodyAuthentication(ClerkAuthentication):
+    instances = ("default", "staff")
+
+
+class OfStaff(Closed):
+    authentication_classes = (StaffAuthentication,)
+
+
+class OfAnybody(Closed):
+    authentication_classes = (AnybodyAuthentication,)
 
 
 class Nobody(BasePermission):
@@ -82,6 +99,8 @@ urlpatterns = [
     path("forbidden", Forbidden.as_view()),
     path("post-only", PostOnly.as_view()),
     path("login-page", login_page),
+    path("of-staff", OfStaff.as_view()),
+    path("of-anybody", OfAnybody.as_view()),
 ]
 
 
@@ -100,8 +119,8 @@ def fake(local_issuer) -> Iterator[IssuerServer]:
     server.stop()
 
 
-def run(url: str, **options) -> Report:
-    return deployed.run(get_config(), url, **options)
+def run(url: str, *, instance: str = "default", **options) -> Report:
+    return deployed.run(get_config(instance), url, **options)
 
 
 def find(report: Report, name: str) -> Result:
@@ -172,6 +191,35 @@ def test_every_token_that_is_sent_has_expired(fake, configured):
         parts = match[1].split(b".")
         payload = json.loads(base64.urlsafe_b64decode(parts[len(parts) > 1] + b"=="))
         assert payload["exp"] < time.time() - 60
+
+
+@pytest.fixture
+def staff(configured, settings) -> Iterator[IssuerServer]:
+    with serve_staff(settings, REALM="staff") as server:
+        server.signers = [server.signer.acting_as(server.issuer, kid="ins_staff")]
+        yield server
+
+
+def test_view_of_an_instance_passes_the_probes_of_that_instance(api, staff):
+    token = staff.signer.token(azp=STAFF_PARTY)
+    report = run(f"{api}/of-staff", instance="staff", token=token)
+    assert report.passed, failures(report)
+    assert find(report, "the token given").status == PASSED
+
+
+def test_view_of_another_instance_fails_and_names_the_option(api, staff):
+    report = run(f"{api}/of-staff")
+    forged = find(report, BAD_TOKENS["forged"].title)
+    assert (forged.status, forged.detail) == (FAILED, "401 key_not_found, not signature_invalid")
+    assert forged.remedy.endswith("Or the view is for another instance: name it with --instance.")
+
+
+@pytest.mark.parametrize("instance", ["default", "staff"])
+def test_view_of_several_instances_passes_the_probes_of_each(api, staff, settings, instance):
+    own = {**settings.CLERK_AUTH["INSTANCES"]["staff"], "REALM": "api"}
+    settings.CLERK_AUTH = {**settings.CLERK_AUTH, "INSTANCES": {"staff": own}}
+    report = run(f"{api}/of-anybody", instance=instance)
+    assert report.passed, failures(report)
 
 
 # Where it is not
@@ -251,6 +299,7 @@ def test_every_other_answer_is_explained(fake, configured, script, detail, remed
         result = find(report, title)
         assert (result.status, result.detail.startswith(detail)) == (FAILED, True), result
         assert remedy in result.remedy
+        assert "instance" not in result.remedy
 
 
 def _as_ours(bad, **changes: str):

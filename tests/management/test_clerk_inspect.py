@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,8 @@ from clerk_auth.management.command import MAX_INPUT_BYTES, MAX_LINE_CHARACTERS
 from project.demo.environment import inherit_environment
 from tests.commands import Outcome, run_command
 from tests.conftest import ISSUER, PARTY
+from tests.issuer_server import IssuerServer
+from tests.tenants import STAFF_PARTY, serve_staff
 from tests.terminals import run_at_terminal, without_colours
 
 pytestmark = pytest.mark.integration
@@ -115,6 +118,108 @@ def test_without_keys_it_ends_with_two_and_shows_the_claims(configured):
     assert done.out.splitlines()[-1].startswith("UNKNOWN: keys_unavailable (")
     document = run("--json", given=token)
     assert (document.status, json.loads(document.out)["verdict"]) == (2, "unknown")
+
+
+# Several instances
+
+
+@pytest.fixture
+def staff(configured, settings) -> Iterator[IssuerServer]:
+    with serve_staff(settings) as server:
+        yield server
+
+
+def staff_token(staff: IssuerServer, signer: LocalIssuer | None = None, **claims: object) -> str:
+    return (signer or staff.signer).token(**{"azp": STAFF_PARTY, "iss": staff.issuer, **claims})
+
+
+def judge(token: str, *arguments: str) -> tuple[str, str, str]:
+    """Return who judged a token, why, and what for a client."""
+    document = json.loads(run("--json", *arguments, given=token).out)
+    return document["instance"], document["chosen_by"], document["code"]
+
+
+def test_instance_whose_issuer_the_token_names_judges_it(configured, staff):
+    for given in (staff_token(staff), f"Bearer {staff_token(staff)}\n"):
+        done = run(given=given)
+        assert done.status == 0, done.out
+        assert done.out.splitlines()[-1] == (
+            "ACCEPTED: the verifier lets this token in. Judged by the instance staff: its issuer "
+            "is the token's iss."
+        )
+        assert f'expected: azp "{PARTY}"' not in done.out
+        assert judge(given) == ("staff", "issuer", None)
+    assert judge(configured.signer.token(azp=PARTY)) == ("default", "issuer", None)
+
+
+def test_instance_judges_by_its_own_policy_and_keys(configured, staff):
+    """The key id is the same in both; what else is the other's is refused."""
+    of_customers = configured.signer
+    assert judge(staff_token(staff, of_customers)) == ("staff", "issuer", "signature_invalid")
+    assert judge(staff_token(staff, azp=PARTY)) == ("staff", "issuer", "party_not_allowed")
+    crossed = of_customers.token(iss=configured.issuer, azp=STAFF_PARTY)
+    assert judge(crossed) == ("default", "issuer", "party_not_allowed")
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"iss": "https://nobody.example.com"}, "issuer_not_allowed"),
+        ({"iss": 7}, "issuer_not_allowed"),
+        ({"iss": None}, "issuer_not_allowed"),
+    ],
+)
+def test_default_judges_a_token_of_an_issuer_that_no_instance_has(configured, staff, change, code):
+    token = configured.signer.token(azp=PARTY, **change)
+    assert judge(token) == ("default", "default", code)
+    assert (
+        run(given=token)
+        .out.splitlines()[-1]
+        .endswith(" Judged by the instance default: no instance has the token's iss.")
+    )
+    assert staff.fetches == 0
+
+
+@pytest.mark.parametrize("given", ["x", "a b c", "\xff.\xff.\xff", "e30.e30", "x" * 100_000])
+def test_default_judges_what_cannot_be_read(staff, given):
+    assert judge(given) == ("default", "default", "token_malformed")
+    assert staff.fetches == 0
+
+
+def test_option_chooses_whatever_the_token_names(configured, staff):
+    token = staff_token(staff)
+    assert judge(token, "--instance", "default") == ("default", "option", "signature_invalid")
+    assert judge(token, "--instance", "staff") == ("staff", "issuer", None)
+    done = run("-v", "0", "--instance", "default", given=token)
+    assert done.status == 1
+    assert done.out.endswith(" Judged by the instance default: --instance names it.\n")
+    nobody = configured.signer.token(azp=PARTY, iss="https://nobody.example.com")
+    assert judge(nobody, "--instance", "staff")[:2] == ("staff", "option")
+
+
+def test_instance_that_cannot_be_reached_hides_no_other(configured, staff):
+    staff.stop()
+    assert judge(configured.signer.token(azp=PARTY)) == ("default", "issuer", None)
+    done = run(given=staff_token(staff))
+    assert done.status == 2
+    assert done.out.splitlines()[-1].startswith("UNKNOWN: keys_unavailable (")
+
+
+@pytest.mark.parametrize("arguments", [[], ["--json"]])
+def test_instance_that_is_not_there_ends_it_with_two_before_a_token_is_asked_for(staff, arguments):
+    done = run("--instance", "custommers", *arguments, given=None)
+    assert done.status == 2
+    said = "CLERK_AUTH has no instance 'custommers'. It has: default, staff."
+    assert said in done.err
+    assert not arguments or json.loads(done.out)["error"] == said
+
+
+def test_only_instance_is_not_spoken_of(key_configured, local_issuer):
+    token = local_issuer.token(azp=PARTY)
+    for arguments in ([], ["--instance", "default"]):
+        assert run(*arguments, given=token).out.endswith("lets this token in.\n")
+        document = json.loads(run("--json", *arguments, given=token).out)
+        assert not {"instance", "chosen_by"} & set(document)
 
 
 # What it reads

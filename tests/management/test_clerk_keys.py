@@ -5,11 +5,14 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import time
+from collections.abc import Iterator
 
 import pytest
 from django.core.cache import caches
 from django.core.cache.backends.filebased import FileBasedCache
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 
 from clerk_auth.conf import get_config
@@ -20,7 +23,8 @@ from clerk_auth.verifier import get_verifier
 from tests.commands import run_command
 from tests.conftest import PARTY
 from tests.fleet import Fleet, ScriptedIssuer
-from tests.issuer_server import answer
+from tests.issuer_server import IssuerServer, answer
+from tests.tenants import serve_staff
 
 pytestmark = pytest.mark.integration
 
@@ -389,3 +393,122 @@ def test_wrong_settings_stop_it(settings):
     settings.CLERK_AUTH = {}
     status, out = run("status", "--json")
     assert (status, "FRONTEND_API" in json.loads(out)["error"]) == (2, True)
+
+
+# Several instances
+
+
+@pytest.fixture
+def staff(configured, settings) -> Iterator[IssuerServer]:
+    with serve_staff(settings) as server:
+        yield server
+
+
+def change_staff(settings, **changes: object) -> None:
+    own = {**settings.CLERK_AUTH["INSTANCES"]["staff"], **changes}
+    own = {key: value for key, value in own.items() if value is not None}
+    settings.CLERK_AUTH = {**settings.CLERK_AUTH, "INSTANCES": {"staff": own}}
+
+
+def sections(out: str) -> dict[str, str]:
+    """Return what stands below the heading of each instance."""
+    start, *parts = re.split(r"^instance (\w+)\n", out, flags=re.MULTILINE)
+    assert start == ""
+    return dict(zip(parts[::2], parts[1::2], strict=True))
+
+
+def test_keys_of_every_instance_are_refreshed_and_shown(configured, staff):
+    assert run("status")[0] == 1
+    status, out = run("refresh")
+    assert status == 0
+    assert all("cache       refreshed, and read back" in text for text in sections(out).values())
+    status, out = run("status")
+    assert (status, list(sections(out))) == (0, ["default", "staff"])
+    for alias, server in (("default", configured), ("staff", staff)):
+        assert "state       fresh" in sections(out)[alias]
+        assert server.signer.verifying_key.thumbprint in sections(out)[alias]
+        assert sections(out)[alias].count("key         ") == 1
+        assert server.fetches == 1
+
+
+@pytest.mark.parametrize("broken", ["default", "staff"])
+def test_instance_whose_fetch_fails_fails_the_refresh_and_stops_no_other(broken, configured, staff):
+    servers = {"default": configured, "staff": staff}
+    servers.pop(broken).stop()
+    ((healthy, server),) = servers.items()
+    status, out = run("refresh")
+    assert status == 1
+    assert "refreshed, and read back" in sections(out)[healthy]
+    assert "was not changed: the fetch failed" in sections(out)[broken]
+    server.rotate("ins_new")
+    status, out = run("refresh", "--json")
+    document = json.loads(out)
+    assert (status, document["schema_version"], document["passed"]) == (1, 1, False)
+    assert list(document) == ["schema_version", "passed", "instances"]
+    problems = {alias: each["problem"] for alias, each in document["instances"].items()}
+    assert problems == {healthy: None, broken: "fetch_failed"}
+    (key,) = document["instances"][healthy]["keys"]
+    assert key["kid"] == "ins_new"
+    assert [run("status", "--instance", alias)[0] for alias in (healthy, broken)] == [0, 1]
+
+
+def test_instance_that_cannot_be_made_is_the_worst_and_hides_no_other(staff, settings):
+    change_staff(settings, CACHE_ALIAS="gone")
+    status, out = run("refresh")
+    assert status == 2
+    assert "refreshed, and read back" in sections(out)["default"]
+    assert sections(out)["staff"].startswith(
+        "error       CLERK_AUTH['INSTANCES.staff.CACHE_ALIAS']"
+    )
+    status, out = run("status", "--json")
+    instances = json.loads(out)["instances"]
+    assert (status, instances["default"]["state"]) == (2, "fresh")
+    assert set(instances["staff"]) == {"schema_version", "error"}
+    assert run("status", "--instance", "default")[0] == 0
+    with pytest.raises(ImproperlyConfigured):
+        run("status", "--traceback")
+
+
+def test_option_refreshes_one_instance(configured, staff):
+    status, out = run("refresh", "--instance", "staff")
+    assert (status, list(sections(out))) == (0, ["staff"])
+    assert (configured.fetches, staff.fetches) == (0, 1)
+    document = json.loads(run("status", "--instance", "staff", "--json")[1])
+    assert (document["passed"], list(document["instances"])) == (True, ["staff"])
+
+
+def test_keys_of_the_settings_are_passed_over_beside_those_that_are_fetched(
+    configured, staff, settings, local_issuer
+):
+    change_staff(settings, JWKS_URL=None, JWT_KEY=local_issuer.public_pem)
+    status, out = run("refresh")
+    assert status == 0
+    assert "cache       is not used: these keys come from the settings" in sections(out)["staff"]
+    assert "read back" not in sections(out)["staff"]
+    assert run("status")[0] == 0
+    done = run_command("clerk_keys", "refresh", "--instance", "staff")
+    assert (done.status, done.err) == (2, "")
+    assert "There is nothing to refresh" in sections(done.out)["staff"]
+
+
+def test_nothing_to_refresh_in_any_instance_ends_it_with_two(settings, tmp_path):
+    settings.BASE_DIR = tmp_path
+    settings.DEBUG = True
+    settings.CLERK_AUTH = {"DEV_MODE": True, "INSTANCES": {"staff": {}}}
+    status, out = run("refresh")
+    assert status == 2
+    assert out.count("There is nothing to refresh") == 2
+
+
+def test_instance_that_is_not_there_ends_it_with_two(staff):
+    done = run_command("clerk_keys", "status", "--instance", "custommers")
+    assert (done.status, done.out) == (2, "")
+    assert "CLERK_AUTH has no instance 'custommers'. It has: default, staff." in done.err
+
+
+@pytest.mark.parametrize("arguments", [[], ["--instance", "default"]])
+def test_only_instance_is_not_spoken_of(configured, arguments):
+    run("refresh")
+    status, out = run("status", *arguments)
+    assert (status, out.splitlines()[0]) == (0, "state       fresh")
+    assert "instances" not in json.loads(run("status", "--json", *arguments)[1])

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 
 import pytest
 from django.conf import settings as django_settings
@@ -19,6 +20,7 @@ from tests.api_server import serve_api
 from tests.commands import Outcome, run_command
 from tests.conftest import PARTY
 from tests.issuer_server import IssuerServer, answer
+from tests.tenants import STAFF_PARTY, serve_staff
 from tests.terminals import run_at_terminal, without_colours
 
 pytestmark = pytest.mark.integration
@@ -389,6 +391,154 @@ def test_no_token_on_standard_input_ends_it_with_two(key_configured, given):
     done = run("--token", "-", given=given)
     assert (done.status, done.out) == (2, "")
     assert "no token on standard input" in done.err
+
+
+# Several instances
+
+
+@pytest.fixture
+def staff(configured, settings) -> Iterator[IssuerServer]:
+    with serve_staff(settings) as server:
+        yield server
+
+
+def change_staff(settings, **changes: object) -> None:
+    own = {**settings.CLERK_AUTH["INSTANCES"]["staff"], **changes}
+    settings.CLERK_AUTH = {**settings.CLERK_AUTH, "INSTANCES": {"staff": own}}
+
+
+def sections(out: str) -> dict[str, list[str]]:
+    """Return the lines below the heading of each instance."""
+    _, *parts = re.split(r"^instance (\w+)\n", out, flags=re.MULTILINE)
+    return {alias: text.splitlines() for alias, text in zip(parts[::2], parts[1::2], strict=True)}
+
+
+def test_every_instance_is_checked_by_its_own_settings_and_keys(configured, staff):
+    done = run()
+    assert (done.status, done.err) == (0, "")
+    found = sections(done.out)
+    assert list(found) == ["default", "staff"]
+    for alias, server in (("default", configured), ("staff", staff)):
+        text = "\n".join(found[alias])
+        assert f"issuer {server.issuer}; keys from {server.jwks_url}; " in text
+        assert f"thumbprint {server.signer.verifying_key.thumbprint}" in text
+        assert "The lock is locked: " in text
+        assert server.fetches == 1
+    assert done.out.endswith("\n\nREADY: all 2 instances.\n")
+
+
+@pytest.mark.parametrize("broken", ["default", "staff"])
+def test_broken_instance_fails_the_run_and_hides_no_other(broken, configured, staff):
+    servers = {"default": configured, "staff": staff}
+    servers.pop(broken).stop()
+    (healthy,) = servers
+    done = run()
+    assert done.status == 1
+    found = sections(done.out)
+    assert "\n".join(found[healthy]).count("The lock is locked: ") == 1
+    assert "\n".join(found[broken]).count("NOT READY: ") == 1 + (broken == "staff")
+    assert done.out.endswith(f"\nNOT READY: 1 of 2 instances: {broken}.\n")
+    documents = json.loads(run("--json").out)
+    assert (documents["schema_version"], documents["passed"]) == (1, False)
+    assert list(documents) == ["schema_version", "passed", "instances"]
+    passed = {alias: each["passed"] for alias, each in documents["instances"].items()}
+    assert passed == {healthy: True, broken: False}
+
+
+def test_cache_that_one_instance_lacks_is_its_own_failure(staff, settings):
+    change_staff(settings, CACHE_ALIAS="gone")
+    instances = json.loads(run("--json").out)["instances"]
+    assert {alias: each["passed"] for alias, each in instances.items()} == {
+        "default": True,
+        "staff": False,
+    }
+
+
+def test_key_file_that_no_instance_can_read_ends_it_with_two(settings, tmp_path):
+    settings.BASE_DIR = tmp_path
+    (tmp_path / DEV_DIRECTORY).mkdir()
+    (tmp_path / DEV_DIRECTORY / "signing-key.pem").write_text("not a key")
+    settings.DEBUG = True
+    settings.CLERK_AUTH = {"DEV_MODE": True, "INSTANCES": {"staff": {}}}
+    done = run("--json")
+    assert (done.status, json.loads(done.out)["passed"]) == (2, False)
+
+
+def test_quiet_run_prints_one_line_for_each_instance(staff):
+    staff.stop()
+    first, second = run("-v", "0").out.splitlines()
+    assert first.startswith("default: The lock is locked: ")
+    assert re.fullmatch(r"staff: NOT READY: .* First: key set, fetch: .*: connection\.", second)
+
+
+def test_waiting_repeats_only_what_fails(configured, staff):
+    staff.script = answer(b"", status="503 Busy")
+    done = run("--wait", "2.5", "-v", "1")
+    assert done.status == 1
+    assert (configured.fetches, staff.fetches > 1) == (1, True)
+    assert re.match(rf"try 1, [12] s left: staff: key set, fetch: {staff.jwks_url}: ", done.err)
+
+
+def test_option_checks_one_instance(configured, staff):
+    configured.stop()
+    done = run("--instance", "staff")
+    assert (done.status, list(sections(done.out))) == (0, ["staff"])
+    assert done.out.splitlines()[-1].startswith("The lock is locked: ")
+    assert staff.fetches == 1
+    documents = json.loads(run("--instance", "staff", "--json").out)
+    assert (documents["passed"], list(documents["instances"])) == (True, ["staff"])
+    assert run("--instance", "default").status == 1
+
+
+def test_instance_that_is_not_there_ends_it_with_two(staff):
+    done = run("--instance", "custommers", "--json")
+    assert done.status == 2
+    said = "CLERK_AUTH has no instance 'custommers'. It has: default, staff."
+    assert said in done.err
+    assert json.loads(done.out)["error"] == said
+
+
+@pytest.mark.parametrize("arguments", [[], ["--instance", "default"]])
+def test_only_instance_is_not_spoken_of(configured, arguments):
+    out = run(*arguments).out
+    assert out.startswith("settings\n")
+    assert "instance" not in out.partition("key set")[0]
+    assert list(json.loads(run("--json", *arguments).out))[:3] == [
+        *("schema_version", "passed", "counts"),
+    ]
+
+
+def test_token_is_judged_by_the_instance_that_it_names(configured, staff):
+    token = staff.signer.token("user_shown", azp=STAFF_PARTY)
+    done = run("--token", "-", given=token)
+    assert done.status == 0, done.out
+    found = sections(done.out)
+    assert "the token given" not in found["default"]
+    assert (
+        "ACCEPTED: the verifier lets this token in. Judged by the instance staff: its issuer is "
+        "the token's iss."
+    ) in found["staff"]
+    instances = json.loads(run("--token", "-", "--json", given=token).out)["instances"]
+    assert instances["default"]["token"] is None
+    assert (instances["staff"]["token"]["verdict"]) == "accepted"
+    assert (instances["staff"]["token"]["chosen_by"]) == "issuer"
+    done = run("--token", "-", "--instance", "default", "--json", given=token)
+    (instance,) = json.loads(done.out)["instances"].values()
+    assert (done.status, instance["token"]["chosen_by"]) == (1, "option")
+
+
+def test_deployed_api_is_probed_by_the_instance_of_the_option_or_of_the_token(
+    configured, staff, settings
+):
+    settings.ROOT_URLCONF = "tests.diagnostics.test_deployed"
+    token = staff.signer.token(azp=STAFF_PARTY)
+    with serve_api() as url:
+        for arguments in (["--token", "-"], ["--instance", "staff"]):
+            done = run("--url", f"{url}/of-staff", *arguments, given=token)
+            assert done.status == 0, done.out
+            assert list(sections(done.out)) == ["staff"]
+        done = run("--url", f"{url}/api/me")
+        assert (done.status, list(sections(done.out))) == (0, ["default"])
 
 
 # A deployed API

@@ -22,7 +22,9 @@ from clerk_auth.permissions import IsNotImpersonated
 from clerk_auth.verifier import get_verifier
 from project.demo.environment import inherit_environment
 from tests.conftest import ISSUER, PARTY
+from tests.tenants import STAFF_PARTY
 
+OLD_ISSUER = "https://old.clerk.example.com"
 ROOT = Path(__file__).resolve().parents[2]
 
 # Each token costs the loading of a private key, which is checked while it is loaded.
@@ -305,9 +307,10 @@ def documented() -> list[str]:
     return sorted({arguments.strip() for arguments in found})
 
 
-@pytest.mark.usefixtures("developing")
 @pytest.mark.parametrize("arguments", documented())
-def test_documented_command_prints_a_token(arguments):
+def test_documented_command_prints_a_token(arguments, developing):
+    if named := re.search(r"--instance (\w+)", arguments):
+        developing.CLERK_AUTH = {**developing.CLERK_AUTH, "INSTANCES": {named[1]: {}}}
     if "--help" not in arguments:
         assert make_token(*shlex.split(arguments)).count(".") == 2
 
@@ -316,6 +319,58 @@ def test_each_new_option_is_documented_by_a_command():
     written = " ".join(documented())
     for option in ("--fva", "--act", "--claim ", "--claims-version", "--iat"):
         assert option in written
+
+
+# Several instances
+
+
+@pytest.fixture
+def several(developing):
+    instances = {"staff": {"AUTHORIZED_PARTIES": [STAFF_PARTY]}, "old": {"ISSUER": OLD_ISSUER}}
+    developing.CLERK_AUTH = {**developing.CLERK_AUTH, "INSTANCES": instances}
+    return developing
+
+
+@pytest.mark.usefixtures("several")
+@pytest.mark.parametrize(
+    ("alias", "issuer", "party"),
+    [
+        ("default", ISSUER, PARTY),
+        ("staff", "https://staff.clerk.localhost", STAFF_PARTY),
+        ("old", OLD_ISSUER, None),
+    ],
+)
+def test_token_is_for_the_instance_that_is_named_and_for_no_other(alias, issuer, party):
+    token = make_token("--instance", alias)
+    claims = get_verifier(alias).verify(token)
+    assert (claims.instance, claims.issuer, claims.authorized_party) == (alias, issuer, party)
+    for other in {"default", "staff", "old"} - {alias}:
+        with pytest.raises(TokenRejected) as caught:
+            get_verifier(other).verify(token)
+        assert caught.value.code == "issuer_not_allowed"
+    with pytest.raises(TokenRejected) as caught:
+        get_verifier(alias).verify(make_token("--instance", alias, "--bad", "forged"))
+    assert caught.value.code == "signature_invalid"
+
+
+@pytest.mark.usefixtures("several")
+def test_token_without_an_instance_is_for_the_default():
+    assert verify().issuer == ISSUER
+
+
+@pytest.mark.usefixtures("developing")
+def test_default_may_be_named_where_there_is_no_other():
+    assert verify("--instance", "default").issuer == ISSUER
+
+
+@pytest.mark.usefixtures("several")
+def test_instance_that_is_not_there_ends_it_with_two_and_those_that_are():
+    with pytest.raises(CommandError) as caught:
+        make_token("--instance", "custommers")
+    assert caught.value.returncode == 2
+    assert str(caught.value) == (
+        "CLERK_AUTH has no instance 'custommers'. It has: default, staff, old."
+    )
 
 
 # Bad tokens

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import functools
-import json
 import sys
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from clerk_auth.conf import Config, get_config
+from clerk_auth.conf import Config
 from clerk_auth.conf.caches import CacheSettings
 from clerk_auth.diagnostics.explanations import format_duration, name_key
 from clerk_auth.diagnostics.remedies import STORE_PROBLEMS
@@ -67,50 +68,97 @@ TAKEN = (
     "Processes that have requests take it in {look}, or in {late} where the cache has just failed "
     "them."
 )
+_NOTHING = SourceStatus("cold")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What is known of an instance's keys, or the ``error`` for which that is nothing.
+
+    ``problem`` is one of ``PROBLEMS``, whose sentences ``facts`` completes.
+    """
+
+    status: SourceStatus = _NOTHING
+    problem: str | None = None
+    facts: Mapping[str, str] = field(default_factory=dict)
+    error: str = ""
+
+    def exit_status(self, *, is_refresh: bool) -> int:
+        if self.error:
+            return 2
+        return int(bool(self.problem) if is_refresh else self.status.state == "cold")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return a dict that can be written as JSON."""
+        if self.error:
+            return {"schema_version": SCHEMA_VERSION, "error": self.error}
+        facts = self.status.as_dict()
+        return {"schema_version": SCHEMA_VERSION, **facts, "problem": self.problem}
 
 
 class Command(command.OperatorCommand):
     help = (
         "Show the keys that the fleet shares (status), or fetch them now for the whole fleet "
-        "(refresh): past cooldown and backoff, not past a fetch that is under way. Exit status: "
-        "0 there are keys to verify with and, after a refresh, every process can read them; 1 "
-        "otherwise; 2 it could not run, or there is nothing to refresh."
+        "(refresh): past cooldown and backoff, not past a fetch that is under way. Of several "
+        "instances, those of all. Exit status: 0 there are keys to verify with and, after a "
+        "refresh, every process can read them; 1 otherwise; 2 it could not run, or there is "
+        "nothing to refresh. Of several instances, the highest."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("action", choices=["status", "refresh"])
         parser.add_argument("--json", action="store_true", help="Print one JSON document.")
+        command.add_instance_argument(parser, "Only the keys of this instance of INSTANCES.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         is_refresh = options["action"] == "refresh"
         with command.end_if_it_cannot_run(self, options, "clerk_keys could not run."):
-            config = get_config()
-            problem, status = _refresh(config) if is_refresh else _load(config)
-            facts = _describe(config, status)
+            configs = command.choose_configs(options)
+            # Beside keys that can be refreshed, those of the settings are no error.
+            may_pass_over = any(config.jwks_url for config in configs)
+            look = partial(_refresh, may_pass_over=may_pass_over) if is_refresh else _load
+            found = {
+                config.instance: command.try_instance(look, config, options, fail=_fail)
+                for config in configs
+            }
+        status = max(each.exit_status(is_refresh=is_refresh) for each in found.values())
         if options["json"]:
-            document = {"schema_version": SCHEMA_VERSION, **status.as_dict(), "problem": problem}
-            self.stdout.write(json.dumps(document, indent=2))
+            documents = {alias: each.as_dict() for alias, each in found.items()}
+            command.write_documents(self, documents, passed=not status)
         else:
-            self._print(status, problem, facts, is_refresh=is_refresh)
-        if problem if is_refresh else status.state == "cold":
-            sys.exit(1)
+            self._print(found, configs[0].is_one_of_several, is_refresh=is_refresh)
+        if status:
+            sys.exit(status)
 
-    def _print(
-        self, status: SourceStatus, problem: str | None, facts: dict[str, str], *, is_refresh: bool
-    ) -> None:
+    def _print(self, found: Mapping[str, Found], is_of_several: bool, *, is_refresh: bool) -> None:
+        page = Page(self.stdout, self.style)
+        for number, (alias, each) in enumerate(found.items()):
+            if number:
+                page.write()
+            if is_of_several:
+                page.write_heading(f"instance {alias}")
+            for line in each.error.splitlines():
+                page.write(f"error       {self.style.ERROR(line)}", hang=12)
+            if not each.error:
+                self._print_keys(each, page, is_refresh=is_refresh)
+
+    def _print_keys(self, found: Found, page: Page, *, is_refresh: bool) -> None:
+        status = found.status
         now = time.time()
         # In two columns: what does not fit goes on below the second.
-        write = functools.partial(Page(self.stdout, self.style).write, hang=12)
-        if problem is not None:
-            said, remedy = (text.format(**facts) for text in PROBLEMS[problem])
-            style = self.style.WARNING if problem == "cache_empty" else self.style.ERROR
+        write = partial(page.write, hang=12)
+        if found.problem is not None:
+            said, remedy = (text.format(**found.facts) for text in PROBLEMS[found.problem])
+            style = self.style.WARNING if found.problem == "cache_empty" else self.style.ERROR
             write(f"cache       {style(said)}")
             write(f"            {remedy}")
             if not is_refresh:
                 write("processes   may hold keys of their own, and go on with them")
+        elif is_refresh and status.state == "static":
+            write("cache       is not used: these keys come from the settings")
         elif is_refresh:
             write(f"cache       {self.style.SUCCESS('refreshed, and read back')}")
-            write(f"            {TAKEN.format(**facts)}")
+            write(f"            {TAKEN.format(**found.facts)}")
         style = self.style.SUCCESS if status.state in ("fresh", "static") else self.style.WARNING
         write(f"state       {style(status.state)}")
         if status.fetched_at is not None and status.expires_at is not None:
@@ -131,12 +179,12 @@ class Command(command.OperatorCommand):
             write("key         none")
 
 
-def _load(config: Config) -> tuple[str | None, SourceStatus]:
+def _load(config: Config) -> Found:
     source = make_source(config)
     if not isinstance(source, CachedKeySource):
-        return None, source.status()
+        return Found(source.status())
     status = load_shared(source)
-    return _find_problem(config, status), status
+    return Found(status, _find_problem(config, status), _describe(config, status))
 
 
 def _find_problem(config: Config, status: SourceStatus) -> str | None:
@@ -150,18 +198,25 @@ def _find_problem(config: Config, status: SourceStatus) -> str | None:
     return "document_refused" if status.document_refused else "cache_empty"
 
 
-def _refresh(config: Config) -> tuple[str | None, SourceStatus]:
+def _refresh(config: Config, *, may_pass_over: bool) -> Found:
     source = make_source(config)
     if not isinstance(source, CachedKeySource):
+        if may_pass_over:
+            return Found(source.status())
         raise CommandError(
             "There is nothing to refresh: these keys come from the settings. To replace them, "
             "change JWT_KEY, or the development key, and restart every process."
         )
     refresh = refresh_fleet(source)
+    problem = None if refresh.outcome == REFRESHED else refresh.outcome
     is_of_one = CacheSettings(config.cache_alias).belongs_to_one_process
     if is_of_one and refresh.outcome in (REFRESHED, "not_shared"):
-        return "cache_of_one_process", refresh.status
-    return None if refresh.outcome == REFRESHED else refresh.outcome, refresh.status
+        problem = "cache_of_one_process"
+    return Found(refresh.status, problem, _describe(config, refresh.status))
+
+
+def _fail(error: str) -> Found:
+    return Found(error=error)
 
 
 def _describe(config: Config, status: SourceStatus) -> dict[str, str]:

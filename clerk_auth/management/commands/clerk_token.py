@@ -10,7 +10,7 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from clerk_auth.conf import Config, get_config
+from clerk_auth.conf import DEFAULT_INSTANCE, Config, get_config, is_developing
 from clerk_auth.core.claims import is_factor_age
 from clerk_auth.core.encoding import parse_json
 from clerk_auth.error_reports import hide_locals
@@ -18,6 +18,7 @@ from clerk_auth.issuer.bad_tokens import BAD_TOKENS
 from clerk_auth.issuer.development import load_local_issuer
 from clerk_auth.issuer.local import ABSENT, TOKEN_SECONDS, merge
 from clerk_auth.issuer.payloads import authorization_claims, recipient_claims
+from clerk_auth.management.command import add_instance_argument
 
 __all__ = ["Command"]
 
@@ -35,6 +36,11 @@ class Command(BaseCommand):
     requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
+        add_instance_argument(
+            parser,
+            "Sign for this instance of INSTANCES. All have the same key, and each its own issuer.",
+            default=DEFAULT_INSTANCE,
+        )
         parser.add_argument(
             "--user", default="user_dev", help="Clerk user id (sub), user_dev by default."
         )
@@ -51,9 +57,10 @@ class Command(BaseCommand):
     @hide_locals
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            config = get_config()
+            config = get_config(options["instance"])
         except ImproperlyConfigured as error:
-            raise CommandError(f"{error}\n{_NEEDS_DEV_MODE}", returncode=2) from None
+            hint = "" if is_developing() else f"\n{_NEEDS_DEV_MODE}"
+            raise CommandError(f"{error}{hint}", returncode=2) from None
         if not config.dev_mode:
             raise CommandError(_NEEDS_DEV_MODE, returncode=2)
         claims = _claims(config, options)
