@@ -13,7 +13,7 @@ from clerk_auth.conf.secrets import SECRET_HINT, SECRET_MESSAGE, looks_secret
 
 __all__ = [
     "find_conflicts", "find_unknown", "make_problem", "malformed", "misnamed", "no_cache",
-    "not_a_dict", "not_of_an_instance", "same_instance", "unusable",
+    "no_instance", "not_a_dict", "not_of_an_instance", "same_instance", "unusable",
 ]  # fmt: skip
 
 _NO_ISSUER, _UNKNOWN, _MALFORMED = "clerk_auth.E001", "clerk_auth.E002", "clerk_auth.E003"
@@ -33,6 +33,13 @@ def make_problem(check_id: str, key: str, message: str, hint: str) -> CheckMessa
 def unusable(*problems: CheckMessage) -> ImproperlyConfigured:
     """Return the exception that the first use raises: one line for each problem."""
     return ImproperlyConfigured("\n".join(f"{found.msg} {found.hint}" for found in problems))
+
+
+def no_instance(alias: object, aliases: Iterable[str]) -> ImproperlyConfigured:
+    """Return the exception of a use of an instance that the settings do not have."""
+    return ImproperlyConfigured(
+        f"CLERK_AUTH has no instance {alias!r}. It has: {', '.join(aliases)}."
+    )
 
 
 def not_a_dict(group: str = "") -> CheckMessage:
