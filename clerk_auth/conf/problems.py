@@ -67,10 +67,12 @@ def not_of_an_instance(key: str) -> CheckMessage:
 
 def misnamed(group: str, alias: object, number: int, reserved: Collection[str]) -> CheckMessage:
     """Say that a key of ``group`` cannot be an alias."""
-    key, message = f"{group}.{corrections().show_name(str(alias))}", "cannot be an alias."
+    is_reserved = alias in reserved
+    shown = str(alias) if is_reserved else corrections().show_name(str(alias))
+    key, message = f"{group}.{shown}", "cannot be an alias."
     names = ", ".join(sorted(reserved))
     hint = f"It is key {number}. Use an identifier of at most 32 ASCII characters, but not {names}."
-    if looks_secret(alias):
+    if looks_secret(alias) and not is_reserved:
         hint = f"{hint} {SECRET_HINT}"
     return make_problem(_MALFORMED, key, message, hint)
 
@@ -101,18 +103,19 @@ def find_conflicts(
 ) -> list[CheckMessage]:
     """List what contradicts itself in the fields of ``Config``, read one by one.
 
-    Of an instance beside the top level, whose path is ``prefix``, what ``top`` has is not repeated.
+    Of an instance beside the top level, whose path is ``prefix``, what it inherits from ``top`` is
+    not repeated.
     """
-    known = [*_find_conflicts(top, debug=debug)] if top is not None else []
+    known = [] if top is None else [*_find_inherited(top, debug=debug)]
+    found = [conflict for conflict in _find_inherited(read, debug=debug) if conflict not in known]
     return [
         make_problem(check_id, prefix + key, message, hint)
-        for found in _find_conflicts(read, debug=debug)
-        for check_id, key, message, hint in [found]
-        if found not in known
+        for check_id, key, message, hint in [*_find_own(read), *found]
     ]
 
 
-def _find_conflicts(read: Mapping[str, Any], *, debug: bool) -> Iterator[tuple[str, str, str, str]]:
+def _find_own(read: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:
+    """Yield the conflicts between settings that no instance inherits."""
     named, decoded = read["frontend_api"], read["publishable_key"]
     if named and decoded and named != decoded:
         message = f'belongs to "{decoded}", but FRONTEND_API is "{named}".'
@@ -123,10 +126,8 @@ def _find_conflicts(read: Mapping[str, Any], *, debug: bool) -> Iterator[tuple[s
         yield _MALFORMED, "JWKS_URL", message, "Remove one of the two."
 
     if read["dev_mode"]:
-        if not debug:
-            message = "is on with DEBUG = False: anyone with the development key could sign in."
-            yield _NO_DEBUG, "DEV_MODE", message, "Remove it from this environment."
-    elif not (named or decoded or read["issuers"]):
+        return
+    if not (named or decoded or read["issuers"]):
         message = "is missing: nothing says whose tokens are accepted."
         hint = 'Set it to your Clerk domain, as in "clerk.example.com".'
         yield _NO_ISSUER, "FRONTEND_API", message, hint
@@ -135,6 +136,12 @@ def _find_conflicts(read: Mapping[str, Any], *, debug: bool) -> Iterator[tuple[s
         hint = "Set JWKS_URL or JWT_KEY beside it, or FRONTEND_API instead."
         yield _NO_ISSUER, "ISSUER", message, hint
 
+
+def _find_inherited(read: Mapping[str, Any], *, debug: bool) -> Iterator[tuple[str, str, str, str]]:
+    """Yield the conflicts between settings that instances inherit, or that are the process's."""
+    if read["dev_mode"] and not debug:
+        message = "is on with DEBUG = False: anyone with the development key could sign in."
+        yield _NO_DEBUG, "DEV_MODE", message, "Remove it from this environment."
     refresh, most = read["jwks_refresh_seconds"], read["jwks_max_age_seconds"] / 2
     if refresh > most:
         message = "is more than half of JWKS_MAX_AGE_SECONDS."
