@@ -8,7 +8,13 @@ import pytest
 from django.urls import include, path
 from rest_framework.authentication import BasicAuthentication
 from rest_framework.decorators import action, api_view, authentication_classes, permission_classes
-from rest_framework.permissions import IsAuthenticated
+from rest_framework.permissions import (
+    AND,
+    NOT,
+    IsAuthenticated,
+    OperandHolder,
+    SingleOperandHolder,
+)
 from rest_framework.routers import SimpleRouter
 from rest_framework.views import APIView
 from rest_framework.viewsets import ViewSet
@@ -192,6 +198,11 @@ def test_remedy_is_one_class_for_both(serve):
         (IsAuthenticated & HasRole("org:admin"), ["W020"]),
         (HasRole("org:admin") | IsOwner("owner"), ["W020"]),
         (IsNotImpersonated & ~(OnSundays | HasPlan("free")), ["W020"]),
+        # REST framework's own, as where a class with another metaclass stands on the left.
+        (OperandHolder(AND, IsAuthenticated, HasRole("org:admin")), ["W020"]),
+        (OperandHolder(AND, HasRole("org:admin"), SingleOperandHolder(NOT, OnSundays)), ["W020"]),
+        (SingleOperandHolder(NOT, HasRole("org:admin")), ["W020"]),
+        (OperandHolder(AND, HasRole("org:admin"), IsOfInstance("staff")), []),
         (HasRole("org:admin") & IsOfInstance("staff"), []),
         (IsOfInstance("staff") & (HasRole("org:admin") | HasPlan("pro")), []),
         (IsAuthenticated & IsOfInstance("staff") & HasRole("org:admin"), []),
