@@ -835,8 +835,8 @@ class TestTesting:
         plugins = ("-p", "clerk_auth.pytest_plugin", "-p", "no:cacheprovider")
         output = run_in_tested_project("-W", "error", "-m", "pytest", "-q", *plugins)
         written = sum(len(re.findall(r"def test_", block)) for block in blocks(self.page, "python"))
-        # Two tests stand for nine, by their parameters.
-        assert f"{written - 2 + 6 + 4} passed" in output
+        # Three tests stand for twelve, by their parameters.
+        assert f"{written - 3 + 6 + 4 + 2} passed" in output
 
     def test_its_test_cases_pass_under_django(self, run_in_tested_project):
         assert "Ran 6 tests" in run_in_tested_project("-W", "error", "manage.py", "test")

@@ -34,6 +34,20 @@ def test_client_signs_in(clerk_client, settings):
     assert clerk_client.get("/api/me").data["user_id"] == "user_alice"
 
 
+@pytest.fixture
+def two_instances(settings):
+    settings.CLERK_AUTH = {
+        "FRONTEND_API": "clerk.example.com",
+        "INSTANCES": {"staff": {"FRONTEND_API": "clerk.staff.example.com"}},
+    }
+
+
+def test_fixtures_serve_each_instance(two_instances, clerk_token, clerk_jwks_server):
+    for instance, fetches in (("staff", 0), ("default", 1)):
+        claims = get_verifier(instance).verify(clerk_token("user_alice", instance=instance))
+        assert (claims.instance, clerk_jwks_server.fetches) == (instance, fetches)
+
+
 def test_bad_tokens_are_refused(clerk_bad_tokens):
     for bad in clerk_bad_tokens:
         with pytest.raises(TokenRejected) as caught:

@@ -28,6 +28,7 @@ def load_checks(*, deploy: bool) -> list[Callable[[], list[CheckMessage]]]:
     from clerk_auth.checks import (  # noqa: F401
         caches,
         environment,
+        instances,
         registration,
         rest_framework,
         settings,

@@ -10,9 +10,10 @@ from django.contrib.auth import get_user_model
 from django.core.checks import CheckMessage, Warning
 from django.core.exceptions import ImproperlyConfigured
 
-from clerk_auth.conf import Config, get_config
+from clerk_auth.conf import Config, get_aliases, get_config, get_path
+from clerk_auth.conf.problems import make_problem
 
-__all__ = ["CHECKS", "check", "read_config", "read_user_model"]
+__all__ = ["CHECKS", "check", "judge", "read_config", "read_configs", "read_user_model"]
 
 _Check = Callable[[], list[CheckMessage]]
 # By whether a check is for ``--deploy`` only.
@@ -42,12 +43,28 @@ def check(*, deploy: bool = False) -> Callable[[Callable[[], Iterable[CheckMessa
     return decorate
 
 
+def judge(check_id: str, alias: str, key: str, message: str, hint: str) -> CheckMessage:
+    """Say what is wrong with the setting ``key`` of an instance: an error or a warning, by its id.
+
+    Its path is in the message, and where there are several instances it is the ``obj`` too.
+    """
+    found = make_problem(check_id, f"{get_path(alias)}{key}", message, hint)
+    if len(get_aliases()) == 1:
+        found.obj = None
+    return found
+
+
 def read_config() -> Config | None:
     """Return the configuration; ``None`` while ``check_settings`` reports problems with it."""
+    return next(iter(read_configs()), None)
+
+
+def read_configs() -> list[Config]:
+    """Return that of each instance, the default first; none while there are problems with one."""
     try:
-        return get_config()
+        return [get_config(alias) for alias in get_aliases()]
     except ImproperlyConfigured:
-        return None
+        return []
 
 
 def read_user_model() -> type[Any] | None:

@@ -11,9 +11,8 @@ from django.http import HttpRequest
 from rest_framework.request import Request
 from rest_framework.settings import api_settings
 
-from clerk_auth.authentication import ClerkAuthentication
-from clerk_auth.checks.registration import check, read_config
-from clerk_auth.conf import is_observing
+from clerk_auth.checks.instances import Ours, find_ours, read_observed
+from clerk_auth.checks.registration import check, judge, read_config
 
 __all__ = ["check_authenticators", "check_responses_are_counted"]
 
@@ -25,23 +24,24 @@ def check_authenticators() -> Iterator[CheckMessage]:
     """W004, W005, W012: neighbours in DEFAULT_AUTHENTICATION_CLASSES, or the lack of them."""
     try:
         classes: list[Any] = list(api_settings.DEFAULT_AUTHENTICATION_CLASSES)
-        ours = [index for index, cls in enumerate(classes) if issubclass(cls, ClerkAuthentication)]
+        ours = find_ours(classes)
     except Exception:  # REST framework's own error is clearer
         return
-    if not ours:
+    observing = [cls for cls in ours if read_observed(cls)]
+    yield from _check_observed(classes, observing)
+    if len(observing) == len(ours):
         return
-    if is_observing():
-        yield from _check_observed([cls.__name__ for cls in classes], ours)
-        return
-    if ours[0] > 0 and not _challenge(classes[0]):
+    # The challenge of one that observes is that of the next.
+    first, *_ = (cls for cls in classes if cls not in observing)
+    if first not in ours and not _challenge(first):
         yield Warning(
-            f"{classes[0].__name__} comes before ClerkAuthentication and has no challenge: "
+            f"{first.__name__} comes before ClerkAuthentication and has no challenge: "
             "refused tokens are answered with 403 instead of 401.",
             hint="Put ClerkAuthentication first in DEFAULT_AUTHENTICATION_CLASSES.",
             id="clerk_auth.W004",
         )
-    for index, cls in enumerate(classes):
-        if index not in ours and _challenge(cls).lower().startswith("bearer"):
+    for cls in classes:
+        if cls not in ours and _challenge(cls).lower().startswith("bearer"):
             yield Warning(
                 f"{cls.__name__} takes Bearer tokens too: it and ClerkAuthentication refuse "
                 "each other's.",
@@ -50,21 +50,26 @@ def check_authenticators() -> Iterator[CheckMessage]:
             )
 
 
-def _check_observed(names: list[str], ours: list[int]) -> Iterator[CheckMessage]:
-    if len(ours) == len(names):
-        yield Warning(
-            "CLERK_AUTH['MODE'] is 'observe', and there is no other authenticator: no user "
-            "can sign in.",
-            hint="Keep the class that authenticates now after ClerkAuthentication.",
-            id="clerk_auth.W012",
-        )
-    elif ours[0] > 0:
-        yield Warning(
-            f"CLERK_AUTH['MODE'] is 'observe', and {names[0]} comes before ClerkAuthentication: "
-            "what it accepts is not observed, and would not be refused by enforcing.",
-            hint="Put ClerkAuthentication first in DEFAULT_AUTHENTICATION_CLASSES.",
-            id="clerk_auth.W012",
-        )
+def _check_observed(classes: list[Any], observing: list[Ours]) -> Iterator[CheckMessage]:
+    first = {alias: cls for cls in reversed(observing) for alias in read_observed(cls)}
+    if observing and len(observing) == len(classes):
+        alias = read_observed(observing[0])[0]
+        message = "is 'observe', and there is no other authenticator: no user can sign in."
+        hint = "Keep the class that authenticates now after ClerkAuthentication."
+        yield judge("clerk_auth.W012", alias, "MODE", message, hint)
+        return
+    for alias, cls in first.items():
+        before = [other for other in classes[: classes.index(cls)] if other not in observing]
+        if not before:
+            continue
+        if find_ours(before[:1]):
+            name, what = cls.__name__, "the tokens that would be observed are refused."
+        else:
+            name = "ClerkAuthentication"
+            what = "what it accepts is not observed, and would not be refused by enforcing."
+        message = f"is 'observe', and {before[0].__name__} comes before {name}: {what}"
+        hint = f"Put {name} first in DEFAULT_AUTHENTICATION_CLASSES."
+        yield judge("clerk_auth.W012", alias, "MODE", message, hint)
 
 
 def _challenge(cls: type[Any]) -> str:

@@ -7,7 +7,6 @@ from typing import Any
 
 from django.conf import settings
 from django.core.checks import CheckMessage
-from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from django.dispatch import receiver
 from django.utils.module_loading import import_string
@@ -61,8 +60,7 @@ def get_config(alias: str = DEFAULT_INSTANCE) -> Config:
     """Return the configuration of an instance; ``ImproperlyConfigured`` if there is none."""
     configs = _get_configs()
     if alias not in configs:
-        known = ", ".join(configs)
-        raise ImproperlyConfigured(f"CLERK_AUTH has no instance {alias!r}. It has: {known}.")
+        raise problems.no_instance(alias, configs)
     return configs[alias]
 
 

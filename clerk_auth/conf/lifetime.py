@@ -42,7 +42,7 @@ def derived(make: Callable[P, T]) -> Callable[P, T]:
         given = signature.bind(*args, **kwargs)
         given.apply_defaults()
         with _making[0]:
-            return made_once(*given.args)
+            return made_once(*given.args, **given.kwargs)
 
     # Forgotten in this order: the outer one must not take an old value from the inner one.
     _derived.extend((made_once, get))

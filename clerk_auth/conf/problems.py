@@ -13,7 +13,7 @@ from clerk_auth.conf.secrets import SECRET_HINT, SECRET_MESSAGE, looks_secret
 
 __all__ = [
     "find_conflicts", "find_unknown", "make_problem", "malformed", "misnamed", "no_cache",
-    "not_a_dict", "not_of_an_instance", "same_instance", "unusable",
+    "no_instance", "not_a_dict", "not_of_an_instance", "same_instance", "unusable",
 ]  # fmt: skip
 
 _NO_ISSUER, _UNKNOWN, _MALFORMED = "clerk_auth.E001", "clerk_auth.E002", "clerk_auth.E003"
@@ -33,6 +33,13 @@ def make_problem(check_id: str, key: str, message: str, hint: str) -> CheckMessa
 def unusable(*problems: CheckMessage) -> ImproperlyConfigured:
     """Return the exception that the first use raises: one line for each problem."""
     return ImproperlyConfigured("\n".join(f"{found.msg} {found.hint}" for found in problems))
+
+
+def no_instance(alias: object, aliases: Iterable[str]) -> ImproperlyConfigured:
+    """Return the exception of a use of an instance that the settings do not have."""
+    return ImproperlyConfigured(
+        f"CLERK_AUTH has no instance {alias!r}. It has: {', '.join(aliases)}."
+    )
 
 
 def not_a_dict(group: str = "") -> CheckMessage:
@@ -60,10 +67,12 @@ def not_of_an_instance(key: str) -> CheckMessage:
 
 def misnamed(group: str, alias: object, number: int, reserved: Collection[str]) -> CheckMessage:
     """Say that a key of ``group`` cannot be an alias."""
-    key, message = f"{group}.{corrections().show_name(str(alias))}", "cannot be an alias."
+    is_reserved = alias in reserved
+    shown = str(alias) if is_reserved else corrections().show_name(str(alias))
+    key, message = f"{group}.{shown}", "cannot be an alias."
     names = ", ".join(sorted(reserved))
     hint = f"It is key {number}. Use an identifier of at most 32 ASCII characters, but not {names}."
-    if looks_secret(alias):
+    if looks_secret(alias) and not is_reserved:
         hint = f"{hint} {SECRET_HINT}"
     return make_problem(_MALFORMED, key, message, hint)
 
@@ -94,18 +103,19 @@ def find_conflicts(
 ) -> list[CheckMessage]:
     """List what contradicts itself in the fields of ``Config``, read one by one.
 
-    Of an instance beside the top level, whose path is ``prefix``, what ``top`` has is not repeated.
+    Of an instance beside the top level, whose path is ``prefix``, what it inherits from ``top`` is
+    not repeated.
     """
-    known = [*_find_conflicts(top, debug=debug)] if top is not None else []
+    known = [] if top is None else [*_find_inherited(top, debug=debug)]
+    found = [conflict for conflict in _find_inherited(read, debug=debug) if conflict not in known]
     return [
         make_problem(check_id, prefix + key, message, hint)
-        for found in _find_conflicts(read, debug=debug)
-        for check_id, key, message, hint in [found]
-        if found not in known
+        for check_id, key, message, hint in [*_find_own(read), *found]
     ]
 
 
-def _find_conflicts(read: Mapping[str, Any], *, debug: bool) -> Iterator[tuple[str, str, str, str]]:
+def _find_own(read: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:
+    """Yield the conflicts between settings that no instance inherits."""
     named, decoded = read["frontend_api"], read["publishable_key"]
     if named and decoded and named != decoded:
         message = f'belongs to "{decoded}", but FRONTEND_API is "{named}".'
@@ -116,10 +126,8 @@ def _find_conflicts(read: Mapping[str, Any], *, debug: bool) -> Iterator[tuple[s
         yield _MALFORMED, "JWKS_URL", message, "Remove one of the two."
 
     if read["dev_mode"]:
-        if not debug:
-            message = "is on with DEBUG = False: anyone with the development key could sign in."
-            yield _NO_DEBUG, "DEV_MODE", message, "Remove it from this environment."
-    elif not (named or decoded or read["issuers"]):
+        return
+    if not (named or decoded or read["issuers"]):
         message = "is missing: nothing says whose tokens are accepted."
         hint = 'Set it to your Clerk domain, as in "clerk.example.com".'
         yield _NO_ISSUER, "FRONTEND_API", message, hint
@@ -128,6 +136,12 @@ def _find_conflicts(read: Mapping[str, Any], *, debug: bool) -> Iterator[tuple[s
         hint = "Set JWKS_URL or JWT_KEY beside it, or FRONTEND_API instead."
         yield _NO_ISSUER, "ISSUER", message, hint
 
+
+def _find_inherited(read: Mapping[str, Any], *, debug: bool) -> Iterator[tuple[str, str, str, str]]:
+    """Yield the conflicts between settings that instances inherit, or that are the process's."""
+    if read["dev_mode"] and not debug:
+        message = "is on with DEBUG = False: anyone with the development key could sign in."
+        yield _NO_DEBUG, "DEV_MODE", message, "Remove it from this environment."
     refresh, most = read["jwks_refresh_seconds"], read["jwks_max_age_seconds"] / 2
     if refresh > most:
         message = "is more than half of JWKS_MAX_AGE_SECONDS."

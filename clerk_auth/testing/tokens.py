@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from clerk_auth.conf import get_config
+from clerk_auth.conf import DEFAULT_INSTANCE, get_config
 from clerk_auth.core.claims import Claims, is_factor_age
 from clerk_auth.core.encoding import decode_base64url, parse_json_object
 from clerk_auth.error_reports import hide_locals
@@ -38,11 +38,13 @@ def clerk_token(
     fva: tuple[float, float] | None = None,
     expires_in: float = TOKEN_SECONDS,
     version: int = 2,
+    instance: str = DEFAULT_INSTANCE,
     **claims: Any,
 ) -> str:
     """Sign a session token that the settings of :func:`override_clerk_auth` accept.
 
-    ``azp`` and ``aud`` are the first that the settings allow. ``permissions`` look like
+    It is a token of ``instance``, an alias in ``INSTANCES``; ``azp`` and ``aud`` are the first that
+    its settings allow. ``permissions`` look like
     ``reports:read``; ``plan`` and ``features`` take a scope, ``o:`` or ``u:``, the organization's
     by default where there is one. ``fva`` is the age of both factors in minutes, -1 where one is
     not enrolled. ``expires_in`` is in seconds. ``claims`` go over all of it as they are: a
@@ -50,7 +52,7 @@ def clerk_token(
 
     Raises:
         ValueError: Clerk makes no such token.
-        ImproperlyConfigured: the settings in force are wrong.
+        ImproperlyConfigured: the settings in force are wrong, or have no such instance.
     """
     if unmeant := sorted(_SLIPS.keys() & claims.keys()):
         raise ValueError(f"{unmeant[0]} is not an argument: write {_SLIPS[unmeant[0]]}")
@@ -69,13 +71,15 @@ def clerk_token(
         raise ValueError(f"{twice[0]} is set by other arguments too: remove one of them")
     if version == 1:
         written["v"] = ABSENT
-    issuer = signer_in_force()
-    defaults = recipient_claims(get_config())
+    issuer = signer_in_force(instance)
+    defaults = recipient_claims(get_config(instance))
     return issuer.token(user_id, expires_in=expires_in, **(defaults | written | claims))
 
 
 @hide_locals
-def clerk_claims(user_id: str = TEST_USER, **arguments: Any) -> Claims:
+def clerk_claims(
+    user_id: str = TEST_USER, *, instance: str = DEFAULT_INSTANCE, **arguments: Any
+) -> Claims:
     """Return what ``request.auth`` holds for ``clerk_token(user_id, **arguments)``.
 
     For tests that bring no token, with ``force_authenticate(request, ClerkUser(claims), claims)``:
@@ -85,10 +89,11 @@ def clerk_claims(user_id: str = TEST_USER, **arguments: Any) -> Claims:
         TokenRejected: the settings in force refuse such a token, no matter which issuer signs it.
         ValueError, ImproperlyConfigured: as :func:`clerk_token`.
     """
-    signer = signer_in_force()
-    policy = replace(get_config().policy, issuers=frozenset({signer.issuer}))
+    signer = signer_in_force(instance)
+    policy = replace(get_config(instance).policy, issuers=frozenset({signer.issuer}))
     source = StaticKeySource((signer.verifying_key,), ignore_kid=True)
-    return Verifier(source, policy).check(clerk_token(user_id, **arguments))
+    token = clerk_token(user_id, instance=instance, **arguments)
+    return Verifier(source, policy).check(token)
 
 
 def _factor_ages(ages: Sequence[float]) -> list[float]:
@@ -120,9 +125,9 @@ class BadTokens:
     """
 
     @hide_locals
-    def __init__(self, **arguments: Any) -> None:
-        clerk_token(**arguments)  # raises here if they are wrong
-        self._arguments = arguments
+    def __init__(self, *, instance: str = DEFAULT_INSTANCE, **arguments: Any) -> None:
+        clerk_token(instance=instance, **arguments)  # raises here if they are wrong
+        self._instance, self._arguments = instance, arguments
 
     @hide_locals
     def __getattr__(self, name: str) -> BadCredential:
@@ -131,16 +136,16 @@ class BadTokens:
             raise AttributeError(
                 f"{name!r} is not a kind of bad token; use one of: {', '.join(_KINDS)}"
             )
-        if not bad.applies(get_config().policy):
+        if not bad.applies(get_config(self._instance).policy):
             raise ValueError(
                 f"the settings in force do not refuse {name!r}: that takes {_TAKES[name]}"
             )
-        _, payload, _ = clerk_token(**self._arguments).split(".")
+        _, payload, _ = clerk_token(instance=self._instance, **self._arguments).split(".")
         claims = parse_json_object(decode_base64url(payload))
-        return BadCredential(name, bad.code, bad.make(signer_in_force(), claims))
+        return BadCredential(name, bad.code, bad.make(signer_in_force(self._instance), claims))
 
     def __iter__(self) -> Iterator[BadCredential]:
-        policy = get_config().policy
+        policy = get_config(self._instance).policy
         return (getattr(self, name) for name, bad in _KINDS.items() if bad.applies(policy))
 
     def __dir__(self) -> Iterable[str]:

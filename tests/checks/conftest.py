@@ -9,6 +9,7 @@ from clerk_auth.checks import TAG
 from tests.conftest import PARTY
 
 SECURE = {"FRONTEND_API": "clerk.example.com", "AUTHORIZED_PARTIES": [PARTY]}
+STAFF = {"FRONTEND_API": "clerk.staff.example.com", "AUTHORIZED_PARTIES": [PARTY]}
 OURS = "clerk_auth.authentication.ClerkAuthentication"
 JSON = "django_redis.serializers.json.JSONSerializer"
 TIMEOUTS = {"SOCKET_CONNECT_TIMEOUT": 0.5, "SOCKET_TIMEOUT": 1}
@@ -31,6 +32,13 @@ def found(*, deploy: bool = False) -> list[str]:
     ours = messages_of(TAG, deploy=deploy)
     assert all(message.msg and message.hint for message in ours)
     return sorted(message.id.removeprefix("clerk_auth.") for message in ours)
+
+
+def subjects(*, deploy: bool = False) -> list[tuple[str, object]]:
+    """Return the ids with what each is about, and hold the messages to name that too."""
+    ours = messages_of(TAG, deploy=deploy)
+    assert all(f"CLERK_AUTH[{message.obj!r}]" in message.msg for message in ours)
+    return [(message.id.removeprefix("clerk_auth."), message.obj) for message in ours]
 
 
 @pytest.fixture

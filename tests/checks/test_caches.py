@@ -17,7 +17,16 @@ from redis import BlockingConnectionPool
 
 from clerk_auth.checks import TAG
 from clerk_auth.verifier import get_verifier
-from tests.checks.conftest import JSON, SECURE, SHARED, TIMEOUTS, found, messages_of
+from tests.checks.conftest import (
+    JSON,
+    SECURE,
+    SHARED,
+    STAFF,
+    TIMEOUTS,
+    found,
+    messages_of,
+    subjects,
+)
 
 pytestmark = pytest.mark.integration
 
@@ -331,3 +340,47 @@ def test_cache_is_not_looked_at_where_no_keys_are_fetched(secure, local_issuer):
 def test_backend_that_cannot_be_imported_is_left_to_django(secure):
     secure.CACHES = {"default": {"BACKEND": "no_such_module.Cache"}}
     assert found(deploy=True) == []
+
+
+# Several instances
+
+
+MEMCACHED = {"BACKEND": DJANGO + "memcached.PyMemcacheCache", "LOCATION": "127.0.0.1:11211"}
+LOCAL = {"BACKEND": DJANGO + "locmem.LocMemCache"}
+
+
+def test_cache_of_several_instances_is_reported_once(secure):
+    secure.CACHES = {"default": MEMCACHED}
+    secure.CLERK_AUTH = {**SECURE, "INSTANCES": {"staff": STAFF}}
+    assert subjects(deploy=True) == [("W007", "CACHE_ALIAS"), ("W008", "CACHE_ALIAS")]
+    secure.CACHES = {"default": LOCAL}
+    assert subjects(deploy=True) == [("W006", "CACHE_ALIAS")]
+
+
+def test_cache_of_another_instance_is_judged_by_itself(secure):
+    secure.CACHES = {"default": SHARED, "staff": MEMCACHED, "local": LOCAL}
+    staff = "INSTANCES.staff.CACHE_ALIAS"
+    secure.CLERK_AUTH = {**SECURE, "INSTANCES": {"staff": {**STAFF, "CACHE_ALIAS": "staff"}}}
+    assert subjects(deploy=True) == [("W007", staff), ("W008", staff)]
+    secure.CLERK_AUTH = {**SECURE, "INSTANCES": {"staff": {**STAFF, "CACHE_ALIAS": "local"}}}
+    assert subjects(deploy=True) == [("W006", staff)]
+
+
+def test_alias_that_is_missing_is_named_once_where_it_is_inherited(secure):
+    secure.CLERK_AUTH = {**SECURE, "CACHE_ALIAS": "keys", "INSTANCES": {"staff": STAFF}}
+    assert subjects() == [("E008", "CACHE_ALIAS")]
+    secure.CLERK_AUTH = {**SECURE, "INSTANCES": {"staff": {**STAFF, "CACHE_ALIAS": "keys"}}}
+    assert subjects() == [("E008", "INSTANCES.staff.CACHE_ALIAS")]
+    with pytest.raises(ImproperlyConfigured, match=r"INSTANCES\.staff\.CACHE_ALIAS"):
+        get_verifier("staff")
+    get_verifier()
+
+
+def test_message_about_the_cache_of_one_instance_names_none(secure):
+    secure.CACHES = {"default": LOCAL}
+    (warning,) = messages_of(TAG, deploy=True)
+    assert (warning.obj, warning.msg) == (
+        None,
+        "CACHES[CLERK_AUTH['CACHE_ALIAS']] belongs to one process: each worker fetches Clerk's "
+        "keys for itself.",
+    )

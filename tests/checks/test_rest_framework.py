@@ -6,7 +6,8 @@ import pytest
 from rest_framework.authentication import BaseAuthentication
 
 from clerk_auth.authentication import ClerkAuthentication
-from tests.checks.conftest import OURS, SECURE, found
+from clerk_auth.checks import TAG
+from tests.checks.conftest import OURS, SECURE, STAFF, found, messages_of
 
 pytestmark = pytest.mark.integration
 
@@ -27,6 +28,14 @@ class NeedsMore(BaseAuthentication):
 
 class OurSubclass(ClerkAuthentication):
     pass
+
+
+class StaffAuthentication(ClerkAuthentication):
+    instance = "staff"
+
+
+class EitherAuthentication(ClerkAuthentication):
+    instances = ("default", "staff")
 
 
 REST = "rest_framework.authentication."
@@ -89,6 +98,57 @@ def test_observing_is_reminded_of_whatever_is_wrong_with_other_settings(secure):
     secure.REST_FRAMEWORK = {"DEFAULT_AUTHENTICATION_CLASSES": [BEARER, OURS]}
     secure.CLERK_AUTH = {"MODE": "observe"}
     assert found(deploy=True) == ["E001", "W012", "W013"]
+
+
+STAFFS, EITHER = f"{__name__}.StaffAuthentication", f"{__name__}.EitherAuthentication"
+
+
+@pytest.mark.parametrize(
+    ("classes", "ids"),
+    [
+        pytest.param([STAFFS, OURS], [], id="observes-first"),
+        pytest.param([OURS, STAFFS], ["W012"], id="never-sees-its-tokens"),
+        pytest.param([STAFFS], ["W012"], id="alone"),
+        pytest.param([STAFFS, SILENT], [], id="with-another-after"),
+        pytest.param([SILENT, STAFFS], ["W012"], id="with-another-before"),
+        pytest.param([STAFFS, SILENT, OURS], ["W004"], id="silent-challenge-of-the-next"),
+        pytest.param([SILENT, STAFFS, OURS], ["W004", "W012"], id="silent-first"),
+        pytest.param([REST + "BasicAuthentication", STAFFS, OURS], ["W012"], id="basic-first"),
+        pytest.param([STAFFS, OURS, BEARER], ["W005"], id="bearer-after"),
+        pytest.param([STAFFS, BEARER], [], id="bearer-that-decides"),
+        pytest.param([EITHER], [], id="one-of-both-enforces"),
+        pytest.param([STAFFS, EITHER], [], id="twice"),
+        pytest.param([EITHER, BEARER], ["W005"], id="one-of-both-enforces-and-bearer"),
+    ],
+)
+def test_list_with_a_class_that_observes_beside_one_that_enforces(classes, ids, secure):
+    secure.CLERK_AUTH = {**SECURE, "INSTANCES": {"staff": {**STAFF, "MODE": "observe"}}}
+    secure.REST_FRAMEWORK = {"DEFAULT_AUTHENTICATION_CLASSES": classes}
+    assert found() == ids
+    messages = {message.id: message for message in messages_of(TAG)}
+    if "W012" in ids:
+        assert messages["clerk_auth.W012"].obj == "INSTANCES.staff.MODE"
+
+
+@pytest.mark.parametrize(
+    ("classes", "ids"),
+    [
+        ([STAFFS, OURS], ["W005"]),
+        ([EITHER, STAFFS], []),
+        ([SILENT, STAFFS], ["W004"]),
+        ([STAFFS, BEARER], ["W005"]),
+    ],
+)
+def test_neighbours_of_classes_that_all_enforce(classes, ids, secure):
+    secure.CLERK_AUTH = {**SECURE, "INSTANCES": {"staff": STAFF}}
+    secure.REST_FRAMEWORK = {"DEFAULT_AUTHENTICATION_CLASSES": classes}
+    assert found() == ids
+
+
+def test_class_that_observes_an_instance_of_nobody_is_an_error_only(secure):
+    secure.CLERK_AUTH = {**SECURE, "MODE": "observe"}
+    secure.REST_FRAMEWORK = {"DEFAULT_AUTHENTICATION_CLASSES": [STAFFS, SILENT]}
+    assert found() == ["E017"]
 
 
 @pytest.mark.parametrize(

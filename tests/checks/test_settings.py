@@ -6,7 +6,8 @@ import pytest
 from django.conf import settings as django_settings
 from django.core.checks import Tags, run_checks
 
-from tests.checks.conftest import SECURE, found
+from clerk_auth.checks import TAG
+from tests.checks.conftest import SECURE, STAFF, found, messages_of, subjects
 from tests.conftest import PARTY
 
 pytestmark = pytest.mark.integration
@@ -93,3 +94,136 @@ def test_development_instance_warns_without_debug(values, ids, secure):
     assert found() == ids
     secure.DEBUG = True
     assert found() == []
+
+
+# Several instances
+
+
+PARTNERS = {"FRONTEND_API": "clerk.partners.example.com", "AUTHORIZED_PARTIES": [PARTY]}
+KEY = "UNCATEGORIZED_TOKEN_MAX_SECONDS"
+
+
+def several(top=None, **instances):
+    return {**SECURE, **(top or {}), "INSTANCES": instances}
+
+
+@pytest.mark.parametrize(
+    ("values", "about"),
+    [
+        pytest.param(several(staff=STAFF, partners=PARTNERS), [], id="clean"),
+        pytest.param(several({"AUTHORIZED_PARTIES": []}, staff=STAFF), [("W002", "")], id="top"),
+        pytest.param(
+            several(staff={**STAFF, "AUTHORIZED_PARTIES": []}, partners=PARTNERS),
+            [("W002", "INSTANCES.staff.")],
+            id="another",
+        ),
+        pytest.param(
+            several(
+                staff={"FRONTEND_API": "clerk.staff.example.com"},
+                partners={"FRONTEND_API": "clerk.partners.example.com"},
+            ),
+            [("W002", "INSTANCES.partners."), ("W002", "INSTANCES.staff.")],
+            id="not-inherited",
+        ),
+    ],
+)
+def test_parties_are_those_of_each_instance(values, about, secure):
+    secure.CLERK_AUTH = values
+    assert subjects(deploy=True) == [(i, f"{path}AUTHORIZED_PARTIES") for i, path in about]
+
+
+@pytest.mark.parametrize(
+    ("top", "staff", "about"),
+    [
+        ({}, {"FRONTEND_API": "a-1.clerk.accounts.dev"}, ["INSTANCES.staff.FRONTEND_API"]),
+        (
+            {},
+            {"PUBLISHABLE_KEY": PK_TEST.replace("Y2xlcms", "Y2xlcmt")},
+            ["INSTANCES.staff.PUBLISHABLE_KEY"],
+        ),
+        (
+            {},
+            {"ISSUER": ["https://a.clerk.accounts.dev"], "JWKS_URL": "https://b.example/keys"},
+            ["INSTANCES.staff.ISSUER"],
+        ),
+        ({"FRONTEND_API": "a-1.clerk.accounts.dev"}, STAFF, ["FRONTEND_API"]),
+        (
+            {"FRONTEND_API": None, "PUBLISHABLE_KEY": PK_TEST},
+            {"FRONTEND_API": "a-1.clerk.accounts.dev"},
+            ["INSTANCES.staff.FRONTEND_API", "PUBLISHABLE_KEY"],
+        ),
+    ],
+)
+def test_development_instance_beside_a_live_one_is_named(top, staff, about, secure):
+    secure.CLERK_AUTH = several(top, staff={"AUTHORIZED_PARTIES": [PARTY], **staff})
+    assert [key for check_id, key in subjects() if check_id == "W003"] == about
+    secure.DEBUG = True
+    assert "W003" not in found()
+
+
+def test_observing_instances_are_named_under_deploy(secure):
+    secure.CLERK_AUTH = several(staff={**STAFF, "MODE": "observe"}, partners=PARTNERS)
+    assert (subjects(), subjects(deploy=True)) == ([], [("W013", "INSTANCES.staff.MODE")])
+    secure.CLERK_AUTH = several({"MODE": "observe"}, staff=STAFF)
+    assert ("W013", "MODE") in subjects(deploy=True)
+
+
+@pytest.mark.parametrize(
+    ("top", "staff", "partners", "named"),
+    [
+        ({KEY: 60}, {}, {}, "staff, partners"),
+        ({KEY: 60}, {}, {KEY: 3600}, "staff"),
+        ({KEY: 0}, {KEY: 0}, {}, "partners"),
+        ({KEY: 60}, {KEY: 3600}, {KEY: 60}, None),
+        # The default, written out.
+        ({KEY: 3600}, {}, {}, None),
+        ({}, {KEY: 60}, {}, None),
+    ],
+)
+def test_bound_on_long_lived_tokens_is_not_inherited(top, staff, partners, named, secure):
+    secure.CLERK_AUTH = several(top, staff={**STAFF, **staff}, partners={**PARTNERS, **partners})
+    assert subjects() == ([("W019", KEY)] if named else [])
+    assert [f"for {named} it is the default, 3600." in m.msg for m in messages_of(TAG)] in (
+        [True],
+        [],
+    )
+
+
+def test_paths_are_those_of_each_instance(secure):
+    wrong = {"USER_RESOLVER": "no_such_module.resolve"}
+    secure.CLERK_AUTH = several(staff={**STAFF, **wrong})
+    ours = [found for found in messages_of(TAG) if found.id == "clerk_auth.E006"]
+    assert ("E006", "INSTANCES.staff.USER_RESOLVER") in subjects()
+    assert all("no_such_module" not in message.msg for message in ours)
+    secure.CLERK_AUTH = several({"METRICS": ["no_such_module.Sink"]}, staff=STAFF)
+    assert [key for check_id, key in subjects() if check_id == "E006"] == ["METRICS"]
+
+
+def test_problem_of_one_instance_is_reported_with_its_path(secure):
+    secure.CLERK_AUTH = several(staff={**STAFF, "LEEWAY_SECONDS": 61}, partners={})
+    assert subjects(deploy=True) == [("E003", "INSTANCES.staff.LEEWAY_SECONDS")]
+    secure.CLERK_AUTH = several(staff=STAFF, partners={})
+    assert subjects(deploy=True) == [("E001", "INSTANCES.partners.FRONTEND_API")]
+
+
+def test_development_mode_is_the_processs_and_reminded_of_once(secure):
+    secure.CLERK_AUTH = several({"DEV_MODE": True}, staff=STAFF)
+    assert found(deploy=True) == ["E004"]
+    secure.DEBUG = True
+    assert found(deploy=True) == ["W017"]
+
+
+# With one instance a message is what it was: alarms and silencing scripts may read it.
+ONE = {
+    "W002": "CLERK_AUTH['AUTHORIZED_PARTIES'] is empty: a token made for any origin is accepted.",
+    "W003": "Tokens of a Clerk development instance are accepted, with DEBUG = False.",
+    "W013": "CLERK_AUTH['MODE'] is 'observe': tokens are verified, and no caller is refused.",
+}
+
+
+@pytest.mark.parametrize("instances", [{}, {"INSTANCES": {}}])
+def test_messages_of_one_instance_name_none(instances, secure):
+    secure.CLERK_AUTH = {"PUBLISHABLE_KEY": PK_TEST, "MODE": "observe", **instances}
+    messages = {m.id.removeprefix("clerk_auth."): m for m in messages_of(TAG, deploy=True)}
+    assert {check_id: messages[check_id].msg for check_id in ONE} == ONE
+    assert {message.obj for message in messages.values()} == {None}

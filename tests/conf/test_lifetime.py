@@ -119,6 +119,56 @@ def is_waiting_in_derived(thread: threading.Thread) -> bool:
     return frame is not None and frame.f_code is get_config.__wrapped__.__code__
 
 
+def test_each_argument_derives_a_value_of_its_own_however_it_is_passed():
+    made = []
+
+    @derived
+    def make(alias: str = "default", *, kind: str = "x") -> str:
+        made.append((alias, kind))
+        return f"{alias} {kind}"
+
+    assert {make(), make("default"), make(alias="default"), make("default", kind="x")} == {
+        "default x"
+    }
+    assert (make("staff"), make(alias="staff"), make(kind="y")) == (
+        "staff x",
+        "staff x",
+        "default y",
+    )
+    assert made == [("default", "x"), ("staff", "x"), ("default", "y")]
+
+
+@pytest.mark.parametrize("get", [get_config, get_verifier])
+def test_instances_are_derived_apart_and_forgotten_together(get, settings):
+    settings.CLERK_AUTH = {
+        **MINIMAL,
+        "INSTANCES": {"staff": {"FRONTEND_API": "clerk.staff.example.com"}},
+    }
+    default, staff = get(), get("staff")
+    assert default is get("default") is get(alias="default") is not staff
+    assert get("staff") is staff
+    settings.CLERK_AUTH = {**settings.CLERK_AUTH, "LEEWAY_SECONDS": 7}
+    assert get() is not default
+    assert get("staff") is not staff
+
+
+def test_failure_for_one_argument_leaves_the_others():
+    attempts = []
+
+    @derived
+    def make(alias: str = "default") -> str:
+        attempts.append(alias)
+        if alias == "staff":
+            raise ImproperlyConfigured("never")
+        return alias
+
+    assert (make(), make("default")) == ("default", "default")
+    for _ in range(2):
+        with pytest.raises(ImproperlyConfigured):
+            make("staff")
+    assert (make(), attempts) == ("default", ["default", "staff", "staff"])
+
+
 def test_failure_to_derive_is_not_remembered():
     attempts = []
 

@@ -96,6 +96,21 @@ class TestScheme:
             "clerkAuthMobileAuthentication",
         }
 
+    def test_class_of_each_instance_has_a_scheme_of_its_own(self, no_warning):
+        classes = [
+            ClerkAuthentication,
+            make_subclass("StaffAuthentication", instance="staff"),
+            make_subclass("EitherAuthentication", instances=("default", "staff")),
+        ]
+        schema = make_schema(*map(make_view, classes), make_view(*classes[1:]))
+        names = ["clerkAuth", "clerkAuthStaffAuthentication", "clerkAuthEitherAuthentication"]
+        for number, name in enumerate(names):
+            assert read_operation(schema, number)["security"] == [{name: []}]
+        assert read_operation(schema, 3)["security"] == [{name: []} for name in names[1:]]
+        assert read_statuses(schema, 1) == read_statuses(schema, 2) == set(ADDED)
+        codes = schema["components"]["schemas"]["ClerkPermissionCode"]["enum"]
+        assert "instance_required" in codes
+
     def test_subclass_may_name_its_scheme(self, no_warning):
         partner = make_subclass("PartnerAuthentication", openapi_scheme_name="partner")
         schema = make_schema(make_view(ClerkAuthentication), make_view(partner))

@@ -15,7 +15,7 @@ from clerk_auth import conf
 from clerk_auth.core.errors import TokenRejected
 from clerk_auth.issuer.development import DEV_DIRECTORY, find_dev_directory, load_local_issuer
 from clerk_auth.issuer.local import LocalIssuer
-from clerk_auth.verifier import get_verifier
+from clerk_auth.verifier import choose_instance, get_verifier
 from tests.conftest import ISSUER, PARTY
 from tests.issuer.conftest import names_in, thumbprint, write_key
 
@@ -95,6 +95,32 @@ def test_development_issuer_has_a_name_where_none_is_configured(settings, direct
     assert get_verifier().verify(issuer.token()).issuer == "https://clerk.localhost"
 
 
+def test_instances_share_the_key_and_tell_tokens_apart_by_the_issuer(settings, directory):
+    settings.DEBUG = True
+    parties = {"AUTHORIZED_PARTIES": [PARTY]}
+    settings.CLERK_AUTH = {
+        "DEV_MODE": True,
+        "INSTANCES": {
+            "staff": parties,
+            "named": {"FRONTEND_API": "clerk.named.example", **parties},
+        },
+    }
+    names = {
+        "default": "https://clerk.localhost",
+        "staff": "https://staff.clerk.localhost",
+        "named": "https://clerk.named.example",
+    }
+    tokens = {alias: load_local_issuer(name).token(azp=PARTY) for alias, name in names.items()}
+    for alias, token in tokens.items():
+        assert get_verifier(alias).verify(token).instance == alias
+        assert choose_instance(token, [*names]) == alias
+        for other in names.keys() - {alias}:
+            with pytest.raises(TokenRejected) as caught:
+                get_verifier(other).verify(token)
+            assert caught.value.code == "issuer_not_allowed"
+    assert names_in(directory) == [".gitignore", "signing-key.pem"]
+
+
 def test_token_of_another_working_directory_verifies(developing, tmp_path, monkeypatch):
     """As where the server runs in one directory, and clerk_token in another."""
     verifier = get_verifier()
@@ -136,7 +162,11 @@ def test_key_that_is_refused_is_a_matter_of_the_settings(settings, directory):
 )
 def test_process_that_may_serve_says_so_at_its_start(argv, is_said, settings, caplog, monkeypatch):
     monkeypatch.setattr(sys, "argv", argv)
-    settings.CLERK_AUTH = {"DEV_MODE": True, "XYZZY": "whatever else is wrong"}
+    settings.CLERK_AUTH = {
+        "DEV_MODE": True,
+        "XYZZY": "whatever else is wrong",
+        "INSTANCES": {"staff": {}, "partners": {}},
+    }
     with monkeypatch.context() as patched:
         patched.setattr(django_settings, "DEBUG", True)
         caplog.clear()
@@ -151,6 +181,7 @@ def test_process_that_may_serve_says_so_at_its_start(argv, is_said, settings, ca
         ({"DEV_MODE": True}, False),
         ({"DEV_MODE": False}, True),
         ({"DEV_MODE": 1}, True),
+        ({"INSTANCES": {"staff": {"DEV_MODE": True}}}, True),
         (None, True),
     ],
 )

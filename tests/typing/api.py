@@ -270,11 +270,16 @@ class ReportTests(TestCase):
     def test_reports(self) -> None:
         self.client.sign_in("user_alice", org="org_1", role="admin", permissions="reports:read")
         assert self.client.get("/reports").status_code == 200
+        self.client.sign_in("user_bob", instance="staff")
         self.client.sign_out()
         for bad in BadTokens():
             assert self.client.get("/reports", headers=bad.headers).data["code"] == bad.code
         token: str = clerk_token(azp=ABSENT, fva=(0, -1), expires_in=60)
         claims: Claims = clerk_claims("user_alice", plan=["o:pro"])
+        staff: Claims = clerk_claims("user_alice", instance="staff")
+        assert_type(staff.user_key, str)
+        assert clerk_token(instance="staff")
+        assert list(BadTokens(instance="staff"))
         # The stubs know nothing but rows and REST framework's own tokens.
         self.client.force_authenticate(ClerkUser(claims), claims)  # type: ignore[arg-type]
         assert token
@@ -286,3 +291,5 @@ class ReportTests(TestCase):
             server.rotate()
             server.respond = lambda path: Answer(b"{}", content_type="application/json")
             assert server.fetches == 0
+        with StandInClerk() as server, override_clerk_auth(server, instance="staff", REALM="x"):
+            server.fail()
