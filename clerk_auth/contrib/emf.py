@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator, Mapping
 
 from clerk_auth import metrics
-from clerk_auth.metrics import sinks
+from clerk_auth.metrics import counts, sinks
 
 __all__ = ["LOGGER", "EMFSink"]
 
@@ -34,8 +34,10 @@ class EMFSink:
 
     def __init__(self) -> None:
         self._logger = _prepare_logger()
+        # Those of the settings that it was made for: it writes the rest under their labels.
+        self._series = metrics.find_series()
         # What a parent process has counted before is for the parent to write.
-        self._written = metrics.totals()
+        self._written = counts.read(self._series)
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._closed = threading.Event()
@@ -57,8 +59,8 @@ class EMFSink:
     def write(self, *, unchanged: bool = False) -> None:
         """Write what changed since the last time, or ``unchanged`` series too."""
         with self._lock:
-            totals = metrics.totals()
-            for labels, values in _group(totals, self._written, unchanged=unchanged):
+            totals = counts.read(self._series)
+            for labels, values in self._group(totals, unchanged=unchanged):
                 self._logger.info(_format(self.namespace, labels, values, now=time.time()))
             self._written = totals
 
@@ -77,6 +79,20 @@ class EMFSink:
             self.write(unchanged=is_first)
             is_first = False
 
+    def _group(
+        self, totals: Mapping[metrics.Series, float], *, unchanged: bool
+    ) -> Iterator[tuple[Mapping[str, str], dict[str, float]]]:
+        """Yield label values with their metrics: a line can hold one value per label."""
+        groups: dict[tuple[tuple[str, str], ...], dict[str, float]] = {}
+        for series, total in totals.items():
+            is_gauge = series[0] in metrics.GAUGES
+            value = total if is_gauge else total - self._written[series]
+            if value or unchanged or is_gauge:
+                labels = tuple(self._series[series].items())
+                groups.setdefault(labels, {})[series[0]] = value
+        for items, values in groups.items():
+            yield dict(items), values
+
 
 def _prepare_logger() -> logging.Logger:
     logger = logging.getLogger(LOGGER)
@@ -86,23 +102,6 @@ def _prepare_logger() -> logging.Logger:
     if logger.level == logging.NOTSET:
         logger.setLevel(logging.INFO)
     return logger
-
-
-def _group(
-    totals: Mapping[metrics.Series, float],
-    written: Mapping[metrics.Series, float],
-    *,
-    unchanged: bool,
-) -> Iterator[tuple[Mapping[str, str], dict[str, float]]]:
-    """Yield label values with their metrics: a line can hold one value per label."""
-    groups: dict[tuple[tuple[str, str], ...], dict[str, float]] = {}
-    for series, total in totals.items():
-        labels = metrics.SERIES.get(series)
-        value = total if labels is None else total - written[series]
-        if value or unchanged or labels is None:
-            groups.setdefault(tuple((labels or {}).items()), {})[series[0]] = value
-    for items, values in groups.items():
-        yield dict(items), values
 
 
 def _format(

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from opentelemetry.metrics import CallbackOptions, Observation, get_meter
 
 from clerk_auth import metrics
+from clerk_auth.metrics import counts
 
 __all__ = ["OpenTelemetrySink"]
 
@@ -41,8 +42,8 @@ def _make_instruments() -> None:
 
 def _observer(name: str) -> Callable[[CallbackOptions], Iterable[Observation]]:
     def observe(options: CallbackOptions) -> Iterable[Observation]:
-        for series, total in metrics.totals().items():
-            if series[0] == name:
-                yield Observation(total, dict(metrics.SERIES.get(series, {})))
+        found = {key: labels for key, labels in metrics.find_series().items() if key[0] == name}
+        for series, total in counts.read(found).items():
+            yield Observation(total, dict(found[series]))
 
     return observe

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from prometheus_client import REGISTRY, Counter, Gauge, values
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from clerk_auth import metrics
+from clerk_auth.metrics import counts
 
 __all__ = ["PrometheusSink"]
 
@@ -28,55 +30,60 @@ class PrometheusSink:
         if self.reads_totals:
             _register()
         else:
-            self._counters = _make_counters()
-            self._gauges = _make_gauges()
+            self._metrics = _make_metrics()
 
     def increment(self, name: str, by: int, labels: Mapping[str, str]) -> None:
-        self._counters[name, *labels.values()].inc(by)
+        self._metrics[name, *labels.values()].inc(by)
 
     def set(self, name: str, value: float, labels: Mapping[str, str]) -> None:
-        self._gauges[name].set(value)
+        self._metrics[name, *labels.values()].set(value)
 
 
 class _Totals:
     """What the registry asks at a scrape."""
 
     def collect(self) -> Iterable[CounterMetricFamily | GaugeMetricFamily]:
-        families: dict[str, CounterMetricFamily | GaugeMetricFamily] = {
-            name: CounterMetricFamily(name, metrics.DESCRIPTIONS[name], labels=tuple(labels))
-            for name, labels in metrics.COUNTERS.items()
-        }
-        for name in metrics.GAUGES:
-            families[name] = GaugeMetricFamily(name, metrics.DESCRIPTIONS[name], labels=())
-        for (name, *labels), total in metrics.totals().items():
+        found = metrics.find_series()
+        families: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
+        for (name, *labels), total in counts.read(found).items():
+            if name not in families:
+                kind = CounterMetricFamily if name in metrics.COUNTERS else GaugeMetricFamily
+                label_names = tuple(found[name, *labels])
+                families[name] = kind(name, metrics.DESCRIPTIONS[name], labels=label_names)
             families[name].add_metric(labels, total)
         return families.values()
 
 
-# All are made once per process and stay, as a registry refuses a second metric of the same name. A
-# forked child inherits them.
+# Made once per process, as a registry refuses a second one of the same name. A forked child
+# inherits it.
 @functools.cache
 def _register() -> None:
     REGISTRY.register(_Totals())
 
 
-@functools.cache
-def _make_counters() -> Mapping[metrics.Series, Counter]:
-    parents = {
-        name: Counter(name, metrics.DESCRIPTIONS[name], tuple(labels))
-        for name, labels in metrics.COUNTERS.items()
-    }
-    return {
-        (name, *labels.values()): parents[name].labels(**labels) if labels else parents[name]
-        for (name, *_), labels in metrics.SERIES.items()
-    }
+# What writes to the file of this process, for the same reason made once, unless a change of the
+# settings changes the labels.
+_parents: dict[str, Counter | Gauge] = {}
+_children: dict[metrics.Series, Any] = {}
 
 
-@functools.cache
-def _make_gauges() -> Mapping[str, Gauge]:
+def _make_metrics() -> Mapping[metrics.Series, Any]:
+    found = metrics.find_series()
+    if _children.keys() != found.keys():
+        _children.clear()
+        while _parents:
+            REGISTRY.unregister(_parents.popitem()[1])
+        for series, labels in found.items():
+            name = series[0]
+            parent = _parents.get(name) or _parents.setdefault(name, _make_parent(name, labels))
+            _children[series] = parent.labels(**labels) if labels else parent
+    return {**_children}
+
+
+def _make_parent(name: str, labels: Iterable[str]) -> Counter | Gauge:
+    description = metrics.DESCRIPTIONS[name]
+    if name in metrics.COUNTERS:
+        return Counter(name, description, tuple(labels))
     # The newest time of all processes, because they share their keys: one that is idle holds an
     # older set and a new one none, but each looks at the shared set before it uses its own.
-    return {
-        name: Gauge(name, metrics.DESCRIPTIONS[name], multiprocess_mode="max")
-        for name in metrics.GAUGES
-    }
+    return Gauge(name, description, tuple(labels), multiprocess_mode="max")

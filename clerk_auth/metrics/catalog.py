@@ -1,14 +1,14 @@
 """The metrics: a row each, with its name, its help text and its labels.
 
 A label comes with every value that it may ever have, from a closed list: nothing that a caller
-sends becomes one. Where the settings have several instances, what is counted for one of them has a
-label more, ``instance``.
+sends becomes one. While the settings have several instances, what is counted for one of them has a
+label more, ``instance``, whose values are their aliases.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cache
 from itertools import product
 from types import MappingProxyType
 
@@ -94,21 +94,29 @@ SERIES: Mapping[Series, Mapping[str, str]] = {
     for name, labels in COUNTERS.items()
     for values in product(*labels.values())
 }
+_LABELS: Mapping[Series, Mapping[str, str]] = {
+    **SERIES,
+    **{(name,): MappingProxyType({}) for name in GAUGES},
+}
 # What is counted for the whole project.
-_WITHOUT_INSTANCE = {DENIED, RESPONSES}
+_WITHOUT_INSTANCE = frozenset({DENIED, RESPONSES})
 
 
-@lru_cache(maxsize=1024)
 def label_series(series: Series, instance: str | None) -> tuple[Series, Mapping[str, str]]:
-    """Return ``series`` of an instance, if it is one of several, and its labels.
+    """Return ``series`` as that of an instance, with its labels.
 
-    ``KeyError`` if there is no such series.
+    ``instance`` is ``None`` where there is only one. ``KeyError`` if there is no such series.
     """
-    name = series[0]
-    labels = {} if name in GAUGES else SERIES[series]
-    if instance is None or name in _WITHOUT_INSTANCE:
+    labels = _LABELS[series]
+    if instance is None or series[0] in _WITHOUT_INSTANCE:
         return series, labels
-    return (*series, instance), MappingProxyType({**labels, "instance": instance})
+    return _add_instance(series, instance)
+
+
+# Aliases come from the settings, so it is bounded.
+@cache
+def _add_instance(series: Series, instance: str) -> tuple[Series, Mapping[str, str]]:
+    return (*series, instance), MappingProxyType({**_LABELS[series], "instance": instance})
 
 
 @derived
@@ -116,5 +124,6 @@ def find_series() -> Mapping[Series, Mapping[str, str]]:
     """Return the series of counters and gauges with their labels, for each instance there is."""
     aliases = get_aliases()
     instances = aliases if len(aliases) > 1 else (None,)
-    gauges = [(name,) for name in GAUGES]
-    return dict(label_series(series, alias) for series in (*SERIES, *gauges) for alias in instances)
+    return MappingProxyType(
+        dict(label_series(series, alias) for series in _LABELS for alias in instances)
+    )

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import count
 
 from clerk_auth.metrics import sinks
 from clerk_auth.metrics.catalog import GAUGES, Series, find_series, label_series
 
-__all__ = ["counter", "increment", "reset", "set_gauge", "totals"]
+__all__ = ["counter", "increment", "read", "reset", "set_gauge", "totals"]
 
 
 class _Total:
@@ -39,7 +38,7 @@ class _Total:
 _totals: dict[Series, _Total] = {}
 # In a list, so that a forked child can replace it: another thread may have held it.
 _reading = [threading.Lock()]
-_gauges: defaultdict[Series, float] = defaultdict(float)
+_gauges: dict[Series, float] = {}
 
 
 def _total(series: Series) -> _Total:
@@ -81,10 +80,16 @@ def set_gauge(name: str, value: float, instance: str | None = None) -> None:
 
 def totals() -> dict[Series, float]:
     """Return counters and gauges of this process by name and label values; all are present."""
+    return read(find_series())
+
+
+def read(wanted: Iterable[Series]) -> dict[Series, float]:
+    """Return the totals of these series; what was never counted or set is 0."""
+    # The caller has found them before: to find them takes a lock, under which sinks read totals.
     with _reading[0]:
         return {
-            series: _gauges[series] if series[0] in GAUGES else _total(series).read()
-            for series in find_series()
+            series: _gauges.get(series, 0.0) if series[0] in GAUGES else _total(series).read()
+            for series in wanted
         }
 
 

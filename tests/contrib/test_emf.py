@@ -19,6 +19,7 @@ from clerk_auth.issuer.standin import StandInClerk
 from clerk_auth.metrics import counts, sinks
 from project.demo.environment import AUTHORIZED_PARTY
 from tests.contrib.processes import run_program, serve
+from tests.metrics.several import ALIASES, OF_SEVERAL, SEVERAL
 
 pytestmark = pytest.mark.integration
 
@@ -84,7 +85,8 @@ def collect(documents: list[Document]) -> Written:
     for document in documents:
         for name in document["names"]:
             # As CloudWatch does: whoever asks for a series names exactly its dimensions.
-            assert document["labels"] == list(metrics.COUNTERS.get(name, {}))
+            labels = [*metrics.COUNTERS.get(name, ()), "instance"]
+            assert document["labels"] == [label for label in labels if label in document]
             series = (name, *(document[label] for label in document["labels"]))
             found[series] = document[name] + (found[series] if name in metrics.COUNTERS else 0)
     return dict(found)
@@ -159,6 +161,26 @@ def test_label_values_share_a_line_and_never_two_values_of_one_label(sink, lines
         {tuple(labels.items()) for labels in metrics.SERIES.values()}
     )
     assert lines.take() == {**dict.fromkeys(metrics.SERIES, 1), **GAUGES}
+
+
+def test_instance_is_a_dimension_while_there_are_several(lines, settings):
+    settings.CLERK_AUTH = {**SEVERAL, "METRICS": [SINK]}
+    (sink,) = sinks.made
+    sink.write(unchanged=True)
+    assert lines.take() == dict.fromkeys(OF_SEVERAL, 0)
+    metrics.increment(*EXPIRED, instance="staff")
+    metrics.set_gauge(metrics.FETCHED_AT, 1_800_000_000.5, "default")
+    sink.write()
+    of_gauges = {(name, alias): 0 for name in metrics.GAUGES for alias in ALIASES}
+    gauges = {**of_gauges, (metrics.FETCHED_AT, "default"): 1_800_000_000.5}
+    assert lines.take() == {(*EXPIRED, "staff"): 1, **gauges}
+    # What is left is written under the labels that it was counted under.
+    metrics.increment(metrics.HITS, instance="staff")
+    settings.CLERK_AUTH = {"FRONTEND_API": "clerk.example.com", "METRICS": [SINK]}
+    assert lines.take() == {(metrics.HITS, "staff"): 1, **gauges}
+    metrics.increment(metrics.HITS)
+    sinks.connect([])
+    assert lines.take() == {(metrics.HITS,): 1, **GAUGES}
 
 
 def test_thread_starts_with_the_first_event(sink):

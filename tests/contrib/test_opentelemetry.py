@@ -12,6 +12,7 @@ from opentelemetry.sdk.metrics.export import Gauge, InMemoryMetricReader, Sum
 from clerk_auth import metrics
 from clerk_auth.metrics import sinks
 from tests.contrib.processes import run_program
+from tests.metrics.several import GAUGES, OF_SEVERAL, SEVERAL
 
 pytestmark = pytest.mark.integration
 
@@ -48,8 +49,8 @@ def read(reader):
 
 def points(metric):
     for point in metric.data.data_points:
-        labels = list(metrics.COUNTERS.get(metric.name, ()))
-        assert list(point.attributes) == labels
+        labels = [*metrics.COUNTERS.get(metric.name, ()), "instance"]
+        assert list(point.attributes) == [name for name in labels if name in point.attributes]
         yield (metric.name, *point.attributes.values()), point
 
 
@@ -64,6 +65,21 @@ def test_totals_are_collected(collect):
         assert collect() == metrics.totals()
     metrics.increment(metrics.REFUSED, "token_expired", "observe")
     assert collect()[metrics.REFUSED, "token_expired", "observe"] == 3
+
+
+def test_instance_is_an_attribute_while_there_are_several(collect, settings, caplog):
+    settings.CLERK_AUTH = {**SEVERAL, "METRICS": [SINK]}
+    assert collect() == dict.fromkeys(OF_SEVERAL, 0)
+    metrics.increment(metrics.REFUSED, "token_expired", "observe", instance="staff")
+    metrics.set_gauge(metrics.FETCHED_AT, 1_800_000_000.5, "default")
+    assert collect() == {
+        **dict.fromkeys(OF_SEVERAL, 0),
+        (metrics.REFUSED, "token_expired", "observe", "staff"): 1,
+        (metrics.FETCHED_AT, "default"): 1_800_000_000.5,
+    }
+    settings.CLERK_AUTH = {"FRONTEND_API": "clerk.example.com", "METRICS": [SINK]}
+    assert collect() == dict.fromkeys([*metrics.SERIES, *GAUGES], 0)
+    assert caplog.records == []
 
 
 def test_sink_may_be_connected_again(collect, caplog):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from prometheus_client import (
@@ -15,6 +16,7 @@ from prometheus_client import (
     enable_created_metrics,
     generate_latest,
 )
+from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -23,6 +25,7 @@ from clerk_auth.issuer.standin import StandInClerk
 from clerk_auth.metrics import sinks
 from project.demo.environment import AUTHORIZED_PARTY
 from tests.contrib.processes import Server, run_program, serve
+from tests.metrics.several import GAUGES, OF_SEVERAL, SEVERAL
 from tests.processes import wait_until
 
 pytestmark = pytest.mark.integration
@@ -41,8 +44,9 @@ def read(text: str) -> Values:
             for sample in family.samples:
                 if not sample.name.endswith("_created"):
                     assert (family.type == "counter") == sample.name.endswith("_total")
-                    labels = metrics.COUNTERS.get(family.name, ())
-                    series = (family.name, *(sample.labels[label] for label in labels))
+                    labels = [*metrics.COUNTERS.get(family.name, ()), "instance"]
+                    has = [label for label in labels if label in sample.labels]
+                    series = (family.name, *(sample.labels[label] for label in has))
                     assert len(series) == len(sample.labels) + 1
                     found[series] = sample.value
     return found
@@ -61,26 +65,25 @@ def _connected() -> Iterator[None]:
 
 def count_and_set() -> None:
     """Count each series another number of times, and set the gauges."""
-    for by, series in enumerate(metrics.SERIES):
-        if by:
-            metrics.increment(*series, by=by)
-    for value, name in enumerate(metrics.GAUGES, 1_700_000_000):
-        metrics.set_gauge(name, value + 0.5)
+    for by, (series, labels) in enumerate(metrics.find_series().items()):
+        alias = labels.get("instance")
+        name, *values = series if alias is None else series[:-1]
+        if name in metrics.GAUGES:
+            metrics.set_gauge(name, 1_700_000_000.5 + by, alias)
+        elif by:
+            metrics.increment(name, *values, instance=alias, by=by)
 
 
 def make_by_the_client() -> CollectorRegistry:
     """Return what the client's own metrics make of the totals."""
     registry = CollectorRegistry()
-    counters = {
-        name: Counter(name, metrics.DESCRIPTIONS[name], tuple(labels), registry=registry)
-        for name, labels in metrics.COUNTERS.items()
-    }
-    totals = metrics.totals()
-    for series, labels in metrics.SERIES.items():
-        counter = counters[series[0]]
-        (counter.labels(**labels) if labels else counter).inc(totals[series])
-    for name in metrics.GAUGES:
-        Gauge(name, metrics.DESCRIPTIONS[name], registry=registry).set(totals[name,])
+    made: dict[str, Counter | Gauge] = {}
+    for series, labels in metrics.find_series().items():
+        name, total = series[0], metrics.totals()[series]
+        if name not in made:
+            kind = Counter if name in metrics.COUNTERS else Gauge
+            made[name] = kind(name, metrics.DESCRIPTIONS[name], tuple(labels), registry=registry)
+        (made[name].labels(**labels) if labels else made[name]).inc(total)
     return registry
 
 
@@ -95,6 +98,13 @@ def test_every_series_is_there_before_the_first_event():
     assert read_registry() == dict.fromkeys(metrics.totals(), 0)
 
 
+@pytest.fixture(params=[None, SEVERAL], ids=["one-instance", "several"])
+def instances(request, settings) -> None:
+    if request.param:
+        settings.CLERK_AUTH = {**request.param, "METRICS": [SINK]}
+
+
+@pytest.mark.usefixtures("instances")
 @pytest.mark.parametrize("happen", [lambda: None, count_and_set], ids=["at-start", "later"])
 @pytest.mark.parametrize(
     "write", [generate_latest, openmetrics.generate_latest], ids=["text", "openmetrics"]
@@ -148,6 +158,20 @@ def test_settings_may_change(settings, caplog):
     settings.CLERK_AUTH = {"FRONTEND_API": "clerk.example.com", "METRICS": [SINK]}
     metrics.increment(metrics.HITS)
     assert read_registry()[metrics.HITS,] == 1
+    assert caplog.records == []
+
+
+def test_instance_is_a_label_while_there_are_several(settings, caplog):
+    settings.CLERK_AUTH = {**SEVERAL, "METRICS": [SINK]}
+    metrics.increment(metrics.HITS, instance="staff")
+    metrics.set_gauge(metrics.FETCHED_AT, 1_800_000_000, "default")
+    assert read_registry() == {
+        **dict.fromkeys(OF_SEVERAL, 0),
+        (metrics.HITS, "staff"): 1,
+        (metrics.FETCHED_AT, "default"): 1_800_000_000,
+    }
+    settings.CLERK_AUTH = {"FRONTEND_API": "clerk.example.com", "METRICS": [SINK]}
+    assert read_registry() == dict.fromkeys([*metrics.SERIES, *GAUGES], 0)
     assert caplog.records == []
 
 
@@ -227,6 +251,82 @@ django.setup()
     assert (done.stdout, done.stderr) == (shown, "")
     # The client's own metrics are where ours are.
     assert bool(list(tmp_path.glob("counter_*.db"))) == (not imported)
+
+
+# Gauges of two processes: the newest of an instance, and of no other.
+COUNT = """
+import sys
+from clerk_auth import metrics
+from clerk_auth.metrics import sinks
+for alias, fetched_at in zip(("default", "staff"), sys.argv[1:]):
+    metrics.set_gauge(metrics.FETCHED_AT, int(fetched_at), alias)
+metrics.increment(metrics.HITS, instance="staff")
+metrics.increment(metrics.RESPONSES, "2xx")
+print(len(sinks.connected))
+"""
+
+
+def read_files(directory: Path) -> Values:
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, path=str(directory))
+    return read(generate_latest(registry).decode())
+
+
+def test_processes_are_added_up_for_each_instance(tmp_path):
+    environment = {
+        "DJANGO_SETTINGS_MODULE": "tests.monitoring.several",
+        "PROMETHEUS_MULTIPROC_DIR": str(tmp_path),
+    }
+    for fetched_at in ("[300, 100]", "[200, 400]"):
+        program = f"import sys; sys.argv[1:] = {fetched_at}\n{COUNT}"
+        done = run_program(program, sinks=SINK, **environment)
+        assert (done.stdout, done.stderr) == ("1\n", "")
+    assert read_files(tmp_path) == {
+        **dict.fromkeys(OF_SEVERAL, 0),
+        (metrics.FETCHED_AT, "default"): 300,
+        (metrics.FETCHED_AT, "staff"): 400,
+        (metrics.HITS, "staff"): 2,
+        (metrics.RESPONSES, "2xx"): 2,
+    }
+
+
+CHANGE = """
+from django.conf import settings
+from django.test import override_settings
+from prometheus_client import REGISTRY
+from clerk_auth import metrics
+INSTANCES = {"staff": {"FRONTEND_API": "clerk.staff.example.com"}}
+
+def show():
+    found = [f for f in REGISTRY.collect() if f.name in {metrics.HITS, metrics.FETCHED_AT}]
+    print([(*s.labels.values(), s.value) for f in found for s in f.samples if "_cr" not in s.name])
+
+def count(alias=None):
+    metrics.increment(metrics.HITS, instance=alias)
+    metrics.set_gauge(metrics.FETCHED_AT, 5, alias)
+
+count()
+with override_settings(CLERK_AUTH={**settings.CLERK_AUTH, "INSTANCES": INSTANCES}):
+    show()
+    count("staff")
+    show()
+count()
+show()
+with override_settings(CLERK_AUTH={**settings.CLERK_AUTH, "INSTANCES": INSTANCES}):
+    show()
+"""
+
+
+def test_labels_change_with_the_settings_where_each_event_is_written(tmp_path):
+    done = run_program(CHANGE, sinks=SINK, PROMETHEUS_MULTIPROC_DIR=str(tmp_path))
+    # The files keep what was counted.
+    assert done.stdout.splitlines() == [
+        "[('default', 0.0), ('staff', 0.0), ('default', 0.0), ('staff', 0.0)]",
+        "[('default', 0.0), ('staff', 1.0), ('default', 0.0), ('staff', 5.0)]",
+        "[(2.0,), (5.0,)]",
+        "[('default', 0.0), ('staff', 1.0), ('default', 0.0), ('staff', 5.0)]",
+    ]
+    assert done.stderr == ""
 
 
 # Under a web server

@@ -6,12 +6,19 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 from django.conf import settings
 
-from clerk_auth import metrics
+from clerk_auth import conf, metrics
+from clerk_auth.conf.lifetime import forget
+from clerk_auth.core.errors import TokenExpired
+from clerk_auth.jwks.source import StaticKeySource
 from clerk_auth.metrics import counts
+from clerk_auth.verifier import Verifier
+from tests.metrics.several import ALIASES, OF_SEVERAL, SEVERAL, UNDIVIDED
+from tests.processes import wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -163,3 +170,127 @@ def test_forked_child_goes_on_counting(passes_in_child):
 def test_forked_child_reads_while_a_thread_of_the_parent_was_reading(passes_in_child):
     with counts._reading[0]:  # as another thread may hold it
         assert passes_in_child(lambda: set(metrics.totals()) == SERIES)
+
+
+# Where the settings have several instances
+
+
+@pytest.fixture
+def several(settings):
+    settings.CLERK_AUTH = SEVERAL
+
+
+def test_every_series_of_every_instance_is_there_at_zero(several):
+    assert metrics.totals() == dict.fromkeys(OF_SEVERAL, 0)
+    assert metrics.find_series() == OF_SEVERAL
+
+
+def test_labels_keep_their_order_and_the_instance_comes_last(several):
+    for (name, *values), labels in metrics.find_series().items():
+        assert [*labels.values()] == values
+        of_one = [*metrics.COUNTERS.get(name, ())]
+        assert [*labels] == (of_one if name in UNDIVIDED else [*of_one, "instance"])
+
+
+@pytest.mark.parametrize("clerk_auth", [{}, None, {"INSTANCES": {}}, {"INSTANCES": "staff"}])
+def test_nothing_has_the_label_without_another_instance(clerk_auth, settings):
+    settings.CLERK_AUTH = clerk_auth
+    assert set(metrics.find_series()) == SERIES
+    assert not any("instance" in labels for labels in metrics.find_series().values())
+
+
+@pytest.mark.parametrize("alias", ALIASES)
+def test_event_of_an_instance_changes_its_series_alone(alias, several):
+    for series in SERIES:
+        metrics.reset()
+        name, (changed, _) = series[0], metrics.label_series(series, alias)
+        if name in metrics.GAUGES:
+            metrics.set_gauge(name, 1, alias)
+        else:
+            metrics.increment(*series, instance=alias)
+            metrics.counter(*series, instance=alias)()
+        changed_by = 1 if name in metrics.GAUGES else 2
+        assert changed[1:] == series[1:] if name in UNDIVIDED else changed == (*series, alias)
+        assert metrics.totals() == {**dict.fromkeys(OF_SEVERAL, 0), changed: changed_by}
+
+
+def test_verifier_counts_for_its_instance(several, local_issuer):
+    issuer = local_issuer.acting_as("https://clerk.staff.example.com")
+    source = StaticKeySource((issuer.verifying_key,))
+    verifier = Verifier(source, conf.get_config("staff").policy)
+    verifier.verify(issuer.token())
+    with pytest.raises(TokenExpired):
+        verifier.verify(issuer.token(expires_in=-60))
+    assert {series: total for series, total in metrics.totals().items() if total} == {
+        (metrics.VERIFIED, "enforce", "staff"): 1,
+        (*EXPIRED, "staff"): 1,
+    }
+
+
+def test_label_comes_and_goes_with_the_setting_and_counts_stay(settings):
+    metrics.increment(metrics.HITS)
+    settings.CLERK_AUTH = SEVERAL
+    metrics.increment(metrics.HITS, instance="staff", by=2)
+    assert (metrics.HITS,) not in metrics.totals()
+    assert metrics.totals()[metrics.HITS, "staff"] == 2
+    settings.CLERK_AUTH = {"FRONTEND_API": "clerk.example.com"}
+    assert set(metrics.totals()) == SERIES
+    assert metrics.totals()[metrics.HITS,] == 1
+    settings.CLERK_AUTH = SEVERAL
+    assert metrics.totals()[metrics.HITS, "staff"] == 2
+
+
+def test_what_no_setting_names_is_in_no_total(several):
+    metrics.increment(metrics.HITS, instance="of_nobody")
+    metrics.set_gauge(metrics.FETCHED_AT, 1, "of_nobody")
+    metrics.increment(metrics.HITS)
+    assert metrics.totals() == dict.fromkeys(OF_SEVERAL, 0)
+
+
+def test_reset_is_of_every_instance(several, settings):
+    for alias in ALIASES:
+        metrics.increment(metrics.HITS, instance=alias)
+        metrics.set_gauge(metrics.FETCHED_AT, 1, alias)
+    settings.CLERK_AUTH = {"FRONTEND_API": "clerk.example.com"}
+    metrics.reset()
+    settings.CLERK_AUTH = SEVERAL
+    assert metrics.totals() == dict.fromkeys(OF_SEVERAL, 0)
+
+
+def test_series_and_labels_can_be_changed_by_nobody(several):
+    for series, labels in {**metrics.find_series(), **metrics.SERIES}.items():
+        with pytest.raises(TypeError):
+            labels["user"] = "user_1"  # type: ignore[index]
+        with pytest.raises(TypeError):
+            metrics.find_series()[series] = {}  # type: ignore[index]
+
+
+def test_no_thread_loses_the_first_count_of_a_series(several, switching_often):
+    """A series of an instance is made with its first event, by whichever thread comes first."""
+    for alias in (f"alias_{number}" for number in range(200)):
+        run_together(*[partial(metrics.increment, metrics.HITS, instance=alias)] * 4)
+        assert counts.read([(metrics.HITS, alias)]) == {(metrics.HITS, alias): 4}
+
+
+def test_series_are_found_before_the_totals_are_locked(several):
+    """A sink that is made reads totals, under the lock of what is derived from the settings."""
+    forget()
+    with counts._reading[0]:  # as another thread may hold it
+        thread = threading.Thread(target=metrics.totals)
+        thread.start()
+        wait_until(lambda: metrics.find_series.cache_info().currsize == 1)
+    thread.join(5)
+    assert not thread.is_alive()
+
+
+def test_forked_child_counts_each_instance_on(several, passes_in_child):
+    metrics.increment(metrics.HITS, instance="staff")
+
+    def counts_on() -> bool:
+        metrics.increment(metrics.HITS, instance="staff")
+        metrics.increment(metrics.HITS, instance="default")
+        found = metrics.totals()
+        return (found[metrics.HITS, "staff"], found[metrics.HITS, "default"]) == (2, 1)
+
+    assert passes_in_child(counts_on)
+    assert metrics.totals()[metrics.HITS, "staff"] == 1

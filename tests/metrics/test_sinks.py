@@ -11,6 +11,7 @@ from clerk_auth import metrics
 from clerk_auth.metrics import sinks
 from clerk_auth.verifier import get_verifier
 from tests.contrib.processes import run_program
+from tests.metrics.several import SEVERAL
 
 pytestmark = pytest.mark.integration
 
@@ -98,6 +99,8 @@ class GreedySink(RecordingSink):
     def increment(self, name, by, labels):
         labels["user"] = "user_1"
 
+    set = increment
+
 
 class PrintingSink:
     def __init__(self):
@@ -139,6 +142,22 @@ def test_sinks_are_told_of_every_change(told):
         ("jwks_keys_skipped", 3, {"reason": "private"}),
         ("jwks_fetched_timestamp_seconds", 1_800_000_000.5, {}),
     ]
+
+
+def test_sinks_are_told_of_the_instance_where_there_are_several(settings, told):
+    settings.CLERK_AUTH = {**SEVERAL, "METRICS": [path(RecordingSink)]}
+    for event in (metrics.increment, lambda *args, **kwargs: metrics.counter(*args, **kwargs)()):
+        event(*EXPIRED, instance="staff")
+        event(metrics.RESPONSES, "401", instance="staff")
+    metrics.set_gauge(metrics.FETCHED_AT, 1_800_000_000.5, "staff")
+    refused = (
+        metrics.REFUSED,
+        1,
+        {"code": "token_expired", "mode": "enforce", "instance": "staff"},
+    )
+    responded = (metrics.RESPONSES, 1, {"status": "401"})
+    gauge = (metrics.FETCHED_AT, 1_800_000_000.5, {"instance": "staff"})
+    assert told == [refused, responded, refused, responded, gauge]
 
 
 @pytest.mark.parametrize("name", metrics.COUNTERS)
@@ -215,7 +234,13 @@ def test_sink_that_cannot_be_imported_leaves_the_others_as_they_are(told):
 def test_no_sink_changes_what_the_others_are_told(told, caplog):
     sinks.connect([path(GreedySink), path(RecordingSink)])
     metrics.increment(metrics.VERIFIED, "enforce")
-    assert told == [("jwt_verifications_success", 1, {"mode": "enforce"})]
+    metrics.set_gauge(metrics.FETCHED_AT, 1)
+    metrics.set_gauge(metrics.FETCHED_AT, 2)
+    assert told == [
+        (metrics.VERIFIED, 1, {"mode": "enforce"}),
+        (metrics.FETCHED_AT, 1, {}),
+        (metrics.FETCHED_AT, 2, {}),
+    ]
     assert [record.sink for record in caplog.records] == ["GreedySink"]
 
 

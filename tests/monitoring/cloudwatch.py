@@ -33,7 +33,9 @@ _COMPARISONS: dict[str, Callable[[float, float], bool]] = {
     "GreaterThanThreshold": operator.gt,
     "LessThanThreshold": operator.lt,
 }
-_QUERY = re.compile(r'SELECT SUM\((\w+)\) FROM SCHEMA\("\w+", (\w+)\)')
+_QUERY = re.compile(
+    r'SELECT SUM\((\w+)\) FROM SCHEMA\("\w+", ([\w, ]+)\)(?: WHERE (\w+) = \'(\w+)\')?'
+)
 
 
 def is_alarm(alarm: Mapping[str, Any], samples: Samples, periods: int, *, start: float = 0) -> bool:
@@ -83,12 +85,17 @@ class _Math:
         text = query["Expression"].replace(" AND ", " and ")
         return self._evaluate(ast.parse(text, mode="eval").body, index)
 
-    def _sum(self, name: str, dimension: str, index: int) -> float | None:
+    def _sum(
+        self, name: str, schema: str, key: str | None, value: str | None, index: int
+    ) -> float | None:
+        """Add up the metrics that have these dimensions and no other."""
+        wanted = set(schema.split(", "))
         values = [
-            value
+            number
             for (metric, dimensions), arrived in self._samples.items()
-            if metric == name and {key for key, _ in dimensions} == {dimension}
-            for value in arrived[index]
+            if metric == name and {key for key, _ in dimensions} == wanted
+            if key is None or (key, value) in dimensions
+            for number in arrived[index]
         ]
         return sum(values) if values else None
 

@@ -22,6 +22,7 @@ from tests.monitoring.conftest import RULES
 from tests.processes import wait_until
 
 SCRAPE_TOKEN = "only-for-this-test"
+_ABOUT = ("job", "exported_instance")
 # Scrapes, rates and alarms take their time.
 wait_for = partial(wait_until, patience_seconds=40.0)
 # What windows and delays of the shipped rules become, where nobody wants to wait. Fetches are
@@ -45,20 +46,22 @@ class Api:
     def address(self) -> str:
         return self.server.url.removeprefix("http://")
 
-    def ask(self, **token: Any) -> int:
-        """Send a request with a token of Clerk's, and return the status."""
-        return self.send(self.clerk.signer.token(azp=AUTHORIZED_PARTY, **token))
+    def ask(self, clerk: StandInClerk | None = None, **token: Any) -> int:
+        """Send a request with a token of Clerk's, or of another, and return the status."""
+        return self.send((clerk or self.clerk).signer.token(azp=AUTHORIZED_PARTY, **token))
 
     def send(self, token: str) -> int:
         return self.server.get("/api/me", token)
 
 
 @contextmanager
-def run_api(directory: Path, settings_module: str = "project.settings") -> Iterator[Api]:
+def run_api(
+    directory: Path, settings_module: str = "project.settings", **environment: str
+) -> Iterator[Api]:
     """Yield an API with a Clerk of its own; it has ended afterwards."""
     counts = directory / "metrics"
     counts.mkdir(parents=True)
-    environment = {
+    environment |= {
         "DJANGO_SETTINGS_MODULE": settings_module,
         "CLERK_METRICS": "clerk_auth.contrib.prometheus.PrometheusSink",
         "METRICS_TOKEN": SCRAPE_TOKEN,
@@ -84,12 +87,11 @@ class Prometheus:
         return bool(self.query(query))
 
     def alarms(self, *states: str) -> set[tuple[str, str]]:
-        """Return alarms and their jobs; none for the one that is about no job."""
+        """Return alarms and what they are about: a job, a Clerk instance of a job, or nothing."""
         alarms = requests.get(f"{self._url}/api/v1/alerts", timeout=10).json()["data"]["alerts"]
         return {
-            (alarm["labels"]["alertname"], alarm["labels"].get("job", ""))
-            for alarm in alarms
-            if not states or alarm["state"] in states
+            (labels["alertname"], " ".join(labels[name] for name in _ABOUT if name in labels))
+            for labels in (one["labels"] for one in alarms if not states or one["state"] in states)
         }
 
 

@@ -8,8 +8,9 @@ from promql_parser import Expr, VectorSelector, parse, walk
 
 from clerk_auth import metrics
 
-# What Prometheus adds to a series that it scrapes.
-_TARGET = ("job", "instance")
+# What Prometheus adds to a series that it scrapes, and what it makes of a label of ours that has
+# the name of one of these.
+_TARGET = ("job", "instance", "exported_instance")
 # Series by the names that Prometheus knows, and the values of their labels.
 EXPOSED: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     **{f"{name}_total": labels for name, labels in metrics.COUNTERS.items()},

@@ -14,6 +14,7 @@ from cfnlint.decode import decode
 from clerk_auth import metrics
 from clerk_auth.contrib.emf import LOGGER, EMFSink
 from clerk_auth.core.errors import FETCH_REASONS
+from tests.metrics.several import SEVERAL
 from tests.monitoring.cloudwatch import is_alarm
 from tests.monitoring.conftest import TEMPLATE
 from tests.test_docs import DOCS, anchors, names, rows
@@ -24,21 +25,54 @@ DOCUMENT = decode(str(TEMPLATE))[0]
 NAMESPACE = DOCUMENT["Parameters"]["Namespace"]["Default"]
 
 
-def resolve(value):
-    """Put the parameter in its place, as CloudFormation does."""
+INSTANCES = ("", "default", "staff")
+
+
+def resolve(value, instance=""):
+    """Put the parameters in their places, as CloudFormation does."""
     match value:
         case {"Ref": "Namespace"}:
             return NAMESPACE
+        case {"Ref": "Instance"}:
+            return instance
         case {"Fn::Sub": text}:
-            return text.replace("${Namespace}", NAMESPACE)
+            return text.replace("${Namespace}", NAMESPACE).replace("${Instance}", instance)
+        case {"Fn::If": [condition, then, otherwise]}:
+            return resolve(then if is_met(condition, instance) else otherwise, instance)
         case dict():
-            return {key: resolve(inner) for key, inner in value.items()}
+            items = ((key, resolve(inner, instance)) for key, inner in value.items())
+            return {key: inner for key, inner in items if inner != {"Ref": "AWS::NoValue"}}
         case list():
-            return [resolve(inner) for inner in value]
+            return [resolve(inner, instance) for inner in value]
     return value
 
 
-ALARMS = {name: resolve(alarm["Properties"]) for name, alarm in DOCUMENT["Resources"].items()}
+def is_met(condition, instance):
+    """Evaluate a condition of the template."""
+    match DOCUMENT["Conditions"][condition] if isinstance(condition, str) else condition:
+        case {"Fn::Equals": [left, right]}:
+            return resolve(left, instance) == right
+        case {"Fn::Not": [inner]}:
+            return not is_met(inner, instance)
+        case {"Fn::Or": inner}:
+            return any(is_met(one, instance) for one in inner)
+    raise NotImplementedError(condition)
+
+
+def find_alarms(instance):
+    return {
+        name: resolve(alarm["Properties"], instance)
+        for name, alarm in DOCUMENT["Resources"].items()
+        if "Condition" not in alarm or is_met(alarm["Condition"], instance)
+    }
+
+
+ALARMS = find_alarms("")
+OF_ALL = [
+    pytest.param(instance, alarm, id=f"{name}-{instance or 'one'}")
+    for instance in INSTANCES
+    for name, alarm in find_alarms(instance).items()
+]
 # Quotas of an alarm: metrics that it reads, and expressions.
 MOST = 10
 HOUR = 3600
@@ -70,8 +104,10 @@ def key(metric):
 
 
 @pytest.fixture
-def written(caplog, monkeypatch):
+def written(caplog, monkeypatch, settings, request):
     """What the sink writes in its first minute: metrics with their dimensions."""
+    if getattr(request, "param", ""):
+        settings.CLERK_AUTH = SEVERAL
     monkeypatch.setattr(logging.getLogger(LOGGER), "handlers", [caplog.handler])
     EMFSink().write(unchanged=True)
     found = set()
@@ -87,25 +123,45 @@ def written(caplog, monkeypatch):
     return found
 
 
-@pytest.mark.parametrize("alarm", ALARMS.values(), ids=ALARMS)
+@pytest.mark.parametrize(("written", "alarm"), OF_ALL, indirect=["written"])
 def test_alarm_reads_what_the_sink_writes(alarm, written):
     stats = metric_stats(alarm)
     assert {metric["Namespace"] for metric in stats} <= {NAMESPACE}
     assert {key(metric) for metric in stats} <= written
 
 
-def test_query_reads_what_the_sink_writes(written):
-    (query,) = ALARMS["FetchErrors"]["Metrics"]
-    name, namespace, dimension = re.fullmatch(
-        r'SELECT SUM\((\w+)\) FROM SCHEMA\("(\w+)", (\w+)\)', query["Expression"]
+@pytest.mark.parametrize(
+    ("written", "instance"), [(one, one) for one in INSTANCES], indirect=["written"]
+)
+def test_query_reads_what_the_sink_writes(written, instance):
+    (query,) = find_alarms(instance)["FetchErrors"]["Metrics"]
+    name, namespace, schema, label, value = re.fullmatch(
+        r'SELECT SUM\((\w+)\) FROM SCHEMA\("(\w+)", (.+?)\)(?: WHERE (\w+) = \'(\w+)\')?',
+        query["Expression"],
     ).groups()
     assert namespace == NAMESPACE
-    read = {labels for metric, labels in written if metric == name}
-    assert read == {frozenset({(dimension, reason)}) for reason in FETCH_REASONS}
+    of_instance = {("instance", instance)} if instance else set()
+    assert {(label, value)} - {(None, None)} == of_instance
+    read = {
+        labels
+        for metric, labels in written
+        if metric == name and {key for key, _ in labels} == set(schema.split(", "))
+    }
+    assert {labels for labels in read if labels >= of_instance} == {
+        frozenset({("reason", reason), *of_instance}) for reason in FETCH_REASONS
+    }
 
 
-@pytest.mark.parametrize("alarm", ALARMS.values(), ids=ALARMS)
-def test_alarm_keeps_the_quotas_and_one_period(alarm):
+def test_each_instance_has_its_own_alarms_and_one_stack_those_of_the_project():
+    of_project = {"Unavailable", "UnauthorizedShare"}
+    assert find_alarms("default").keys() == ALARMS.keys()
+    assert find_alarms("staff").keys() == ALARMS.keys() - of_project
+    for name, alarm in find_alarms("default").items():
+        assert (alarm == ALARMS[name]) == (name in of_project)
+
+
+@pytest.mark.parametrize(("instance", "alarm"), OF_ALL)
+def test_alarm_keeps_the_quotas_and_one_period(instance, alarm):
     queries = alarm.get("Metrics", ())
     stats = [query["MetricStat"] for query in queries if "MetricStat" in query]
     assert len(stats) <= MOST
@@ -215,6 +271,30 @@ ROWS = [
 def test_alarm_goes_off_when_it_should(name, samples, expected):
     periods = max(map(len, samples.values()), default=2)
     assert is_alarm(ALARMS[name], samples, periods, start=START) is expected
+
+
+def of_instance(samples, instance):
+    """Return samples as those of one among several instances."""
+    return {
+        (name, labels if name == metrics.RESPONSES else labels | {("instance", instance)}): values
+        for (name, labels), values in samples.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "samples", "expected"), [pytest.param(*row[:3], id="-".join(row[::3])) for row in ROWS]
+)
+def test_alarm_of_an_instance_goes_off_when_it_should_and_for_no_other(name, samples, expected):
+    periods = max(map(len, samples.values()), default=2)
+    well = keys([(in_hours(24, period),) for period in range(periods)])
+    well |= {key: [(9,)] * periods for key in well if key[0] in (metrics.HITS, metrics.MISSES)}
+    well |= {key: [(0,)] * periods for key in errors(timeout=(0,))}
+    samples = {**of_instance(well, "default"), **of_instance(samples, "staff")}
+    for instance, is_staff in (("staff", True), ("default", False)):
+        alarm = find_alarms(instance).get(name)
+        if alarm is not None and not {"Unavailable", "UnauthorizedShare"} & {name}:
+            goes_off = is_alarm(alarm, samples, periods, start=START)
+            assert goes_off is (expected and is_staff)
 
 
 def test_page_has_every_alarm_and_no_other():

@@ -13,6 +13,7 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
+from clerk_auth import metrics
 from tests.monitoring.conftest import DASHBOARD
 from tests.monitoring.promql import EXPOSED, find_foreign, find_selectors
 
@@ -23,9 +24,10 @@ PANELS = BOARD["panels"]
 COLUMNS = 24
 
 
-def fill_in(query: str, *, job: str, interval: str) -> str:
-    """Put values in the place of Grafana's variables."""
+def fill_in(query: str, *, job: str, interval: str, instance: str = ".*") -> str:
+    """Put values in the place of Grafana's variables; the last is that of all by default."""
     filled = query.replace("$job", job).replace("$__rate_interval", interval)
+    filled = filled.replace("$instance", instance)
     assert "$" not in filled, filled
     return filled
 
@@ -77,15 +79,23 @@ def test_panels_lie_side_by_side_and_none_over_another():
     assert len(cells) == COLUMNS * (1 + max(y for _, y in cells))
 
 
-def test_source_and_job_are_variables():
-    source, job = BOARD["templating"]["list"]
+def test_source_job_and_instance_are_variables():
+    source, job, instance = BOARD["templating"]["list"]
     assert (source["name"], source["type"], source["query"]) == (
         "datasource",
         "datasource",
         "prometheus",
     )
     assert (job["name"], job["multi"], job["includeAll"]) == ("job", True, True)
-    for owner in [job, *PANELS, *(t for panel in PANELS for t in panel.get("targets", ()))]:
+    assert (instance["name"], instance["multi"], instance["includeAll"]) == ("instance", True, True)
+    # All of them, and what has no such label, as where there is one instance.
+    assert instance["allValue"] == ".*"
+    for owner in [
+        job,
+        instance,
+        *PANELS,
+        *(t for panel in PANELS for t in panel.get("targets", ())),
+    ]:
         if owner.get("type") != "row":
             assert owner["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
 
@@ -95,7 +105,13 @@ def test_query_names_series_and_values_that_exist(query):
     filled = fill_in(query, job=".+", interval="5m")
     assert list(find_foreign(filled)) == []
     for selector in find_selectors(filled):
-        assert [m.value for m in selector.matchers.matchers if m.name == "job"] == [".+"]
+        chosen = {m.name: m.value for m in selector.matchers.matchers}
+        assert chosen["job"] == ".+"
+        counts_for_one = selector.name not in {
+            f"{metrics.RESPONSES}_total",
+            f"{metrics.DENIED}_total",
+        }
+        assert chosen.get("exported_instance") == (".*" if counts_for_one else None)
 
 
 def test_every_metric_is_shown():
@@ -105,6 +121,14 @@ def test_every_metric_is_shown():
         for selector in find_selectors(fill_in(query, job=".+", interval="5m"))
     }
     assert shown == EXPOSED.keys()
+
+
+def test_legend_says_which_instance():
+    for panel in PANELS:
+        for target in panel.get("targets", ()):
+            is_by_instance = "by (" in target["expr"] and "exported_instance)" in target["expr"]
+            if is_by_instance and panel["type"] != "stat":
+                assert target["legendFormat"].endswith(" {{exported_instance}}")
 
 
 def test_alarms_are_marked():

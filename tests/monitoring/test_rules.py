@@ -79,11 +79,30 @@ def test_page_shows_what_the_tool_says(promtool):
         pytest.param(r"< 12 \*", "< 11.9 *", id="expiry-too-late"),
         pytest.param(r"max(.*expiry)", r"min\1", id="idle-worker-pages"),
         pytest.param(r"_seconds > 0\)", "_seconds)", id="process-without-keys-pages"),
-        pytest.param(r"sum by \(job\) \(increase\(jwks_cache.*", "vector(1)", id="idle-job-pages"),
-        pytest.param(r" \+ sum by.*_misses.*\) > 0", " > 0", id="expired-keys-page-nobody"),
+        pytest.param(r"\n.*and on .*\n.*_hits.*\n.*_misses.*> 0", "", id="idle-job-pages"),
+        pytest.param(r"\n.*\+ sum by.*_misses.*\) > 0", " > 0", id="expired-keys-page-nobody"),
         pytest.param(r"\|malformed", "", id="malformed-document-is-none"),
         pytest.param(r"\n.*and on \(job, instance\) up", "", id="scaled-away-pages"),
-        pytest.param(r"by \(job\)", "by (job, instance)", id="each-instance-for-itself"),
+        pytest.param(r"by \(job\)", "by (job, instance)", id="each-host-for-itself"),
+        pytest.param(
+            r"by \(job, exp", "by (job, instance, exp", id="each-host-for-itself-of-several"
+        ),
+        pytest.param(
+            r"max by \(job, exported_instance\)(.*)\n.*and on .*",
+            r"max by (job)\1\n          and on (job)",
+            id="fresh-keys-of-another-hide-those-that-expire",
+        ),
+        pytest.param(
+            r"by \(job, exported_instance\) (.*_errors)", r"by (job) \1", id="sum-of-fetch-errors"
+        ),
+        pytest.param(
+            r"by \(job, exported_instance\) (.*documents)", r"by (job) \1", id="sum-of-documents"
+        ),
+        pytest.param(r'exported_instance!="",', "", id="one-instance-has-two-alarms"),
+        pytest.param(r'mode="enforce",code', "code", id="observed-refusals-count"),
+        pytest.param(r"keys_unavailable\|", "", id="token-not-checked-is-refused"),
+        pytest.param(r"\|keys_busy\"", '"', id="busy-is-refused"),
+        pytest.param(r"\{\{ with.*?end \}\}", "", id="alarm-does-not-say-whose"),
         pytest.param(r"for: 5m", "for: 4m", id="too-early"),
         pytest.param(r"for: 5m", "for: 6m", id="too-late"),
         pytest.param(r"for: 10m", "for: 9m", id="absent-too-early"),
