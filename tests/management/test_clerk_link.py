@@ -296,7 +296,7 @@ def test_lines_take_little_memory(use):
 
     tracemalloc.start()
     try:
-        read, problems = linking.read_lines(lines())
+        read, problems = linking.read_lines(lines(), "default")
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
