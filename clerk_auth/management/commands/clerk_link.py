@@ -40,9 +40,16 @@ class Command(command.OperatorCommand):
         parser.add_argument(
             "--dry-run", action="store_true", help="Say what would be done, but write nothing."
         )
+        parser.add_argument(
+            "--instance",
+            default=DEFAULT_INSTANCE,
+            metavar="ALIAS",
+            help="The Clerk instance whose users they are, an alias in INSTANCES. Without it those "
+            "of the top level. The file has Clerk's ids as they are, without the alias.",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        options["json"], alias = False, DEFAULT_INSTANCE
+        options["json"], alias = False, options["instance"]
         with command.end_if_it_cannot_run(self, options, "No row was linked."):
             linking.check_settings(alias)
             lines = self._read(options["file"], alias)
