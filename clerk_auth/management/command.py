@@ -1,4 +1,4 @@
-"""What our commands share: how they read a token, what is logged meanwhile, and how they end."""
+"""What our commands share: their instances, how they read a token, what is logged, how they end."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ from django.core.cache import InvalidCacheBackendError
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from clerk_auth.conf import DEFAULT_INSTANCE
+from clerk_auth.conf.aliases import is_alias
 from clerk_auth.diagnostics.report import SCHEMA_VERSION
 from clerk_auth.diagnostics.terminal import Page
 from clerk_auth.logs import logger
 
 __all__ = [
-    "OperatorCommand", "add_token_option", "end_if_it_cannot_run", "read_token",
-    "without_log_lines",
+    "OperatorCommand", "add_instance_argument", "add_token_option", "end_if_it_cannot_run",
+    "read_token", "without_log_lines",
 ]  # fmt: skip
 
 # More than any token: longer input was piped in by mistake.
@@ -59,6 +61,21 @@ class OperatorCommand(BaseCommand):
                 # Otherwise Python reports at its exit that it cannot write the rest.
                 os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             sys.exit(READER_LEFT)
+
+
+def add_instance_argument(parser: CommandParser, text: str, *, default: str | None = None) -> None:
+    """Add ``--instance ALIAS``; :func:`conf.get_config` says which aliases there are.
+
+    ``default`` is the alias where the option is absent; ``None`` if that means another thing.
+    """
+    parser.add_argument("--instance", type=_read_alias, default=default, metavar="ALIAS", help=text)
+
+
+def _read_alias(text: str) -> str:
+    if text == DEFAULT_INSTANCE or is_alias(text):
+        return text
+    # Not repeated: a token that was put here by mistake may go to a log.
+    raise argparse.ArgumentTypeError(f"write {DEFAULT_INSTANCE}, or an alias of INSTANCES")
 
 
 def add_token_option(parser: CommandParser, *, default: str | None, text: str) -> None:

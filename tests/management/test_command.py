@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from django.core.management import BaseCommand, CommandError
 
 from clerk_auth.logs import log, logger
-from clerk_auth.management.command import without_log_lines
+from clerk_auth.management.command import add_instance_argument, without_log_lines
 
 pytestmark = pytest.mark.integration
 
@@ -109,3 +110,28 @@ def test_filter_is_taken_off_when_it_ends_in_an_error():
         fail()
     assert handler.filters == []
     assert logging.lastResort.filters == []
+
+
+class TestInstance:
+    @staticmethod
+    def parse(*arguments: str, default: str | None = None) -> object:
+        parser = BaseCommand().create_parser("manage.py", "any")
+        add_instance_argument(parser, "Any.", default=default)
+        return parser.parse_args(arguments).instance
+
+    @pytest.mark.parametrize("alias", ["default", "staff", "_1", "a" * 32])
+    def test_alias_is_taken_whether_there_is_such_an_instance_or_not(self, alias):
+        assert self.parse("--instance", alias, default="default") == alias
+
+    @pytest.mark.parametrize("default", [None, "default"])
+    def test_default_is_the_command_s(self, default):
+        assert self.parse(default=default) == default
+
+    @pytest.mark.parametrize(
+        "alias", ["", "-", "a" * 33, "a b", "m2m_token", "eyJ.a.b", "sk_live_abcdefghij", "\x1b"]
+    )
+    def test_what_is_no_alias_is_not_repeated(self, alias):
+        with pytest.raises(CommandError) as caught:
+            self.parse(f"--instance={alias}")
+        said = str(caught.value)
+        assert said.endswith("--instance: write default, or an alias of INSTANCES")
