@@ -24,6 +24,7 @@ from project.demo import children
 TESTS = (
     "tests/management/test_clerk_link.py",
     "tests/test_migrating.py",
+    "tests/users/test_instances.py",
     "tests/users/test_user_id_claim.py",
     "tests/users/test_profile.py",
     "tests/users/test_user_models.py",

@@ -41,10 +41,12 @@ def run_race(
     clerk_auth: dict[str, Any] | None = None,
     claims: dict[str, Any] | None = None,
     rows: list[dict[str, Any]] | None = None,
+    aliases: tuple[str, ...] = (),
     all_insert: bool = True,
 ) -> Outcome:
     """Race in ``database``, a value of ``DATABASES``, that holds ``rows`` of the user model.
 
+    ``aliases`` are instances beside the default; each has an equal share of the requests.
     With ``all_insert`` every thread stops right before each of its INSERTs and UPDATEs until all
     have come so far; otherwise they only start together.
     """
@@ -63,6 +65,7 @@ def run_race(
                 "clerk_auth": clerk_auth or {},
                 "claims": claims or {},
                 "rows": rows or [],
+                "aliases": aliases,
                 "all_insert": all_insert,
             }
         ),
@@ -75,7 +78,11 @@ def run_race(
 
 
 def race(
-    clerk_auth: dict[str, Any], claims: dict[str, Any], rows: list[Any], all_insert: bool
+    clerk_auth: dict[str, Any],
+    claims: dict[str, Any],
+    rows: list[Any],
+    aliases: list[str],
+    all_insert: bool,
 ) -> Outcome:
     from django.contrib.auth import get_user_model
     from django.core.signals import got_request_exception
@@ -83,13 +90,26 @@ def race(
     from django.db.models.signals import pre_save
     from django.test import Client, override_settings
 
+    from clerk_auth.authentication import ClerkAuthentication
     from clerk_auth.issuer.local import LocalIssuer
 
     model = get_user_model()
     for row in rows:
         model._base_manager.create(**row)
-    issuer = LocalIssuer.generate("https://clerk.example.com")
-    token = issuer.token(USER_ID, **claims)
+    ClerkAuthentication.instances = ("default", *aliases)
+    issuers = [
+        LocalIssuer.generate(f"https://{alias}.example.com")
+        for alias in ClerkAuthentication.instances
+    ]
+    instances = [
+        {
+            "ISSUER": issuer.issuer,
+            "JWT_KEY": issuer.public_pem.strip(),
+            "USER_RESOLVER": "clerk_auth.users.database_user",
+            **clerk_auth,
+        }
+        for issuer in issuers
+    ]
     together = threading.Barrier(THREADS)
     if all_insert:
         pre_save.connect(lambda **_: together.wait(30), sender=model, weak=False)
@@ -99,7 +119,8 @@ def race(
         lambda **_: errors.append(repr(sys.exc_info()[1])), weak=False, dispatch_uid=__name__
     )
 
-    def ask() -> None:
+    def ask(issuer: LocalIssuer) -> None:
+        token = issuer.token(USER_ID, **claims)
         client = Client(raise_request_exception=False, SERVER_NAME="localhost")
         try:
             together.wait(30)
@@ -110,14 +131,11 @@ def race(
 
     with override_settings(
         SECURE_SSL_REDIRECT=False,
-        CLERK_AUTH={
-            "ISSUER": issuer.issuer,
-            "JWT_KEY": issuer.public_pem.strip(),
-            "USER_RESOLVER": "clerk_auth.users.database_user",
-            **clerk_auth,
-        },
+        CLERK_AUTH={**instances[0], "INSTANCES": dict(zip(aliases, instances[1:], strict=True))},
     ):
-        threads = [threading.Thread(target=ask) for _ in range(THREADS)]
+        threads = [
+            threading.Thread(target=ask, args=[issuers[n % len(issuers)]]) for n in range(THREADS)
+        ]
         for thread in threads:
             thread.start()
         for thread in threads:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,13 +11,15 @@ from django.core.checks import CheckMessage, Error, Warning
 from django.core.exceptions import FieldDoesNotExist, ImproperlyConfigured
 
 from clerk_auth.checks.registration import check, read_config, read_user_model
+from clerk_auth.conf import get_aliases, get_config, get_path
+from clerk_auth.conf.imports import import_named
 from clerk_auth.users import (
     NUMBERED_BY_THE_DATABASE,
     UserResolver,
+    check_resolver,
     columns,
     database_user,
     existing_user,
-    get_user_resolver,
     is_numbered_by_the_database,
     stateless_user,
 )
@@ -31,63 +33,83 @@ _INSTALLED = frozenset({"site-packages", "dist-packages"})
 
 
 @check()
-def check_users() -> Iterator[CheckMessage]:
+def check_users() -> list[CheckMessage]:
     """E006, E007, E012, E013, E015, W009, W014, W015: users are found by Clerk's id, in one row."""
-    config = read_config()
-    if config is None:
-        return
+    return _ask_of_each(_find_misfits)
+
+
+@check()
+def check_user_fields() -> list[CheckMessage]:
+    """E010, E011: profile fields are plain columns, and grant nothing."""
+    # Whichever resolver: one of the project's own may call ``database_user``.
+    return [] if read_user_model() is None else _ask_of_each(find_profile_problems)
+
+
+@check()
+def check_foreign_keys() -> list[CheckMessage]:
+    """W016: foreign keys that need a row, and users without one."""
+    return _ask_of_each(_find_rows_that_are_needed)
+
+
+@check()
+def check_numbered_rows() -> list[CheckMessage]:
+    """E014: ``database_user`` would choose numbers that the database chooses."""
+    return _ask_of_each(_find_numbered_rows)
+
+
+def _ask_of_each(find: Callable[[str], Iterable[CheckMessage]]) -> list[CheckMessage]:
+    """Return what ``find`` says of each instance, without what it said of an earlier one."""
+    if read_config() is None:
+        return []
+    said: dict[tuple[str | None, str], CheckMessage] = {}
+    for alias in get_aliases():
+        for message in find(alias):
+            # Two instances with the same value have the same remedy.
+            said.setdefault((message.id, message.msg.replace(get_path(alias), "")), message)
+    return list(said.values())
+
+
+def _find_misfits(alias: str) -> Iterator[CheckMessage]:
+    config, model = get_config(alias), read_user_model()
     try:
-        resolver = get_user_resolver()
+        resolver = _read_resolver(alias)
     except ImproperlyConfigured as error:
         yield Error(str(error), hint="Name a function (Claims) -> user.", id="clerk_auth.E006")
         return
     except Exception:  # it cannot be imported, as check_paths says
         return
     finds_rows = resolver in (database_user, existing_user)
-    model = read_user_model()
     if model is None:
         if finds_rows:
             yield Error(
-                "CLERK_AUTH['USER_RESOLVER'] finds rows of AUTH_USER_MODEL, which is not a model "
-                "of an installed app.",
+                f"CLERK_AUTH['{config.path}USER_RESOLVER'] finds rows of AUTH_USER_MODEL, which is "
+                "not a model of an installed app.",
                 hint="Install its app, or use clerk_auth.users.stateless_user.",
                 id="clerk_auth.E015",
             )
         return
     if (name := model.USERNAME_FIELD) in config.user_fields:
         yield Warning(
-            f"CLERK_AUTH['USER_FIELDS'] writes {name}, by which a password login or another single "
-            "sign-on finds users: a claim could turn one user into another.",
+            f"CLERK_AUTH['{config.path}USER_FIELDS'] writes {name}, by which a password login or "
+            "another single sign-on finds users: a claim could turn one user into another.",
             hint="Map a field that is not used to sign in, or silence this where only "
             "ClerkAuthentication looks for users.",
             id="clerk_auth.W014",
         )
     if finds_rows:
         creates = resolver is database_user
-        yield from columns.find_problems(creates=creates)
-        yield from columns.find_doubts(creates=creates)
+        yield from columns.find_problems(alias, creates=creates)
+        yield from columns.find_doubts(alias, creates=creates)
 
 
-@check()
-def check_user_fields() -> list[CheckMessage]:
-    """E010, E011: profile fields are plain columns, and grant nothing."""
-    config = read_config()
-    if config is None or not config.user_fields or read_user_model() is None:
-        return []
-    # Whichever resolver: one of the project's own may call ``database_user``.
-    return find_profile_problems()
-
-
-@check()
-def check_foreign_keys() -> Iterator[CheckMessage]:
-    """W016: foreign keys that need a row, and users without one."""
-    if _resolver() is not stateless_user or not (names := list(_find_foreign_keys())):
+def _find_rows_that_are_needed(alias: str) -> Iterator[CheckMessage]:
+    if _resolver(alias) is not stateless_user or not (names := list(_find_foreign_keys())):
         return
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     yield Warning(
-        "CLERK_AUTH['USER_RESOLVER'] is stateless_user, whose users have no database row, but "
-        f"{', '.join(names[:_SHOWN])}{more} can only refer to a row: storing request.user "
-        "there fails.",
+        f"CLERK_AUTH['{get_path(alias)}USER_RESOLVER'] is stateless_user, whose users have no "
+        f"database row, but {', '.join(names[:_SHOWN])}{more} can only refer to a row: storing "
+        "request.user there fails.",
         hint='Set it to "clerk_auth.users.database_user", which creates rows, or to '
         '"clerk_auth.users.existing_user", or store request.user.pk in a CharField. Silence this '
         "where only users with a session are stored there.",
@@ -95,12 +117,10 @@ def check_foreign_keys() -> Iterator[CheckMessage]:
     )
 
 
-@check()
-def check_numbered_rows() -> Iterator[CheckMessage]:
-    """E014: ``database_user`` would choose numbers that the database chooses."""
+def _find_numbered_rows(alias: str) -> Iterator[CheckMessage]:
     # Other checks say what is wrong with the field's name, or with the model's.
     with suppress(FieldDoesNotExist, ImproperlyConfigured):
-        if _resolver() is not database_user or not is_numbered_by_the_database():
+        if _resolver(alias) is not database_user or not is_numbered_by_the_database(alias):
             return
         yield Error(
             NUMBERED_BY_THE_DATABASE,
@@ -109,12 +129,23 @@ def check_numbered_rows() -> Iterator[CheckMessage]:
         )
 
 
-def _resolver() -> UserResolver | None:
+def _resolver(alias: str) -> UserResolver | None:
     """Return the resolver in force; ``None`` where another check says what is wrong."""
     try:
-        return get_user_resolver() if read_config() else None
+        return _read_resolver(alias)
     except Exception:  # its module may raise what it likes
         return None
+
+
+def _read_resolver(alias: str) -> UserResolver:
+    config = get_config(alias)
+    resolver: UserResolver = import_named(f"{config.path}USER_RESOLVER", config.user_resolver)
+    try:
+        check_resolver(resolver)
+    except ImproperlyConfigured as error:
+        message = str(error).replace("['", f"['{config.path}", 1)
+        raise ImproperlyConfigured(message) from None
+    return resolver
 
 
 def _find_foreign_keys() -> Iterator[str]:

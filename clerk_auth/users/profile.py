@@ -1,7 +1,7 @@
 """Profile fields of a user's row, from customised claims: ``USER_FIELDS`` says which.
 
 They describe a user. Fields that identify a user or grant privileges are refused, and a claim that
-does not fit its field changes nothing.
+does not fit its field changes nothing. Each Clerk instance has a setting of its own, by ``alias``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from clerk_auth.conf import derived, get_config
 from clerk_auth.conf.problems import make_problem, unusable
 from clerk_auth.core.claims import UNSAFE_CATEGORIES, Claims
 from clerk_auth.logs import log
-from clerk_auth.users.columns import get_column, get_id_field, get_label
+from clerk_auth.users.columns import find_other_instance, get_column, get_id_field, get_label
 from clerk_auth.users.writes import REFUSALS, get_attempts, note_written, write
 
 __all__ = [
@@ -58,24 +58,25 @@ class ProfileField(NamedTuple):
     claim: str
 
 
-def find_problems() -> list[CheckMessage]:
+def find_problems(alias: str) -> list[CheckMessage]:
     """List what is wrong with ``USER_FIELDS``, for the system checks and for the first use."""
-    return [problem for name in get_config().user_fields if (problem := _find_problem(name))]
+    names = get_config(alias).user_fields
+    return [problem for name in names if (problem := _find_problem(name, alias))]
 
 
 @derived
-def get_profile_fields() -> tuple[ProfileField, ...]:
+def get_profile_fields(alias: str) -> tuple[ProfileField, ...]:
     """Return what ``USER_FIELDS`` maps; ``ImproperlyConfigured`` names every problem."""
-    if problems := find_problems():
+    if problems := find_problems(alias):
         raise unusable(*problems)
-    columns = ((get_column(name), claim) for name, claim in get_config().user_fields.items())
+    columns = ((get_column(name), claim) for name, claim in get_config(alias).user_fields.items())
     return tuple(ProfileField(column, _types(column), claim) for column, claim in columns)
 
 
 def read_profile(claims: Claims) -> dict[str, Any]:
     """Return the values of ``USER_FIELDS`` that the claims have, as their columns hold them."""
     values: dict[str, Any] = {}
-    for column, types, claim in get_profile_fields():
+    for column, types, claim in get_profile_fields(claims.instance):
         value = claims.get(claim)
         if type(value) not in types or (isinstance(value, str) and not _is_plain(value)):
             continue
@@ -87,7 +88,7 @@ def read_profile(claims: Claims) -> dict[str, Any]:
     return values
 
 
-def write_profile(user: Any, values: Mapping[str, Any]) -> None:
+def write_profile(user: Any, values: Mapping[str, Any], alias: str) -> None:
     """Update the columns that differ: no query if none does.
 
     A value that a constraint or the model's validation refuses, such as an address that another
@@ -101,10 +102,10 @@ def write_profile(user: Any, values: Mapping[str, Any]) -> None:
         if getattr(user, name) != value and not attempts.came_to_nothing(user, name, value)
     }
     if changed:
-        _update(user, changed)
+        _update(user, changed, alias)
 
 
-def _update(user: Any, values: Mapping[str, Any]) -> None:
+def _update(user: Any, values: Mapping[str, Any], alias: str) -> None:
     before = {name: getattr(user, name) for name in values}
     _assign(user, values)
     using = router.db_for_write(type(user), instance=user)
@@ -115,10 +116,10 @@ def _update(user: Any, values: Mapping[str, Any]) -> None:
         if len(values) == 1:
             (name,) = values
             get_attempts().note_refused(user, name, values[name])
-            _note_taken(getattr(user, get_id_field()), name)
+            _note_taken(getattr(user, get_id_field(alias)), name)
             return
         for name, value in values.items():
-            _update(user, {name: value})
+            _update(user, {name: value}, alias)
         return
     # Written before, and different again: a field or the database stores another form of it.
     repeated = [name for name in values if get_attempts().is_repeated(user, name, values[name])]
@@ -150,15 +151,22 @@ def _types(column: object) -> frozenset[type]:
     return next((types for kind, types in _TYPES if isinstance(column, kind)), frozenset())
 
 
-def _find_problem(name: str) -> CheckMessage | None:
+def _find_problem(name: str, alias: str) -> CheckMessage | None:
     def refuse(check_id: str, message: str, hint: str) -> CheckMessage:
-        return make_problem(check_id, "USER_FIELDS", f"names {get_label(name)}, {message}", hint)
+        key = f"{get_config(alias).path}USER_FIELDS"
+        return make_problem(check_id, key, f"names {get_label(name)}, {message}", hint)
 
-    if name in _PRIVILEGED or name == get_id_field():
+    if name in _PRIVILEGED or name == get_id_field(alias):
         return refuse(
             PRIVILEGED,
             "which identifies a user or grants privileges: no claim may change that.",
             "Remove it; grant privileges in the database, or by Clerk's roles and permissions.",
+        )
+    if other := find_other_instance(name, alias):
+        return refuse(
+            PRIVILEGED,
+            f"by which users of the instance {other!r} are found: no claim may change that.",
+            "Remove it, or name another field in that instance's USER_ID_FIELD.",
         )
     try:
         column = get_column(name)

@@ -8,7 +8,7 @@ from django.core.checks import Tags, run_checks
 
 from clerk_auth.checks import TAG
 from clerk_auth.users import ClerkUser, columns
-from tests.checks.conftest import SECURE, found
+from tests.checks.conftest import SECURE, found, messages_of
 
 pytestmark = pytest.mark.integration
 
@@ -176,3 +176,113 @@ def test_checks_resolve_no_user(secure):
 
 def refuse_claims(claims) -> ClerkUser:
     raise AssertionError("a check resolved a user")
+
+
+# Several instances
+
+DATABASE = "clerk_auth.users.database_user"
+BY_CLERK_ID = {"USER_RESOLVER": DATABASE, "USER_ID_FIELD": "clerk_id"}
+
+
+def of_both(default, staff):
+    instance = {**SECURE, "FRONTEND_API": "clerk.staff.example.com"}
+    return {**SECURE, **default, "INSTANCES": {"staff": {**instance, **staff}}}
+
+
+def reported(*ids: str) -> list[tuple[str, str]]:
+    """Return ids and the setting that each message begins with."""
+    messages = messages_of(TAG)
+    found = [(m.id.removeprefix("clerk_auth."), m.msg.split("'")[1], m.obj) for m in messages]
+    assert all(obj in (None, key) for _, key, obj in found)
+    return [(check_id, key) for check_id, key, _ in found if check_id in ids]
+
+
+ALL = ("E006", "E007", "E010", "E011", "E012", "E013", "E014", "E015", "W009", "W014", "W015")
+
+
+@pytest.mark.parametrize(
+    ("model", "default", "staff", "messages"),
+    [
+        ("Member", BY_CLERK_ID, BY_CLERK_ID, []),
+        # Each instance with a mistake of its own
+        ("Member", BY_CLERK_ID, {"USER_RESOLVER": DATABASE}, [("W009", "staff.USER_ID_FIELD")]),
+        (
+            "Member",
+            BY_CLERK_ID,
+            {"USER_RESOLVER": f"{__name__}.COLUMNS"},
+            [("E006", "staff.USER_RESOLVER")],
+        ),
+        (
+            "Member",
+            {**BY_CLERK_ID, "USER_FIELDS": {"password": "a"}},
+            {**BY_CLERK_ID, "USER_FIELDS": {"no_such": "a", "username": "b"}},
+            [
+                ("E010", "staff.USER_FIELDS"),
+                ("E011", "USER_FIELDS"),
+                ("W014", "staff.USER_FIELDS"),
+            ],
+        ),
+        # The same one, said once
+        ("HalfUniqueMember", BY_CLERK_ID, BY_CLERK_ID, [("E007", "USER_ID_FIELD")]),
+        ("HalfUniqueMember", {}, BY_CLERK_ID, [("E007", "staff.USER_ID_FIELD")]),
+        ("TenantMember", BY_CLERK_ID, BY_CLERK_ID, [("W015", "USER_RESOLVER")]),
+        # An alias needs room, which the ids of the default do not
+        ("ShortIdMember", {}, BY_CLERK_ID, [("E012", "staff.USER_ID_FIELD")]),
+        (
+            "NumberMember",
+            {**BY_CLERK_ID, "USER_ID_CLAIM": "external_id"},
+            {**BY_CLERK_ID, "USER_ID_CLAIM": "external_id"},
+            [("E012", "staff.USER_ID_FIELD"), ("E013", "staff.USER_RESOLVER")],
+        ),
+        (
+            "AddressMember",
+            {"USER_RESOLVER": DATABASE, "USER_ID_CLAIM": "external_id"},
+            {"USER_RESOLVER": DATABASE, "USER_ID_CLAIM": "external_id"},
+            [("E012", "staff.USER_ID_FIELD"), ("W009", "USER_ID_FIELD")],
+        ),
+        ("ShortNameMember", {}, BY_CLERK_ID, [("E013", "staff.USER_RESOLVER")]),
+        # What one instance writes, and another finds users by
+        (
+            "Member",
+            {**BY_CLERK_ID, "USER_FIELDS": {"username": "name"}},
+            {"USER_RESOLVER": DATABASE},
+            [
+                ("E011", "USER_FIELDS"),
+                ("W009", "staff.USER_ID_FIELD"),
+                ("W014", "USER_FIELDS"),
+            ],
+        ),
+        (
+            "Member",
+            {**BY_CLERK_ID, "USER_FIELDS": {"username": "name"}},
+            {},
+            [("W014", "USER_FIELDS")],
+        ),
+    ],
+)
+def test_each_instance_is_checked_and_named(model, default, staff, messages, secure):
+    secure.AUTH_USER_MODEL = f"accounts.{model}"
+    secure.CLERK_AUTH = of_both(default, staff)
+    assert reported(*ALL) == [
+        (check_id, key.replace("staff.", "INSTANCES.staff.")) for check_id, key in messages
+    ]
+
+
+def test_column_without_room_for_an_alias_is_named_with_an_example(secure):
+    secure.AUTH_USER_MODEL = "accounts.ShortIdMember"
+    secure.CLERK_AUTH = of_both({}, BY_CLERK_ID)
+    (message,) = (m for m in messages_of(TAG) if m.id == "clerk_auth.E012")
+    assert message.msg == (
+        "CLERK_AUTH['INSTANCES.staff.USER_ID_FIELD'] names accounts.ShortIdMember.clerk_id for ids "
+        f"such as staff:{columns._SAMPLE_ID}, but it holds 30 characters, and a row needs 38."
+    )
+
+
+def test_key_that_the_database_numbers_is_an_error_of_the_default_alone(secure):
+    """An id with an alias is no number at all."""
+    numbered = {"USER_RESOLVER": DATABASE, "USER_ID_FIELD": "id", "USER_ID_CLAIM": "external_id"}
+    secure.CLERK_AUTH = of_both(numbered, numbered)
+    assert reported(*ALL) == [
+        ("E012", "INSTANCES.staff.USER_ID_FIELD"),
+        ("E014", "USER_ID_FIELD"),
+    ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from django.core.checks import Tags, run_checks
 
-from clerk_auth.checks.users import check_foreign_keys, check_numbered_rows
+from clerk_auth.checks.users import check_foreign_keys, check_numbered_rows, check_users
 from tests.conftest import PARTY
 
 pytestmark = pytest.mark.integration
@@ -126,3 +126,32 @@ def test_what_other_checks_report_raises_nothing_here(resolver, name, value, use
     setattr(settings, name, value)
     assert not [*check_foreign_keys(), *check_numbered_rows()]
     settings.AUTH_USER_MODEL = "auth.User"
+
+
+STAFF = {"FRONTEND_API": "clerk.staff.example.com", "AUTHORIZED_PARTIES": [PARTY]}
+
+
+@pytest.mark.parametrize(
+    ("default", "staff", "settings_named"),
+    [
+        ("stateless_user", "stateless_user", ["USER_RESOLVER"]),
+        ("database_user", "stateless_user", ["INSTANCES.staff.USER_RESOLVER"]),
+        ("stateless_user", "database_user", ["USER_RESOLVER"]),
+        ("database_user", "existing_user", []),
+    ],
+)
+def test_foreign_keys_are_looked_for_once_for_all_instances(default, staff, settings_named, use):
+    staff = {**STAFF, "USER_RESOLVER": f"clerk_auth.users.{staff}"}
+    use(default, "tests.notes", INSTANCES={"staff": staff})
+    assert [message.msg.split("'")[1] for message in found("W016")] == settings_named
+
+
+def test_user_model_that_is_not_there_is_said_of_the_instance_that_wants_it(use, settings):
+    staff = {**STAFF, "USER_RESOLVER": "clerk_auth.users.existing_user"}
+    use("stateless_user", INSTANCES={"staff": staff})
+    settings.AUTH_USER_MODEL = "no.Such"
+    messages = check_users()
+    settings.AUTH_USER_MODEL = "auth.User"
+    assert [(m.id, m.msg.split("'")[1]) for m in messages] == [
+        ("clerk_auth.E015", "INSTANCES.staff.USER_RESOLVER")
+    ]

@@ -252,6 +252,94 @@ def test_id_that_does_not_fit_its_column_is_refused(use, clerk_link):
     assert Imported.objects.get().legacy_id == "user_ccccccc"
 
 
+# Another instance
+
+
+@pytest.fixture
+def staff(use) -> Callable[..., None]:
+    """An instance beside the top level, which shares its column."""
+
+    def configure(model: str = "accounts.Member", **clerk_auth: object) -> None:
+        values = {"FRONTEND_API": "clerk.staff.example.com", "USER_ID_FIELD": "clerk_id"}
+        use(model, INSTANCES={"staff": {**values, **clerk_auth}})
+
+    configure()
+    return configure
+
+
+@pytest.mark.usefixtures("members", "staff")
+def test_ids_of_an_instance_are_linked_with_its_alias(clerk_link):
+    content = "10,user_a\n11,user_b\n"
+    assert "2 would be linked" in clerk_link(content, "--instance", "staff", "--dry-run").out
+    assert linked() == {}
+    for out in ("2 linked, 0 linked before", "0 linked, 2 linked before"):
+        done = clerk_link(content, "--instance", "staff")
+        assert (done.status, done.out) == (0, f"{out}, 0 refused.\n")
+    assert linked() == {10: "staff:user_a", 11: "staff:user_b"}
+
+
+@pytest.mark.usefixtures("members", "staff")
+def test_same_id_of_two_instances_is_linked_to_two_rows(clerk_link):
+    assert clerk_link("10,user_a").status == 0
+    done = clerk_link("10,user_a\n11,user_a\n", "--instance", "staff")
+    assert done.status == 2  # one id with two rows
+    done = clerk_link("10,user_b\n11,user_a\n", "--instance", "staff")
+    assert done.out.splitlines() == [
+        "line 1: the row has another Clerk id",
+        "1 linked, 0 linked before, 1 refused.",
+    ]
+    assert linked() == {10: "user_a", 11: "staff:user_a"}
+
+
+@pytest.mark.usefixtures("members", "staff")
+@pytest.mark.parametrize("instance", ["default", "staff"])
+@pytest.mark.parametrize("text", ["staff:user_a", "user_a:b", "user_:", "default:user_a"])
+def test_id_in_a_file_has_no_colon(text, instance, clerk_link):
+    done = clerk_link(f"10,{text}", "--instance", instance)
+    assert (done.status, linked()) == (2, {})
+    assert "not a valid Clerk user id" in done.err
+
+
+def test_with_one_instance_an_id_may_have_one(members, clerk_link):
+    assert clerk_link("10,user_a:b").status == 0
+
+
+@pytest.mark.usefixtures("members", "staff")
+def test_unknown_instance_is_refused_with_the_aliases(clerk_link):
+    done = clerk_link("10,user_a", "--instance", "stuff")
+    assert (done.status, done.out, linked()) == (2, "", {})
+    assert done.err.splitlines() == [
+        "No row was linked.",
+        "CLERK_AUTH has no instance 'stuff'. It has: default, staff.",
+    ]
+
+
+@pytest.mark.usefixtures("members")
+@pytest.mark.parametrize(
+    ("clerk_auth", "key"),
+    [
+        ({"USER_ID_CLAIM": "badge"}, "USER_ID_CLAIM"),
+        ({"USER_ID_FIELD": "username"}, "USER_ID_FIELD"),
+    ],
+)
+def test_setting_of_an_instance_is_named_with_its_path(clerk_auth, key, staff, clerk_link):
+    staff(**clerk_auth)
+    done = clerk_link("10,user_a", "--instance", "staff")
+    assert done.status == 2
+    assert f"CLERK_AUTH['INSTANCES.staff.{key}']" in done.err
+    assert clerk_link("10,user_a").status == 0
+
+
+def test_column_without_room_for_the_alias_is_refused(staff, clerk_link):
+    staff("accounts.Imported", USER_ID_FIELD="legacy_id")
+    row = Imported.objects.create(email="alice@example.com")
+    done = clerk_link(f"{row.pk},user_ab", "--instance", "staff")
+    assert (done.status, Imported.objects.get().legacy_id) == (2, None)
+    assert "does not fit accounts.Imported.legacy_id" in done.err
+    assert clerk_link(f"{row.pk},user_a", "--instance", "staff").status == 0
+    assert Imported.objects.get().legacy_id == "staff:user_a"
+
+
 # Size, other writers, and what breaks off
 
 
@@ -296,7 +384,7 @@ def test_lines_take_little_memory(use):
 
     tracemalloc.start()
     try:
-        read, problems = linking.read_lines(lines())
+        read, problems = linking.read_lines(lines(), "default")
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

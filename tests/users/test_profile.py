@@ -136,7 +136,7 @@ def test_nothing_is_read_unless_it_is_mapped(settings, claims_of):
 )
 def test_only_plain_columns_that_grant_nothing(field, check_id, settings):
     use_fields(settings, {field: "claim"})
-    problems = find_problems()
+    problems = find_problems("default")
     assert [problem.id for problem in problems] == ([check_id] if check_id else [])
     assert all(f"accounts.Member.{field}" in problem.msg for problem in problems)
 
@@ -145,14 +145,14 @@ def test_user_name_that_holds_the_id_is_refused(settings):
     use_fields(settings, {"id": "claim"})
     settings.AUTH_USER_MODEL = "accounts.KeyedMember"
     settings.CLERK_AUTH = {**settings.CLERK_AUTH, "USER_ID_FIELD": "id"}
-    assert [problem.id for problem in find_problems()] == ["clerk_auth.E011"]
+    assert [problem.id for problem in find_problems("default")] == ["clerk_auth.E011"]
 
 
 def test_refused_mapping_maps_nothing(settings, claims_of):
     """The checks may be silenced, and no server runs them."""
     use_fields(settings, {"name": "full_name", "is_active": "active", "no_such": "email"})
     with pytest.raises(ImproperlyConfigured, match=r"is_active[\s\S]*no_such"):
-        get_profile_fields()
+        get_profile_fields("default")
     with pytest.raises(ImproperlyConfigured):
         database_user(claims_of("user_alice", active=True))
 
@@ -303,4 +303,4 @@ def test_user_name_of_another_row_is_not_taken(settings, db, claims_of):
 def test_update_is_of_what_differs_alone(django_assert_num_queries):
     member = Member.objects.create(username="alice", name="Alice")
     with django_assert_num_queries(0):
-        write_profile(member, {"name": "Alice"})
+        write_profile(member, {"name": "Alice"}, "default")

@@ -73,6 +73,13 @@ def test_user_whose_address_somebody_else_has(database):
     assert (row["clerk_id"], row["email"], row["name"]) == (USER_ID, None, "Alice")
 
 
+def test_users_of_two_instances_with_one_id(database):
+    outcome = run_race(database, **MEMBER, aliases=("staff",))
+    assert (outcome.statuses, outcome.errors) == ({"200": THREADS}, {})
+    rows = sorted((row["clerk_id"], row["username"]) for row in outcome.rows)
+    assert rows == [(f"staff:{USER_ID}",) * 2, (USER_ID,) * 2]
+
+
 # A model that validates itself hears of the other row before the database does, or after
 
 CLEANING = {**PROFILE, "user_model": "accounts.CleaningMember"}

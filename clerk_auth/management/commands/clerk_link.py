@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
 from django.core.management.base import CommandError, CommandParser
 
+from clerk_auth.conf import DEFAULT_INSTANCE
 from clerk_auth.diagnostics.terminal import Progress
 from clerk_auth.management import command
 from clerk_auth.users import linking
@@ -39,16 +40,24 @@ class Command(command.OperatorCommand):
         parser.add_argument(
             "--dry-run", action="store_true", help="Say what would be done, but write nothing."
         )
+        parser.add_argument(
+            "--instance",
+            default=DEFAULT_INSTANCE,
+            metavar="ALIAS",
+            help="The Clerk instance whose users they are, an alias in INSTANCES. Without it those "
+            "of the top level. The file has Clerk's ids as they are, without the alias.",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        options["json"] = False
+        options["json"], alias = False, options["instance"]
         with command.end_if_it_cannot_run(self, options, "No row was linked."):
-            linking.check_settings()
-            lines = self._read(options["file"])
+            linking.check_settings(alias)
+            lines = self._read(options["file"], alias)
         total = Result()
         try:
             with command.end_if_it_cannot_run(self, options, _BROKEN_OFF):
-                self._link(lines, total, is_dry_run=options["dry_run"])
+                results = linking.link_lines(lines, alias, is_dry_run=options["dry_run"])
+                self._add_up(results, total, len(lines))
         except KeyboardInterrupt:
             self.stderr.write(self.style.ERROR(_BROKEN_OFF))
             raise
@@ -57,10 +66,10 @@ class Command(command.OperatorCommand):
         if total.refused:
             sys.exit(1)
 
-    def _read(self, path: str) -> list[Line]:
+    def _read(self, path: str, alias: str) -> list[Line]:
         try:
             with _open(path) as stream:
-                lines, problems = linking.read_lines(stream)
+                lines, problems = linking.read_lines(stream, alias)
         except OSError as error:
             raise CommandError(f"The file cannot be read: {error.strerror}.") from None
         if problems:
@@ -72,10 +81,10 @@ class Command(command.OperatorCommand):
             raise CommandError("The file has no line with a row's key and a Clerk user id.")
         return lines
 
-    def _link(self, lines: list[Line], total: Result, *, is_dry_run: bool) -> None:
+    def _add_up(self, results: Iterable[Result], total: Result, count: int) -> None:
         done = 0
         progress = Progress(self.stderr)
-        for result in linking.link_lines(lines, is_dry_run=is_dry_run):
+        for result in results:
             for number, reason in result.refused:
                 self.stdout.write(f"line {number}: {reason}")
             total.linked += result.linked
@@ -83,7 +92,7 @@ class Command(command.OperatorCommand):
             total.refused += result.refused
             done += result.linked + result.before + len(result.refused)
             if self.stderr.isatty():
-                progress.show(f"{done:,} of {len(lines):,}")
+                progress.show(f"{done:,} of {count:,}")
         progress.end()
 
     def _print_summary(self, total: Result, *, is_dry_run: bool) -> None:
