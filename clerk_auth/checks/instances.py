@@ -18,6 +18,7 @@ __all__ = ["Ours", "check_aliases", "check_lists", "check_roles", "find_ours", "
 
 Ours = type[ClerkAuthentication]
 
+_OF_INSTANCE = "instance_required"
 # What an instance says of its own users. That an organization is active is not among them: it
 # grants nothing before the view looks at which one it is.
 _GRANTS = frozenset({"role_required", "permission_required", "feature_required", "plan_required"})
@@ -57,8 +58,10 @@ def check_roles() -> Iterator[CheckMessage]:
     """W020: what one instance grants is asked for, and another instance's users come in too."""
     for view in dict.fromkeys(find_views()):
         aliases = {a for cls in find_ours(view.authenticators) for a in _read_enforced(cls)}
-        asked = [leaf.__name__ for leaf in _find_our_leaves(view) if leaf.code in _GRANTS]
-        if len(aliases) > 1 and asked and not _asked_instances(view):
+        leaves = _find_our_leaves(view)
+        asked = [leaf.__name__ for leaf in leaves if leaf.code in _GRANTS]
+        says_whose = any(leaf.code == _OF_INSTANCE for leaf in leaves)
+        if len(aliases) > 1 and asked and not says_whose:
             yield Warning(
                 f"{view.name} accepts users of {', '.join(sorted(aliases))}, and {asked[0]} does "
                 "not tell whose it is: each instance grants it to its own users.",
@@ -119,7 +122,8 @@ def _find_our_leaves(view: View) -> list[type[ClerkPermission]]:
 
 def _asked_instances(view: View) -> list[str]:
     """Return the aliases for which a view asks with ``IsOfInstance``."""
-    leaves = _find_our_leaves(view)
+    leaves = [leaf for leaf in _find_our_leaves(view) if leaf.code == _OF_INSTANCE]
+    # A project's own permission may have that code too.
     return [leaf.alias for leaf in leaves if hasattr(leaf, "alias")]
 
 

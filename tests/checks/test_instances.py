@@ -49,7 +49,11 @@ class EitherAuthentication(ClerkAuthentication):
 
 
 class OnSundays(ClerkPermission):
-    pass
+    alias = "of something else"
+
+
+class OfOurOwn(ClerkPermission):
+    code = "instance_required"
 
 
 def make_class(**attributes):
@@ -214,6 +218,9 @@ def test_remedy_is_one_class_for_both(serve):
         (IsOwner("owner"), []),
         (RequiresReverification("strict"), []),
         (OnSundays, []),
+        (OnSundays & HasRole("org:admin"), ["W020"]),
+        (OfOurOwn, []),
+        (OfOurOwn & HasRole("org:admin"), []),
         ("not a class", []),
     ],
 )

@@ -423,10 +423,15 @@ def test_two_aliases_are_two_instances(one, other, what):
         assert all(f"has the {what} of the instance 'default'" in problem.msg for problem in found)
 
 
-def test_two_instances_beside_the_top_are_compared_too():
-    (problem,) = problems_of(several(a=STAFF, b=STAFF))
-    assert problem.obj == "INSTANCES.b"
-    assert "of the instance 'a'" in problem.msg
+def test_all_instances_are_compared_with_each_other():
+    between = issuers("https://a.example")
+    for values, twin, other in (
+        (several(a=STAFF, b=between, c=STAFF), "c", "a"),
+        (several(a=STAFF, b=DOMAIN), "b", "default"),
+    ):
+        (problem,) = problems_of(values)
+        assert problem.obj == f"INSTANCES.{twin}"
+        assert f"of the instance {other!r}" in problem.msg
 
 
 def test_one_key_in_two_spellings_is_one_instance(local_issuer):
