@@ -15,6 +15,8 @@ from tests.monitoring.test_dashboard import QUERIES, fill_in
 
 pytestmark = pytest.mark.integration
 
+# Whatever runs in between, because the order is random: panels still see what was sent.
+INTERVAL = "5m"
 FAILS = {
     ("ClerkAuthUnavailable", "failing"),
     ("ClerkAuthKeysExpire", "failing"),
@@ -87,7 +89,7 @@ def test_alarms_fire_where_things_fail_and_nowhere_else(prometheus):
 
 @pytest.mark.parametrize("query", QUERIES)
 def test_panel_shows_something(prometheus, query):
-    assert prometheus.has(fill_in(query, job="well|failing", interval="15s"))
+    assert prometheus.has(fill_in(query, job="well|failing", interval=INTERVAL))
 
 
 SEVERAL_FAIL = {
@@ -122,15 +124,17 @@ def several(prometheus_program, tmp_path_factory) -> Iterator[Prometheus]:
             assert {api.ask() for _ in range(20)} == {api.ask(staff)} == {200}
             assert api.ask(staff, expires_in=-60) == 401
             assert api.send(unknown) == 503
-            return server.alarms("firing") >= SEVERAL_FAIL
+            fired = server.alarms("firing")
+            # Of all responses too few are 401 for the alarm of the whole project.
+            assert fired <= SEVERAL_FAIL
+            return fired == SEVERAL_FAIL
 
         wait_for(have_fired, "every alarm of the smaller instance fires")
         yield server
 
 
 def test_alarms_of_one_instance_fire_although_the_others_are_well(several):
-    """Of all responses too few are 401 for the alarm of the whole project."""
-    assert several.alarms("firing") == SEVERAL_FAIL
+    assert several.alarms("firing") <= SEVERAL_FAIL
 
 
 def test_series_of_an_instance_keep_the_name_of_their_target(several):
@@ -153,7 +157,7 @@ def test_label_is_absent_where_there_is_one_instance(prometheus):
 def test_panels_show_the_instances_that_are_chosen(several, instance, shown):
     labels = set()
     for query in (parameters.values[0] for parameters in QUERIES):
-        found = several.query(fill_in(query, job="several", interval="15s", instance=instance))
+        found = several.query(fill_in(query, job="several", interval=INTERVAL, instance=instance))
         # Nothing is refused for the other.
         assert found or instance == "default", query
         labels |= {one["metric"].get("exported_instance") for one in found}
