@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, TypeGuard
 
@@ -38,10 +39,12 @@ def find_misnamed(values: Mapping[Any, Any]) -> list[CheckMessage]:
     named = values.get(INSTANCES, {})
     if not _is_dict(named):
         return [problems.not_a_dict(INSTANCES)]
+    # A column that ignores case would hold the users of both under one key.
+    spelled = Counter(str(alias).lower() for alias in named)
     return [
         problems.misnamed(INSTANCES, alias, number, RESERVED)
         for number, alias in enumerate(named, 1)
-        if not is_alias(alias)
+        if not is_alias(alias) or spelled[alias.lower()] > 1
     ]
 
 

@@ -71,7 +71,10 @@ def misnamed(group: str, alias: object, number: int, reserved: Collection[str]) 
     shown = str(alias) if is_reserved else corrections().show_name(str(alias))
     key, message = f"{group}.{shown}", "cannot be an alias."
     names = ", ".join(sorted(reserved))
-    hint = f"It is key {number}. Use an identifier of at most 32 ASCII characters, but not {names}."
+    hint = (
+        f"It is key {number}. Use an identifier of at most 32 ASCII characters, but not {names}, "
+        "nor another alias in other case."
+    )
     if looks_secret(alias) and not is_reserved:
         hint = f"{hint} {SECRET_HINT}"
     return make_problem(_MALFORMED, key, message, hint)

@@ -222,6 +222,13 @@ def test_misnamed_alias_is_refused_and_hides_no_other(alias, shown):
         assert get_aliases() == ("default", "staff")
 
 
+def test_aliases_that_differ_only_in_case_are_refused():
+    other = {"FRONTEND_API": "clerk.other.example"}
+    found = problems_of({**TOP, "INSTANCES": {"staff": STAFF, "Staff": other}})
+    assert [problem.obj for problem in found] == ["INSTANCES.staff", "INSTANCES.Staff"]
+    assert all("in other case" in problem.hint for problem in found)
+
+
 @pytest.mark.parametrize("prefix", ["sk_live_", "whsec_", "ak_", "eyJ"])
 def test_alias_that_looks_like_a_secret_is_not_repeated(prefix):
     alias = f"{prefix}Zx81QuietZebra"
@@ -449,12 +456,11 @@ def test_one_key_in_two_spellings_is_one_instance(local_issuer):
 
 
 def test_instances_of_development_mode_differ_by_their_issuers():
-    values = {"DEV_MODE": True, "INSTANCES": {"staff": {}, "Staff": {}, "named": STAFF}}
+    values = {"DEV_MODE": True, "INSTANCES": {"staff": {}, "named": STAFF}}
     configs = read_configs(values, debug=True)
     assert {alias: config.issuers[0] for alias, config in configs.items()} == {
         "default": "https://clerk.localhost",
         "staff": "https://staff.clerk.localhost",
-        "Staff": "https://Staff.clerk.localhost",
         "named": "https://clerk.staff.example.com",
     }
     assert all(config.dev_mode and config.jwks_url is None for config in configs.values())
