@@ -5,6 +5,7 @@ Each public entry is made to fail deep inside, by components that fail and nothi
 
 from __future__ import annotations
 
+import asyncio
 import io
 import logging
 import sys
@@ -27,10 +28,12 @@ from clerk_auth.authentication import ClerkAuthentication
 from clerk_auth.core.errors import ClerkAuthError, TokenRejected
 from clerk_auth.core.tokens import Policy
 from clerk_auth.diagnostics import inspection
+from clerk_auth.issuer.local import LocalIssuer
 from clerk_auth.jwks.source import StaticKeySource
+from clerk_auth.jwks.waiting import End
 from clerk_auth.signals import token_rejected
 from clerk_auth.testing import BadTokens, ClerkAPIClient, clerk_token
-from clerk_auth.users import database_user, existing_user, link
+from clerk_auth.users import aresolve_user, database_user, existing_user, link
 from clerk_auth.verifier import Verifier, get_verifier
 from tests.conftest import ISSUER, PARTY
 
@@ -51,6 +54,21 @@ class BrokenSource(StaticKeySource):
 
     def keys_for(self, kid):
         raise Broken
+
+
+class LateSource(StaticKeySource):
+    """Keys that break after a wait, where a generator was suspended."""
+
+    def __init__(self) -> None:
+        super().__init__(())
+
+    def load(self, kid):
+        yield End(), 0.01
+        raise_broken(kid)
+
+
+def raise_broken(kid):
+    raise Broken
 
 
 def broken_resolver(claims):
@@ -82,7 +100,8 @@ class Reports:
         while traceback is not None and traceback.tb_frame.f_code.co_filename == __file__:
             traceback = traceback.tb_next
         request = RequestFactory().get("/", HTTP_AUTHORIZATION=f"Bearer {self.secrets[1]}")
-        reporter = ExceptionReporter(request, type(caught.value), caught.value, traceback)
+        error = caught.value.with_traceback(traceback)  # of which the reporter takes it in a chain
+        reporter = ExceptionReporter(request, type(error), error, traceback)
         html, text = reporter.get_traceback_html(), reporter.get_traceback_text()
         self.check(html, text)
         return html
@@ -114,6 +133,64 @@ def test_verifier(reports, verifier, token, entry):
     # The frames are there, and every local of theirs is hidden.
     assert "keys_for" in html
     assert "********************" in html
+
+
+@pytest.mark.parametrize("source", [BrokenSource, LateSource])
+def test_coroutine(reports, policy, token, source):
+    """What its frames hold is cleared: no way leads from them to the frame that hides it."""
+    verifier = Verifier(source(), policy, cache_size=8)
+    html = reports.of(lambda: asyncio.run(verifier.averify(token)))
+    assert "averify" in html
+    assert ("keys_for" if source is BrokenSource else "raise_broken") in html
+
+
+def test_wait_in_a_thread(reports, policy, token):
+    verifier = Verifier(LateSource(), policy, cache_size=8)
+    assert "raise_broken" in reports.of(lambda: verifier.verify(token))
+
+
+def test_errors_that_led_to_it(reports, policy, other_issuer):
+    """A defect while a bad signature is looked into: that error's frames hold the token, too."""
+
+    class Source(StaticKeySource):
+        def keys_after(self, kid, tried):
+            yield End(), 0.01
+            raise Broken
+
+    forged = other_issuer.token("user_1", azp=PARTY, email=EMAIL)
+    reports.secrets += [forged, *forged.split(".")]
+    verifier = Verifier(Source((LocalIssuer.generate(ISSUER).verifying_key,)), policy)
+    for work in (
+        lambda: verifier.verify(forged),
+        lambda: asyncio.run(verifier.averify(forged)),
+    ):
+        html = reports.of(work)
+        assert "SignatureInvalid" in html
+
+
+def test_what_a_caller_handled_before_keeps_its_locals(policy, token):
+    verifier = Verifier(BrokenSource(), policy)
+
+    def fail() -> None:
+        kept = "of the caller"
+        raise KeyError(kept)
+
+    async def ask() -> None:
+        try:
+            fail()
+        except KeyError:
+            await verifier.averify(token)
+
+    with pytest.raises(Broken) as caught:
+        asyncio.run(ask())
+    handled = caught.value.__context__
+    assert handled.__traceback__.tb_next.tb_frame.f_locals == {"kept": "of the caller"}
+
+
+def test_user_of_a_coroutine(reports, settings, token):
+    settings.CLERK_AUTH = {**settings.CLERK_AUTH, "USER_RESOLVER": f"{__name__}.broken_resolver"}
+    claims = get_verifier().verify(token)
+    assert "broken_resolver" in reports.of(lambda: asyncio.run(aresolve_user(claims)))
 
 
 @pytest.mark.parametrize("wrap", [lambda request: request, Request], ids=["django", "drf"])

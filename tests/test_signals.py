@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -12,6 +14,7 @@ import pytest
 from django.dispatch import Signal
 
 from clerk_auth import signals
+from clerk_auth.conf import OBSERVE
 from clerk_auth.core.errors import KeysUnavailable, TokenExpired
 from clerk_auth.diagnostics.shared_keys import load_shared
 from clerk_auth.jwks.source import StaticKeySource
@@ -230,6 +233,104 @@ def test_failure_on_a_loop_is_logged_once_and_stops_no_other(
     (record,) = caplog.records
     assert (record.event, record.error) == ("receiver_failed", "ZeroDivisionError")
     assert record.receiver
+
+
+# In a coroutine
+
+
+async def ajudge_both(verifier, issuer) -> None:
+    good, bad = tokens(issuer)
+    assert (await verifier.averify(good)).user_id == "user_dev"
+    with pytest.raises(TokenExpired):
+        await verifier.averify(bad)
+
+
+def test_coroutine_waits_for_receivers_of_both_kinds(verifier, local_issuer, listen):
+    heard = []
+
+    async def receive(signal, **facts):
+        await asyncio.sleep(0)
+        heard.append((signal, "coroutine", threading.get_ident()))
+
+    def receive_in_thread(signal, **facts):
+        heard.append((signal, "function", threading.get_ident()))
+
+    async def serve() -> int:
+        await ajudge_both(verifier, local_issuer)
+        return threading.get_ident()
+
+    for signal in BOTH:
+        listen(signal, receive)
+        listen(signal, receive_in_thread)
+        listen(signal, lambda **facts: heard.append("foreign"), sender=StaticKeySource)
+    loop_thread = asyncio.run(serve())
+    told = [(signal, kind) for signal in BOTH for kind in ("function", "coroutine")]
+    assert Counter(one[:2] for one in heard) == Counter(told)
+    # A function that blocks does not block the loop.
+    assert {kind for _, kind, ident in heard if ident == loop_thread} == {"coroutine"}
+    assert not signals._tasks
+
+
+@pytest.mark.parametrize("error", [RuntimeError, asyncio.CancelledError])
+@pytest.mark.parametrize("kind", ["function", "coroutine function", "partial", "object", "method"])
+def test_receiver_that_fails_changes_no_verdict_of_a_coroutine(
+    verifier, local_issuer, listen, kind, error
+):
+    for signal in BOTH:
+        listen(signal, failing(kind, error))
+    asyncio.run(asyncio.wait_for(ajudge_both(verifier, local_issuer), 5))
+
+
+@pytest.mark.parametrize("is_good", [True, False])
+def test_coroutine_that_is_cancelled_while_a_receiver_hangs_ends(
+    verifier, local_issuer, listen, is_good
+):
+    """A receiver that hangs is waited for, in a coroutine as in a thread; it stops no other."""
+    hears, may_end, heard = asyncio.Event(), asyncio.Event(), []
+
+    async def hang(**facts):
+        hears.set()
+        await may_end.wait()
+        heard.append("all of it")
+
+    async def serve() -> None:
+        token = tokens(local_issuer)[0 if is_good else 1]
+        asking = asyncio.create_task(verifier.averify(token))
+        await hears.wait()
+        assert not asking.done()
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        may_end.set()
+        while signals._tasks:
+            await asyncio.sleep(0)
+        assert heard == ["all of it"]
+
+    for signal in BOTH:
+        listen(signal, hang)
+    asyncio.run(asyncio.wait_for(serve(), 5))
+
+
+def test_observing_coroutine_tells_nobody(verifier, local_issuer, listen):
+    heard = []
+    for signal in BOTH:
+        listen(signal, lambda **facts: heard.append(facts))
+
+    async def observe() -> None:
+        for token in tokens(local_issuer):
+            with suppress(TokenExpired):
+                await verifier.averify(token, mode=OBSERVE)
+
+    asyncio.run(observe())
+    assert heard == []
+
+
+def test_coroutine_without_receivers_starts_no_task_and_suspends_nothing(verifier, local_issuer):
+    good, bad = tokens(local_issuer)
+    with pytest.raises(StopIteration):
+        verifier.averify(good).send(None)
+    with pytest.raises(TokenExpired):
+        verifier.averify(bad).send(None)
 
 
 @pytest.mark.parametrize("kind", ["function", "coroutine function", "object"])

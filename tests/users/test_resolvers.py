@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from functools import partial
 
 import pytest
@@ -21,7 +22,7 @@ from clerk_auth.permissions import (
     IsOwner,
     RequiresReverification,
 )
-from clerk_auth.users import ClerkUser, admit_user, aresolve_user, check_resolver
+from clerk_auth.users import ClerkUser, admit_user, aresolve_user, check_resolver, resolve_user
 from clerk_auth.verifier import get_verifier
 from tests.conftest import PARTY
 from tests.test_authentication import Public, call
@@ -181,6 +182,73 @@ def test_coroutine_function_of_any_kind_finds_the_user(configured, settings, nam
     assert (response.status_code, response.data["user"]) == (200, "user_1")
     user = asyncio.run(aresolve_user(get_verifier().verify(token)))
     assert (type(user), user.pk) == (ClerkUser, "user_1")
+
+
+# In a coroutine
+
+
+@pytest.fixture
+def aresolve(configured, settings):
+    """Resolve a user in a coroutine, by ``resolver``."""
+    settings.CLERK_AUTH = {**settings.CLERK_AUTH, "USER_RESOLVER": f"{__name__}.resolve"}
+    claims = get_verifier().verify(configured.signer.token("user_1", azp=PARTY))
+
+    def ask(resolver):
+        given[0] = resolver
+        return asyncio.run(aresolve_user(claims))
+
+    return ask
+
+
+@pytest.mark.parametrize("resolver", NOBODY.values(), ids=list(NOBODY))
+def test_nobody_is_nobody_in_a_coroutine(aresolve, resolver):
+    with pytest.raises(UserInactive):
+        aresolve(resolver)
+
+
+@pytest.mark.parametrize("resolver", NO_USER.values(), ids=list(NO_USER))
+def test_what_is_no_user_is_a_defect_in_a_coroutine(aresolve, resolver):
+    with pytest.raises(ImproperlyConfigured, match="USER_RESOLVER"):
+        aresolve(resolver)
+
+
+def test_function_runs_in_a_thread_with_all_that_a_lazy_user_loads(aresolve):
+    threads = []
+
+    def load():
+        threads.append(threading.get_ident())
+        return User(username="alice")
+
+    aresolve(lambda claims: threads.append(threading.get_ident()) or SimpleLazyObject(load))
+    assert len(set(threads)) == 1
+    assert threading.get_ident() not in threads
+
+
+def test_user_without_a_row_needs_no_thread(configured):
+    claims = get_verifier().verify(configured.signer.token("user_1", azp=PARTY))
+    with pytest.raises(StopIteration) as caught:
+        aresolve_user(claims).send(None)
+    assert caught.value.value.pk == "user_1"
+
+
+async def nobody_later(claims):
+    return None
+
+
+async def later_again(claims):
+    return later(claims)
+
+
+@pytest.mark.parametrize(
+    ("name", "error"), [("nobody_later", UserInactive), ("later_again", ImproperlyConfigured)]
+)
+def test_what_a_coroutine_function_returns_is_judged(configured, settings, name, error):
+    claims = get_verifier().verify(configured.signer.token("user_1", azp=PARTY))
+    settings.CLERK_AUTH = {**settings.CLERK_AUTH, "USER_RESOLVER": f"{__name__}.{name}"}
+    with pytest.raises(error):
+        asyncio.run(aresolve_user(claims))
+    with pytest.raises(error):
+        resolve_user(claims)
 
 
 @pytest.mark.parametrize("error", [UserInactive("no row"), SessionPending("of our own")])
