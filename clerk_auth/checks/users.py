@@ -12,14 +12,13 @@ from django.core.exceptions import FieldDoesNotExist, ImproperlyConfigured
 
 from clerk_auth.checks.registration import check, read_config, read_user_model
 from clerk_auth.conf import get_aliases, get_config, get_path
-from clerk_auth.conf.imports import import_named
 from clerk_auth.users import (
     NUMBERED_BY_THE_DATABASE,
     UserResolver,
-    check_resolver,
     columns,
     database_user,
     existing_user,
+    get_user_resolver,
     is_numbered_by_the_database,
     stateless_user,
 )
@@ -72,7 +71,7 @@ def _ask_of_each(find: Callable[[str], Iterable[CheckMessage]]) -> list[CheckMes
 def _find_misfits(alias: str) -> Iterator[CheckMessage]:
     config, model = get_config(alias), read_user_model()
     try:
-        resolver = _read_resolver(alias)
+        resolver = get_user_resolver(alias)
     except ImproperlyConfigured as error:
         yield Error(str(error), hint="Name a function (Claims) -> user.", id="clerk_auth.E006")
         return
@@ -132,20 +131,9 @@ def _find_numbered_rows(alias: str) -> Iterator[CheckMessage]:
 def _resolver(alias: str) -> UserResolver | None:
     """Return the resolver in force; ``None`` where another check says what is wrong."""
     try:
-        return _read_resolver(alias)
+        return get_user_resolver(alias)
     except Exception:  # its module may raise what it likes
         return None
-
-
-def _read_resolver(alias: str) -> UserResolver:
-    config = get_config(alias)
-    resolver: UserResolver = import_named(f"{config.path}USER_RESOLVER", config.user_resolver)
-    try:
-        check_resolver(resolver)
-    except ImproperlyConfigured as error:
-        message = str(error).replace("['", f"['{config.path}", 1)
-        raise ImproperlyConfigured(message) from None
-    return resolver
 
 
 def _find_foreign_keys() -> Iterator[str]:

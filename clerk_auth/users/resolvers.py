@@ -14,7 +14,7 @@ from typing import Any
 from asgiref.sync import async_to_sync, iscoroutinefunction, sync_to_async
 from django.core.exceptions import ImproperlyConfigured
 
-from clerk_auth.conf import DEFAULT_INSTANCE, derived, get_config
+from clerk_auth.conf import DEFAULT_INSTANCE, derived, get_config, get_path
 from clerk_auth.conf.imports import import_named
 from clerk_auth.core.claims import Claims
 from clerk_auth.core.errors import UserInactive
@@ -28,8 +28,6 @@ __all__ = [
 
 UserResolver = Callable[[Claims], Any]
 
-_SETTING = "CLERK_AUTH['USER_RESOLVER']"
-
 
 @derived
 def get_user_resolver(alias: str = DEFAULT_INSTANCE) -> UserResolver:
@@ -39,18 +37,20 @@ def get_user_resolver(alias: str = DEFAULT_INSTANCE) -> UserResolver:
         ImportError: it cannot be imported.
         ImproperlyConfigured: it is no function, or one that returns no user.
     """
-    resolver: UserResolver = import_named("USER_RESOLVER", get_config(alias).user_resolver)
-    check_resolver(resolver)
+    config = get_config(alias)
+    resolver: UserResolver = import_named(f"{config.path}USER_RESOLVER", config.user_resolver)
+    check_resolver(resolver, alias)
     return resolver
 
 
-def check_resolver(resolver: object) -> None:
+def check_resolver(resolver: object, alias: str = DEFAULT_INSTANCE) -> None:
     """Raise ``ImproperlyConfigured`` unless ``resolver`` is a function that can return a user."""
+    setting = _name_setting(alias)
     if not callable(resolver):
-        raise ImproperlyConfigured(f"{_SETTING} names {_kind(resolver)}, which is not a function.")
+        raise ImproperlyConfigured(f"{setting} names {_kind(resolver)}, which is not a function.")
     if _is_any(resolver, inspect.isasyncgenfunction):
         raise ImproperlyConfigured(
-            f"{_SETTING} names an asynchronous generator function, which returns no user."
+            f"{setting} names an asynchronous generator function, which returns no user."
         )
 
 
@@ -82,7 +82,11 @@ def resolve_user(claims: Claims) -> Any:
         ImproperlyConfigured: what the setting names is no resolver.
     """
     user = _get_resolver_for_threads(claims.instance)(claims)
-    return user if getattr(user, "is_authenticated", None) is True else admit_user(user)
+    return (
+        user
+        if getattr(user, "is_authenticated", None) is True
+        else admit_user(user, claims.instance)
+    )
 
 
 @hide_locals
@@ -96,12 +100,12 @@ async def aresolve_user(claims: Claims) -> Any:
     if resolver is stateless_user:
         return resolve_user(claims)
     if _is_any(resolver, iscoroutinefunction):
-        return admit_user(await resolver(claims))
+        return admit_user(await resolver(claims), claims.instance)
     return await sync_to_async(resolve_user)(claims)
 
 
-def admit_user(user: Any) -> Any:
-    """Return ``user``, which a resolver returned, if it is an authenticated user.
+def admit_user(user: Any, alias: str = DEFAULT_INSTANCE) -> Any:
+    """Return ``user``, which an instance's resolver returned, if it is an authenticated user.
 
     Raises:
         UserInactive: it is ``None``, ``False``, or a user who is not authenticated.
@@ -117,9 +121,13 @@ def admit_user(user: Any) -> Any:
     if inspect.iscoroutine(user):
         user.close()  # or Python warns that it was never awaited
     raise ImproperlyConfigured(
-        f"{_SETTING} returned {_kind(user)}, which is not a user: its is_authenticated must be "
-        "True or False."
+        f"{_name_setting(alias)} returned {_kind(user)}, which is not a user: its "
+        "is_authenticated must be True or False."
     )
+
+
+def _name_setting(alias: str) -> str:
+    return f"CLERK_AUTH['{get_path(alias)}USER_RESOLVER']"
 
 
 def _kind(value: object) -> str:

@@ -29,13 +29,13 @@ from clerk_auth.users import (
     existing_user,
     link,
     read_user_id,
+    resolve_user,
     stateless_user,
 )
 from clerk_auth.users.profile import _note_taken
 from clerk_auth.verifier import Verifier
 from tests.accounts.models import Imported, Member
 from tests.conftest import NOW
-from tests.test_docs import blocks, read
 
 pytestmark = [pytest.mark.integration, pytest.mark.django_db]
 
@@ -448,25 +448,26 @@ def test_link_names_the_setting_of_the_instance(use, of):
         link(row, of("staff"))
 
 
+# Resolvers
+
+
+@pytest.mark.parametrize("resolver", ["make_nobody", "OWN_ID"])
+def test_resolver_that_gives_no_user_is_named_with_its_instance(resolver, use, of):
+    broken = {"USER_RESOLVER": f"{__name__}.{resolver}"}
+    use(default=broken, staff={})
+    assert resolve_user(of("staff")) == Member.objects.get()
+    with pytest.raises(ImproperlyConfigured, match=r"CLERK_AUTH\['USER_RESOLVER'\]"):
+        resolve_user(of("default"))
+    use(default={}, staff=broken)
+    with pytest.raises(ImproperlyConfigured, match=r"\['INSTANCES.staff.USER_RESOLVER'\]"):
+        resolve_user(of("staff"))
+
+
+def make_nobody(claims: Claims) -> str:
+    return "nobody"
+
+
 @pytest.mark.usefixtures("both")
 def test_stateless_users_and_rows_have_the_same_key(of):
     for alias in ("default", "staff"):
         assert stateless_user(of(alias)).pk == database_user(of(alias)).clerk_id
-
-
-_recipe: dict[str, Callable[[Claims], Model]] = {}
-exec(next(b for b in blocks(read("linking.md"), "python") if "def imported_user" in b), _recipe)
-
-
-def test_recipe_for_one_person_in_two_instances(use, of):
-    use("Imported", default={}, staff={})
-    resolve = _recipe["imported_user"]
-    row = Imported.objects.create(email="alice@example.com", legacy_id="7")
-    for alias in ("default", "staff"):
-        assert resolve(of(alias, f"user_{alias}", external_id="7")) == row
-        for value in ("8", "", None, 7, "staff:7"):
-            with pytest.raises(UserUnknown):
-                resolve(of(alias, external_id=value, email="alice@example.com"))
-    Imported.objects.update(is_active=False)
-    with pytest.raises(UserInactive):
-        resolve(of("staff", external_id="7"))

@@ -40,12 +40,11 @@ class Command(command.OperatorCommand):
         parser.add_argument(
             "--dry-run", action="store_true", help="Say what would be done, but write nothing."
         )
-        parser.add_argument(
-            "--instance",
+        command.add_instance_argument(
+            parser,
+            "The Clerk instance whose users they are, an alias in INSTANCES. Without it they are "
+            "those of the top level. The file has Clerk's ids as they are, without the alias.",
             default=DEFAULT_INSTANCE,
-            metavar="ALIAS",
-            help="The Clerk instance whose users they are, an alias in INSTANCES. Without it those "
-            "of the top level. The file has Clerk's ids as they are, without the alias.",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
