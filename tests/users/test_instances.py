@@ -238,18 +238,6 @@ def test_value_that_only_looks_like_an_id_of_another_instance_has_its_own_row(va
     assert database_user(of("staff")) == alice
 
 
-def test_database_that_takes_one_alias_for_another(use, of, caplog):
-    model = use("FoldingMember", default={}, staff={}, STAFF={})
-    alice = database_user(of("staff"))
-    for resolve in (database_user, existing_user):
-        with pytest.raises(UserInactive, match="other_id"):
-            resolve(of("STAFF"))
-    with pytest.raises(LinkRefused):
-        link(model.objects.create(username="other"), of("STAFF"))
-    assert database_user(of("staff")) == alice
-    assert misfits(caplog) == [("accounts.FoldingMember.clerk_id", "id_differs", "STAFF")]
-
-
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite folds ASCII alone")
 def test_database_that_takes_another_character_for_the_colon(use, of):
     use("FoldingMember", default=OWN_ID, staff={})
