@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import socket
 import subprocess
 import sys
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +17,11 @@ import requests
 from django.http import HttpResponse
 from django.test import RequestFactory
 
-from clerk_auth.core.errors import KeysUnavailable, TokenExpired
 from clerk_auth.issuer.standin import StandInClerk
 from project.demo import children
 from project.demo.api import run_api
 from project.demo.environment import AUTHORIZED_PARTY, make_environment
 from tests.conftest import PARTY
-from tests.issuer_server import hang
 from tests.processes import wait_until
 from tests.test_docs import ROOT, blocks, read
 
@@ -146,43 +143,39 @@ def test_middleware_of_the_page_answers_probes_under_any_host(settings):
         assert middleware(request).content == answer
 
 
-# The quickstart's recipe for coroutines
+# The view of the page on coroutines
 
 
 @pytest.fixture
-def recipe():
-    """The module of the page, and its threads ended after the test."""
-    (source,) = [b for b in blocks(read("quickstart.md"), "python") if "ThreadPoolExecutor" in b]
+def ask_view():
+    """Ask the view of the page in a coroutine, with a header."""
+    (source,) = [b for b in blocks(read("async.md"), "python") if "averify" in b]
     namespace: dict[str, Any] = {}
     exec(source, namespace)
-    yield namespace
-    namespace["_threads"].shutdown(cancel_futures=True)
+
+    def ask(token=None):
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        request = RequestFactory().get("/me", headers=headers)
+        return asyncio.run(namespace["me"](request))
+
+    return ask
 
 
-def test_recipe_for_coroutines_says_what_the_verifier_says(recipe, configured):
-    async def ask():
-        claims = await recipe["verify"](configured.signer.token("user_1", azp=PARTY))
-        with pytest.raises(TokenExpired):
-            await recipe["verify"](configured.signer.token(azp=PARTY, expires_in=-60))
-        return claims.user_id
+def test_view_of_a_coroutine_says_what_the_verifier_says(ask_view, configured):
+    accepted = ask_view(configured.signer.token("user_1", azp=PARTY))
+    assert (accepted.status_code, json.loads(accepted.content)["user"]) == (200, "user_1")
+    assert ask_view().status_code == 401
+    for token, code in (
+        (configured.signer.token(azp=PARTY, expires_in=-60), "token_expired"),
+        ("one two", "token_malformed"),
+    ):
+        refused = ask_view(token)
+        assert (refused.status_code, json.loads(refused.content)["code"]) == (401, code)
 
-    assert asyncio.run(ask()) == "user_1"
 
-
-def test_recipe_for_coroutines_leaves_the_threads_of_the_loop_alone(recipe, configured):
-    """Keys cannot be had, and more tokens wait than there are threads anywhere."""
-    configured.script = hang()
-    token = configured.signer.token("user_1", azp=PARTY)
-
-    async def ask():
-        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(max_workers=1))
-        waiting = [asyncio.create_task(recipe["verify"](token)) for _ in range(20)]
-        while configured.fetches == 0:
-            await asyncio.sleep(0.01)
-        await asyncio.wait_for(asyncio.to_thread(int), 1)
-        assert not any(task.done() for task in waiting)
-        threads = [t for t in threading.enumerate() if t.name.startswith("clerk_auth_")]
-        answers = await asyncio.gather(*waiting, return_exceptions=True)
-        return len(threads), {type(answer) for answer in answers}
-
-    assert asyncio.run(ask()) == (4, {KeysUnavailable})
+def test_view_of_a_coroutine_answers_503_without_keys(ask_view, configured):
+    token = configured.signer.token(azp=PARTY)
+    configured.stop()
+    answer = ask_view(token)
+    assert (answer.status_code, json.loads(answer.content)["code"]) == (503, "keys_unavailable")
+    assert int(answer["Retry-After"]) >= 1

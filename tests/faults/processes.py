@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import json
 import logging
 import os
 import signal
@@ -180,7 +179,7 @@ def nurse() -> None:
     import django
 
     django.setup()
-    _warm_up()
+    warm_up()
     # A line for each forged token would measure the terminal.
     logging.getLogger("clerk_auth").setLevel(logging.ERROR)
     with socket.socket(fileno=int(sys.argv[1])) as channel:
@@ -199,7 +198,7 @@ def nurse() -> None:
             pass
 
 
-def _warm_up() -> None:
+def warm_up() -> None:
     """Do once what 48 processes on two cores should not all do in their first request."""
     import django.test  # noqa: F401
     from django.core.cache import cache, caches
@@ -396,17 +395,3 @@ def make_wsgi_application(preload: str) -> Callable[..., Any]:
         return application(environ, start)
 
     return name_worker
-
-
-def make_asgi_application() -> Callable[..., Any]:
-    """Return the demo, and beside it ``/ping`` in plain asyncio."""
-    from project.asgi import application
-
-    async def answer(scope: dict[str, Any], receive: Any, send: Any) -> None:
-        if scope["path"] != "/ping":
-            await application(scope, receive, send)
-            return
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        await send({"type": "http.response.body", "body": json.dumps("pong").encode()})
-
-    return answer

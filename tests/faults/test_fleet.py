@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import socket
+import subprocess
 import sys
 import time
+from collections import Counter
 from contextlib import contextmanager
 from itertools import chain
+from subprocess import PIPE
 from typing import NamedTuple
 
 import pytest
@@ -34,8 +38,13 @@ PROCESSES, THREADS, ROUNDS = 48, 8, 4
 COLD_WAIT_SECONDS = 3.0
 FORCED_WAIT_SECONDS = 1.5
 RECOVERY_SECONDS = 6.0
-# What an event loop takes that waits for nobody, with 500 threads beside it.
-PING_SECONDS = 0.25
+# Requests of coroutines, and the time in which they arrive.
+COLD, SPREAD_SECONDS = 500, 1.0
+APPLICATION = "tests.faults.asgi:make_application"
+# What a process of coroutines may have, however many wait.
+MAX_THREADS = 8
+# The longest that its loop lets others wait on a quiet machine, and what a busy one is forgiven.
+PING_SECONDS, SLACK = 0.05, 10
 
 
 @pytest.fixture
@@ -319,35 +328,90 @@ def test_every_preloaded_web_worker_answers(serve, issuer_server, kind, preload)
     assert issuer_server.fetches == 1
 
 
-def test_event_loop_does_not_wait_for_keys(serve, issuer_server, report):
-    token = issuer_server.signer.token(expires_in=600)
+# Coroutines
 
-    async def ask_after(seconds):
+
+class Served(NamedTuple):
+    """What became of requests that arrived within a second, and of pings meanwhile."""
+
+    statuses: Counter[int]
+    longest: float
+    pings: list[float]
+    stats: dict[str, int]
+    most_threads: int
+
+    def describe(self):
+        pings = sorted(self.pings)
+        return (
+            f"{len(pings)} pings, p99 {pings[int(0.99 * len(pings))] * 1000:.0f} ms, longest "
+            f"{pings[-1] * 1000:.0f} ms, {self.most_threads} threads"
+        )
+
+
+@pytest.fixture
+def flood(serve):
+    """Ask a new server of coroutines 500 times in one second, with another process that pings."""
+
+    async def ask_after(seconds, port, path, token):
         await asyncio.sleep(seconds)
-        return await ask(port, "/api/me", token)
+        return await ask(port, path, token)
 
-    async def ask_and_ping():
-        """Send 500 requests, and ask the event loop itself until one of them is answered."""
-        # In two and a half seconds: in less, what is measured is how fast threads start.
-        asking = [asyncio.create_task(ask_after(number / 200)) for number in range(500)]
-        pings = []
-        while not any(task.done() for task in asking):
-            pings.append((await ask(port, "/ping")).seconds)
-            await asyncio.sleep(0.01)
-        return await asyncio.gather(*asking), pings
+    async def ask_all(port, path, token):
+        asking = [
+            asyncio.create_task(ask_after(number * SPREAD_SECONDS / COLD, port, path, token))
+            for number in range(COLD)
+        ]
+        await asyncio.sleep(2 * SPREAD_SECONDS)  # while all of them wait
+        return await ask_stats(port), await asyncio.gather(*asking)
 
-    issuer_server.script = after(5, answer(issuer_server.document()))
-    application = ["--factory", "tests.faults.processes:make_asgi_application"]
-    with serve("uvicorn", *application, "--fd", at="{}") as port:
-        asyncio.run(ask(port, "/health/live"))
-        responses, pings = asyncio.run(ask_and_ping())
-        report(f"event loop under 500 that wait: {len(pings)} pings, longest {max(pings):.3f} s")
-        assert {response.status for response in responses} == {503}
-        assert all("\r\nRetry-After: " in response.text for response in responses)
-        assert max(response.seconds for response in responses) < 2 * COLD_WAIT_SECONDS
-        assert max(pings) < 2 * PING_SECONDS
-        assert issuer_server.fetches == 1
+    def run(path, token=None):
+        with serve("uvicorn", "--no-access-log", "--factory", APPLICATION, "--fd", at="{}") as port:
+            # What a process does once, but for the keys, belongs to no request.
+            for once in ("/verify", "/django/verify", "/django/sleep?seconds=0"):
+                asyncio.run(ask(port, once, "no token"))
+            pinging = [sys.executable, "-m", "tests.faults.pinger", str(port)]
+            with subprocess.Popen(pinging, stdin=PIPE, stdout=PIPE) as pinger:
+                during, responses = asyncio.run(ask_all(port, path, token))
+                pings, _ = pinger.communicate(b"end", PATIENCE_SECONDS)
+            after = asyncio.run(ask_stats(port))
+            codes = Counter(response.status for response in responses)
+            longest = max(response.seconds for response in responses)
+            return Served(codes, longest, json.loads(pings), after, during["threads"])
 
-        issuer_server.script = None
-        wait_until(lambda: asyncio.run(ask(port, "/api/me", token)).status == 200)
-        assert issuer_server.fetches == 2
+    return run
+
+
+async def ask_stats(port):
+    return json.loads((await ask(port, "/stats")).text.rpartition("\r\n")[2])
+
+
+@pytest.mark.parametrize(
+    ("seconds", "status"), [pytest.param(2.5, 200, id="slow"), pytest.param(5, 503, id="too-slow")]
+)
+def test_coroutines_wait_for_keys_without_threads(flood, issuer_server, report, seconds, status):
+    issuer_server.script = after(seconds, answer(issuer_server.document()))
+    served = flood("/verify", issuer_server.signer.token(expires_in=600))
+    report(f"{COLD} coroutines that wait, issuer of {seconds} s: {served.describe()}")
+    assert served.statuses == {status: COLD}
+    assert issuer_server.fetches == 1
+    assert served.longest < 2 * COLD_WAIT_SECONDS
+    assert served.most_threads <= MAX_THREADS
+    assert served.stats["futures"] == 0
+    assert served.stats["places"] == 3
+    assert max(served.pings) < SLACK * PING_SECONDS
+
+
+@pytest.mark.parametrize("path", ["/django/verify", "/api/me"])
+def test_view_that_waits_for_keys_holds_up_no_more_than_one_that_sleeps(
+    flood, issuer_server, report, path
+):
+    """Django keeps a thread for each request under way, whatever its view does."""
+    sleeping = flood("/django/sleep?seconds=2.5")
+    report(f"{COLD} views that sleep: {sleeping.describe()}")
+    issuer_server.script = after(2.5, answer(issuer_server.document()))
+    waiting = flood(path, issuer_server.signer.token(expires_in=600))
+    report(f"{COLD} at {path} that wait: {waiting.describe()}")
+    assert sleeping.statuses == waiting.statuses == {200: COLD}
+    assert issuer_server.fetches == 1
+    assert waiting.stats["futures"] == 0
+    assert max(waiting.pings) < SLACK * max(max(sleeping.pings), PING_SECONDS)
