@@ -13,6 +13,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from django.conf import settings
+
 import clerk_auth
 from bench.inside.cases import ACCEPTED, KEYS, RAISED
 from bench.inside.cases.sessions import ALIAS, ISSUER, POLICIES
@@ -138,6 +140,7 @@ def _look(verify: Callable[[str], Claims], token: str, readings: list[str]) -> l
 
 def main() -> None:
     logging.disable()
+    settings.configure()  # one instance: metrics ask how many there are
     judge = Judge(sys.stdin.readline())
     print(json.dumps(clerk_auth.__file__), flush=True)
     for line in sys.stdin:

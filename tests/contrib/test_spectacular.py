@@ -99,11 +99,11 @@ class TestScheme:
     def test_class_of_each_instance_has_a_scheme_of_its_own(self, no_warning):
         classes = [
             ClerkAuthentication,
-            make_subclass("StaffAuthentication", instance="staff"),
-            make_subclass("EitherAuthentication", instances=("default", "staff")),
+            make_subclass("OfStaffAuthentication", instance="staff"),
+            make_subclass("OfEitherAuthentication", instances=("default", "staff")),
         ]
         schema = make_schema(*map(make_view, classes), make_view(*classes[1:]))
-        names = ["clerkAuth", "clerkAuthStaffAuthentication", "clerkAuthEitherAuthentication"]
+        names = ["clerkAuth", "clerkAuthOfStaffAuthentication", "clerkAuthOfEitherAuthentication"]
         for number, name in enumerate(names):
             assert read_operation(schema, number)["security"] == [{name: []}]
         assert read_operation(schema, 3)["security"] == [{name: []} for name in names[1:]]

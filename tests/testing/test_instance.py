@@ -168,7 +168,7 @@ def several(settings):
         "LEEWAY_SECONDS": 7,
         "INSTANCES": {
             "staff": STAFF,
-            "Staff": {"PUBLISHABLE_KEY": "pk_test_Y2xlcmsudHdvLmV4YW1wbGUuY29tJA"},
+            "partners": {"PUBLISHABLE_KEY": "pk_test_Y2xlcmsudHdvLmV4YW1wbGUuY29tJA"},
             "_long_alias_of_32_characters_abc": {
                 "ISSUER": "https://three.example",
                 "JWKS_URL": "https://three.example/keys",
@@ -213,12 +213,12 @@ def test_overrides_of_several_instances_add_up(several):
         StandInClerk() as other,
         override_clerk_auth(one),
         override_clerk_auth(other, instance="staff"),
-        override_clerk_auth(instance="Staff", REALM="x"),
+        override_clerk_auth(instance="partners", REALM="x"),
     ):
-        urls = [get_config(alias).jwks_url for alias in ("default", "staff", "Staff")]
+        urls = [get_config(alias).jwks_url for alias in ("default", "staff", "partners")]
         assert urls == [one.jwks_url, other.jwks_url, None]
         with override_clerk_auth():
-            urls = [get_config(alias).jwks_url for alias in ("default", "staff", "Staff")]
+            urls = [get_config(alias).jwks_url for alias in ("default", "staff", "partners")]
             assert urls == [None, other.jwks_url, None]
 
 
@@ -262,7 +262,7 @@ def test_claims_are_of_the_instance(several):
     assert clerk_claims("user_1").user_key == "user_1"
 
 
-@pytest.mark.parametrize(("alias", "other"), [("default", "staff"), ("staff", "Staff")])
+@pytest.mark.parametrize(("alias", "other"), [("default", "staff"), ("staff", "partners")])
 def test_token_of_one_instance_is_worth_nothing_at_another(several, alias, other):
     with override_clerk_auth():
         token = clerk_token(instance=alias, iss=signer_in_force(other).issuer, aud="staff")
