@@ -28,11 +28,13 @@ from clerk_auth.authentication import ClerkAuthentication
 from clerk_auth.core.errors import ClerkAuthError, TokenRejected
 from clerk_auth.core.tokens import Policy
 from clerk_auth.diagnostics import inspection
+from clerk_auth.error_reports import hide_locals
 from clerk_auth.issuer.local import LocalIssuer
 from clerk_auth.jwks.source import StaticKeySource
 from clerk_auth.jwks.waiting import End
 from clerk_auth.signals import token_rejected
 from clerk_auth.testing import BadTokens, ClerkAPIClient, clerk_token
+from clerk_auth.token_cache import TokenCache
 from clerk_auth.users import aresolve_user, database_user, existing_user, link
 from clerk_auth.verifier import Verifier, get_verifier
 from tests.conftest import ISSUER, PARTY
@@ -166,6 +168,44 @@ def test_errors_that_led_to_it(reports, policy, other_issuer):
     ):
         html = reports.of(work)
         assert "SignatureInvalid" in html
+
+
+class BrokenCache(TokenCache):
+    def put(self, digest, entry):
+        raise Broken
+
+
+class SlowSource(StaticKeySource):
+    """Keys that are there after a wait."""
+
+    def keys_for(self, kid):
+        return None
+
+    def load(self, kid):
+        yield End(), 0.01
+        return self.status().keys
+
+
+@pytest.mark.parametrize("source", [StaticKeySource, SlowSource])
+def test_payload_of_a_token_that_was_verified(reports, policy, token, local_issuer, source):
+    verifier = Verifier(source((local_issuer.verifying_key,)), policy, cache_size=8)
+    verifier._cache = BrokenCache(8)
+    assert "put" in reports.of(lambda: verifier.verify(token))
+    assert "put" in reports.of(lambda: asyncio.run(verifier.averify(token)))
+
+
+def test_error_that_was_handled_on_the_way(reports):
+    def fail(email):
+        raise ValueError
+
+    @hide_locals
+    async def entry(email):
+        try:
+            fail(email)
+        except ValueError:
+            raise Broken  # noqa: B904 - with what it was raised in
+
+    assert "fail" in reports.of(lambda: asyncio.run(entry(EMAIL)))
 
 
 def test_what_a_caller_handled_before_keeps_its_locals(policy, token):
