@@ -54,6 +54,7 @@ from clerk_auth.users import (
     ClerkUser,
     LinkRefused,
     UserResolver,
+    aresolve_user,
     database_user,
     existing_user,
     link,
@@ -134,6 +135,11 @@ def plain_view(request: HttpRequest) -> HttpResponse:
     return JsonResponse({"user": claims.user_id})
 
 
+async def user_of(token: str) -> object:
+    claims: Claims = await get_verifier().averify(token)
+    return await aresolve_user(claims)
+
+
 def describe(error: errors.ClerkAuthError) -> tuple[str, str, str]:
     if isinstance(error, errors.TokenRejected):
         assert_type(error.claim, str | None)
@@ -170,7 +176,12 @@ def is_shown_as_unavailable(error: Exception) -> bool:
 
 # Users
 
-RESOLVERS: list[UserResolver] = [stateless_user, database_user, existing_user]
+
+async def resolve_later(claims: Claims) -> ClerkUser:
+    return stateless_user(claims)
+
+
+RESOLVERS: list[UserResolver] = [stateless_user, database_user, existing_user, resolve_later]
 
 
 def resolve_user(claims: Claims) -> ClerkUser | User:
