@@ -19,6 +19,8 @@ pytestmark = pytest.mark.integration
 
 CONFIGURED = [sys.executable, "-m", "gunicorn", "--config", str(KIT / "gunicorn.conf.py")]
 CONFIGURED += ["project.wsgi"]
+# A worker that is asked to end may give its connections `graceful_timeout`, 20 seconds.
+END_SECONDS = 30
 
 
 @pytest.fixture
@@ -50,14 +52,14 @@ def test_request_under_way_is_answered_before_the_end(start, clerk):
         server.process.terminate()
         released.set()
         assert asked.result().status_code == 200
-    assert server.process.wait(10) == 0
+    assert server.process.wait(END_SECONDS) == 0
 
 
 def test_asked_to_end_it_ends_its_workers_and_succeeds(start):
     server = start()
     workers = server.workers()
     server.process.terminate()
-    assert server.process.wait(10) == 0
+    assert server.process.wait(END_SECONDS) == 0
     assert not any(map(is_running, workers))
 
 
@@ -92,7 +94,7 @@ class TestMetricsDirectory:
         kept = tmp_path / "metrics" / "counter_1.db"
         kept.write_bytes(b"")
         server.process.send_signal(signal.SIGHUP)
-        wait_until(lambda: not any(map(is_running, workers)))
+        wait_until(lambda: not any(map(is_running, workers)), patience_seconds=END_SECONDS)
         assert kept.exists()
 
     def test_live_gauges_end_with_their_worker(self, start, tmp_path):
@@ -102,5 +104,5 @@ class TestMetricsDirectory:
         for gauge in gauges:
             gauge.write_bytes(b"")
         os.kill(one, signal.SIGTERM)
-        wait_until(lambda: not gauges[0].exists())
+        wait_until(lambda: not gauges[0].exists(), patience_seconds=END_SECONDS)
         assert all(gauge.exists() for gauge in gauges[1:])
