@@ -25,3 +25,10 @@ def serve_staff(settings, **clerk_auth: object) -> Iterator[IssuerServer]:
         yield server
     finally:
         server.close()
+
+
+def change_staff(settings, **changes: object) -> None:
+    """Change settings of ``staff``; ``None`` takes one out."""
+    own = {**settings.CLERK_AUTH["INSTANCES"]["staff"], **changes}
+    own = {key: value for key, value in own.items() if value is not None}
+    settings.CLERK_AUTH = {**settings.CLERK_AUTH, "INSTANCES": {"staff": own}}

@@ -18,7 +18,7 @@ from clerk_auth.health import read_readiness
 from clerk_auth.verifier import get_verifier
 from tests.conftest import PARTY
 from tests.issuer_server import IssuerServer, answer
-from tests.tenants import STAFF_PARTY, serve_staff
+from tests.tenants import STAFF_PARTY, change_staff, serve_staff
 
 SESSIONS = [
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -213,11 +213,6 @@ def refresh(*aliases: str) -> None:
         get_verifier(alias).source.refresh()
 
 
-def change_staff(settings, **changes: object) -> None:
-    own = {**settings.CLERK_AUTH["INSTANCES"]["staff"], **changes}
-    settings.CLERK_AUTH = {**settings.CLERK_AUTH, "INSTANCES": {"staff": own}}
-
-
 def body_of(status: str, **instances: str) -> dict[str, object]:
     return {"status": status, "instances": instances}
 
@@ -267,10 +262,7 @@ def test_worst_state_of_those_with_keys_is_that_of_the_process(
     staff_is, worst, staff, settings, local_issuer
 ):
     if staff_is == "static":
-        change_staff(settings, JWT_KEY=local_issuer.public_pem)
-        own = settings.CLERK_AUTH["INSTANCES"]["staff"]
-        del own["JWKS_URL"]
-        change_staff(settings)
+        change_staff(settings, JWKS_URL=None, JWT_KEY=local_issuer.public_pem)
     refresh("default")
     if staff_is == "degraded":
         refresh("staff")

@@ -28,12 +28,12 @@ from clerk_auth.permissions import HasRole, IsOfInstance, IsOwner
 from clerk_auth.users import ClerkUser
 from clerk_auth.verifier import choose_instance, get_verifier
 from tests.conftest import PARTY
-from tests.issuer_server import IssuerServer, spare_signer
+from tests.issuer_server import IssuerServer
+from tests.tenants import STAFF_PARTY, change_staff, serve_staff
 from tests.test_docs import blocks, read
 
 pytestmark = pytest.mark.integration
 
-STAFF_PARTY = "https://staff.example.com"
 ALICE = "user_alice"
 factory = APIRequestFactory()
 
@@ -83,37 +83,19 @@ def verdict(view, token: str | None = None, **attributes):
 
 
 @pytest.fixture
-def staff_server() -> Iterator[IssuerServer]:
+def staff_server(configured, settings) -> Iterator[IssuerServer]:
     """Another instance, whose key has the id that the key of the first one has."""
-    server = IssuerServer(spare_signer(0))
-    yield server
-    server.close()
+    with serve_staff(settings, REALM="staff") as server:
+        yield server
 
 
 @pytest.fixture
-def both(settings, issuer_server: IssuerServer, staff_server: IssuerServer) -> None:
-    settings.CLERK_AUTH = {
-        "ISSUER": issuer_server.issuer,
-        "JWKS_URL": issuer_server.jwks_url,
-        "AUTHORIZED_PARTIES": [PARTY],
-        "INSTANCES": {
-            "staff": {
-                "ISSUER": staff_server.issuer,
-                "JWKS_URL": staff_server.jwks_url,
-                "AUTHORIZED_PARTIES": [STAFF_PARTY],
-                "REALM": "staff",
-            }
-        },
-    }
-
-
-@pytest.fixture
-def customer(both, issuer_server) -> str:
+def customer(staff_server, issuer_server) -> str:
     return issuer_server.signer.token(ALICE, azp=PARTY)
 
 
 @pytest.fixture
-def staff(both, staff_server) -> str:
+def staff(staff_server) -> str:
     return staff_server.signer.token(ALICE, azp=STAFF_PARTY)
 
 
@@ -202,7 +184,7 @@ CROSSED = {
 
 
 @pytest.mark.parametrize("kind", CROSSED)
-def test_crossed_token_is_refused(both, issuer_server, staff_server, kind):
+def test_crossed_token_is_refused(issuer_server, staff_server, kind):
     make, expected = CROSSED[kind]
     token = make(issuer_server.signer, staff_server.signer)
     assert (verdict(ForAnybody, token), verdict(ForAnybodyStaffFirst, token)) == expected
@@ -210,7 +192,7 @@ def test_crossed_token_is_refused(both, issuer_server, staff_server, kind):
 
 @pytest.mark.parametrize("view", [ForAnybody, ForAnybodyStaffFirst])
 @pytest.mark.parametrize("kind", CROSSED)
-def test_no_token_makes_more_than_one_instance_fetch(both, issuer_server, staff_server, kind, view):
+def test_no_token_makes_more_than_one_instance_fetch(issuer_server, staff_server, kind, view):
     token = CROSSED[kind][0](issuer_server.signer, staff_server.signer)
     verdict(view, token)
     fetches = sorted([issuer_server.fetches, staff_server.fetches])
@@ -282,7 +264,7 @@ def test_equal_ids_are_different_users(customer, staff):
 
 
 @pytest.mark.parametrize("user_id", ["staff:user_alice", "user:alice", ":", "default:user_alice"])
-def test_user_id_with_a_colon_is_refused(both, issuer_server, user_id):
+def test_user_id_with_a_colon_is_refused(staff_server, issuer_server, user_id):
     token = issuer_server.signer.token(user_id, azp=PARTY)
     with pytest.raises(ClaimInvalid) as caught:
         get_verifier().check(token)
@@ -307,7 +289,7 @@ def test_owner_of_one_instance_is_not_of_the_other(customer, staff):
     assert verdict(Owned, staff) == "ownership_required"
 
 
-def test_role_of_one_instance_opens_no_view_of_the_other(both, issuer_server, staff_server):
+def test_role_of_one_instance_opens_no_view_of_the_other(issuer_server, staff_server):
     organization = {"o": {"id": "org_1", "rol": "admin"}}
     customer = issuer_server.signer.token(ALICE, azp=PARTY, **organization)
     staff = staff_server.signer.token(ALICE, azp=STAFF_PARTY, **organization)
@@ -334,10 +316,8 @@ def staff_member(claims):
     return ClerkUser(claims)
 
 
-def test_users_are_resolved_as_their_own_instance_says(settings, both, issuer_server, staff_server):
-    own = {"USER_RESOLVER": f"{__name__}.staff_member"}
-    instances = {"staff": {**settings.CLERK_AUTH["INSTANCES"]["staff"], **own}}
-    settings.CLERK_AUTH = {**settings.CLERK_AUTH, "INSTANCES": instances}
+def test_users_are_resolved_as_their_own_instance_says(settings, issuer_server, staff_server):
+    change_staff(settings, USER_RESOLVER=f"{__name__}.staff_member")
     customer = issuer_server.signer.token("user_gone", azp=PARTY)
     staff = staff_server.signer.token("user_gone", azp=STAFF_PARTY)
     assert verdict(ForAnybody, customer) == "default"
@@ -358,14 +338,13 @@ def test_challenge_is_of_the_instance_that_judged(customer, staff):
     assert realm(ForAnybodyStaffFirst, f"{customer}x") == 'Bearer realm="api"'
 
 
-def test_longest_token_of_any_instance_is_read(settings, both, staff_server):
-    instances = {"staff": {**settings.CLERK_AUTH["INSTANCES"]["staff"], "MAX_TOKEN_BYTES": 40_000}}
-    settings.CLERK_AUTH = {**settings.CLERK_AUTH, "INSTANCES": instances}
+def test_longest_token_of_any_instance_is_read(settings, staff_server):
+    change_staff(settings, MAX_TOKEN_BYTES=40_000)
     token = staff_server.signer.token(ALICE, azp=STAFF_PARTY, about="x" * 20_000)
     assert verdict(ForAnybody, token) == "staff"
 
 
-def test_instance_that_is_not_there_is_a_misconfiguration(both):
+def test_instance_that_is_not_there_is_a_misconfiguration(staff_server):
     class Unknown(ClerkAuthentication):
         instance = "nowhere"
 
@@ -388,9 +367,8 @@ def test_choice_verifies_nothing_and_needs_no_key(customer, staff, issuer_server
 
 
 @pytest.fixture
-def observing_staff(settings, both) -> None:
-    instances = {"staff": {**settings.CLERK_AUTH["INSTANCES"]["staff"], "MODE": "observe"}}
-    settings.CLERK_AUTH = {**settings.CLERK_AUTH, "INSTANCES": instances}
+def observing_staff(settings, staff_server) -> None:
+    change_staff(settings, MODE="observe")
 
 
 def test_one_observes_while_the_other_enforces(observing_staff, issuer_server, staff_server):
@@ -514,7 +492,7 @@ def test_page_lists_the_reserved_aliases():
 
 @pytest.mark.django_db
 @override_settings(AUTH_USER_MODEL="accounts.Member")
-def test_resolver_of_the_page_finds_the_row_of_the_old_instance(both, staff_server):
+def test_resolver_of_the_page_finds_the_row_of_the_old_instance(staff_server):
     moved_user = python("from django.contrib.auth")["moved_user"]
     rows = get_user_model().objects
     row = rows.create(username="alice", clerk_id=ALICE)

@@ -31,7 +31,7 @@ from project.urls import urlpatterns as project_urlpatterns
 from tests.api_server import serve_api
 from tests.conftest import PARTY
 from tests.issuer_server import IssuerServer, answer, hang
-from tests.tenants import STAFF_PARTY, serve_staff
+from tests.tenants import STAFF_PARTY, change_staff, serve_staff
 
 pytestmark = pytest.mark.integration
 
@@ -216,8 +216,7 @@ def test_view_of_another_instance_fails_and_names_the_option(api, staff):
 
 @pytest.mark.parametrize("instance", ["default", "staff"])
 def test_view_of_several_instances_passes_the_probes_of_each(api, staff, settings, instance):
-    own = {**settings.CLERK_AUTH["INSTANCES"]["staff"], "REALM": "api"}
-    settings.CLERK_AUTH = {**settings.CLERK_AUTH, "INSTANCES": {"staff": own}}
+    change_staff(settings, REALM="api")
     report = run(f"{api}/of-anybody", instance=instance)
     assert report.passed, failures(report)
 

@@ -24,7 +24,7 @@ from tests.commands import run_command
 from tests.conftest import PARTY
 from tests.fleet import Fleet, ScriptedIssuer
 from tests.issuer_server import IssuerServer, answer
-from tests.tenants import serve_staff
+from tests.tenants import change_staff, serve_staff
 
 pytestmark = pytest.mark.integration
 
@@ -402,12 +402,6 @@ def test_wrong_settings_stop_it(settings):
 def staff(configured, settings) -> Iterator[IssuerServer]:
     with serve_staff(settings) as server:
         yield server
-
-
-def change_staff(settings, **changes: object) -> None:
-    own = {**settings.CLERK_AUTH["INSTANCES"]["staff"], **changes}
-    own = {key: value for key, value in own.items() if value is not None}
-    settings.CLERK_AUTH = {**settings.CLERK_AUTH, "INSTANCES": {"staff": own}}
 
 
 def sections(out: str) -> dict[str, str]:

@@ -20,7 +20,7 @@ from tests.api_server import serve_api
 from tests.commands import Outcome, run_command
 from tests.conftest import PARTY
 from tests.issuer_server import IssuerServer, answer
-from tests.tenants import STAFF_PARTY, serve_staff
+from tests.tenants import STAFF_PARTY, change_staff, serve_staff
 from tests.terminals import run_at_terminal, without_colours
 
 pytestmark = pytest.mark.integration
@@ -400,11 +400,6 @@ def test_no_token_on_standard_input_ends_it_with_two(key_configured, given):
 def staff(configured, settings) -> Iterator[IssuerServer]:
     with serve_staff(settings) as server:
         yield server
-
-
-def change_staff(settings, **changes: object) -> None:
-    own = {**settings.CLERK_AUTH["INSTANCES"]["staff"], **changes}
-    settings.CLERK_AUTH = {**settings.CLERK_AUTH, "INSTANCES": {"staff": own}}
 
 
 def sections(out: str) -> dict[str, list[str]]:
